@@ -1,0 +1,256 @@
+//! The access log: one line an exchange or TCP connection, formatted on the worker, written by a thread of its own.
+//!
+//! A worker must never wait for whoever reads the log. Lines are gathered for a moment; when the writer cannot keep up,
+//! whole batches are dropped and counted.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use odin_runtime::ConnectionInfo;
+
+use crate::record::Record;
+use crate::relay::{RelayEnd, RelayReport, Side};
+use crate::snapshot::AccessLog;
+
+/// Lines leave a worker after at most so long.
+const FLUSH_AFTER: Duration = Duration::from_millis(20);
+/// Or when so many bytes have gathered.
+const FLUSH_AT: usize = 32 * 1024;
+/// Batches that may wait for the writer.
+const WAITING: usize = 256;
+
+/// The thread that writes to standard output.
+pub struct LogWriter {
+    sender: SyncSender<Vec<u8>>,
+    dropped: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+}
+
+impl LogWriter {
+    /// Starts the thread.
+    pub fn start() -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel::<Vec<u8>>(WAITING);
+        let write = move || {
+            for batch in receiver {
+                // Nobody may be reading: then there is nobody to tell, either.
+                let _ = std::io::stdout().lock().write_all(&batch).and_then(|()| std::io::stdout().flush());
+            }
+        };
+        let thread = std::thread::Builder::new().name("access-log".into()).spawn(write)?;
+        Ok(LogWriter { sender, dropped: Arc::default(), thread })
+    }
+
+    /// Batches of lines that were dropped because the writer was behind.
+    pub fn dropped(&self) -> Arc<AtomicU64> {
+        self.dropped.clone()
+    }
+
+    pub(crate) fn handle(&self) -> LogHandle {
+        LogHandle { sender: self.sender.clone(), dropped: self.dropped.clone() }
+    }
+
+    /// Writes what is left; every worker must have ended.
+    pub fn finish(self) {
+        drop(self.sender);
+        let _ = self.thread.join();
+    }
+}
+
+/// What a worker is given when it starts.
+pub(crate) struct LogHandle {
+    sender: SyncSender<Vec<u8>>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// A worker's lines.
+pub(crate) struct WorkerLog {
+    handle: LogHandle,
+    lines: Rc<RefCell<Vec<u8>>>,
+    flushing: Rc<Cell<bool>>,
+}
+
+impl WorkerLog {
+    pub(crate) fn new(handle: LogHandle) -> Self {
+        WorkerLog { handle, lines: Rc::default(), flushing: Rc::default() }
+    }
+
+    /// Adds the line of an exchange.
+    pub(crate) fn exchange(&self, record: &Record, elapsed: Duration) {
+        let line = match record.listener.snapshot.access_log {
+            AccessLog::Off => return,
+            AccessLog::Text => text(record, elapsed),
+            AccessLog::Json => json(record, elapsed),
+        };
+        self.push(&line);
+    }
+
+    /// Adds the line of a TCP connection.
+    pub(crate) fn connection(
+        &self,
+        format: AccessLog,
+        info: &ConnectionInfo,
+        endpoint: Option<std::net::SocketAddr>,
+        outcome: Result<&RelayReport, &str>,
+        elapsed: Duration,
+    ) {
+        let (sent, received, error) = match outcome {
+            Ok(report) => (report.b_to_a, report.a_to_b, failure(report)),
+            Err(error) => (0, 0, Some(error.to_owned())),
+        };
+        let mut line = String::with_capacity(160);
+        let endpoint = endpoint.map_or_else(|| "-".to_owned(), |address| address.to_string());
+        let (peer, listener, ms) = (info.peer, &info.listener, elapsed.as_secs_f64() * 1e3);
+        let _ = match format {
+            AccessLog::Off => return,
+            AccessLog::Text => {
+                write!(line, "{peer} {listener} TCP {sent}B sent {received}B received {ms:.1}ms endpoint={endpoint}")
+            }
+            AccessLog::Json => write!(
+                line,
+                r#"{{"time":{:.3},"listener":{},"client":"{peer}","protocol":"TCP","bytes_sent":{sent},"bytes_received":{received},"duration_ms":{ms:.3},"endpoint":"{endpoint}""#,
+                unix_seconds(),
+                quoted(listener),
+            ),
+        };
+        if let Some(error) = error {
+            let _ = match format {
+                AccessLog::Json => write!(line, r#","error":{}"#, quoted(&error)),
+                _ => write!(line, " error={}", quoted(&error)),
+            };
+        }
+        line.push_str(if format == AccessLog::Json { "}\n" } else { "\n" });
+        self.push(&line);
+    }
+
+    fn push(&self, line: &str) {
+        self.lines.borrow_mut().extend_from_slice(line.as_bytes());
+        if self.lines.borrow().len() >= FLUSH_AT {
+            self.flush();
+        } else if !self.flushing.replace(true) {
+            let (lines, flushing) = (self.lines.clone(), self.flushing.clone());
+            let handle = LogHandle { sender: self.handle.sender.clone(), dropped: self.handle.dropped.clone() };
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(FLUSH_AFTER).await;
+                flushing.set(false);
+                handle.send(std::mem::take(&mut *lines.borrow_mut()));
+            });
+        }
+    }
+
+    /// Hands over what has gathered.
+    pub(crate) fn flush(&self) {
+        self.handle.send(std::mem::take(&mut *self.lines.borrow_mut()));
+    }
+}
+
+impl LogHandle {
+    fn send(&self, batch: Vec<u8>) {
+        if !batch.is_empty() && self.sender.try_send(batch).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// What a relay's end says to someone who reads the log; a regular end says nothing.
+fn failure(report: &RelayReport) -> Option<String> {
+    match &report.end {
+        RelayEnd::Closed => None,
+        RelayEnd::Idle => Some("idle timeout".to_owned()),
+        RelayEnd::Error { side, direction: _, error } => {
+            let side = if *side == Side::A { "downstream" } else { "upstream" };
+            Some(format!("{side}: {error}"))
+        }
+    }
+}
+
+fn text(record: &Record, elapsed: Duration) -> String {
+    let mut line = String::with_capacity(200);
+    let _ = write!(
+        line,
+        "{} \"{} {} {:?}\" {} {}B {:.1}ms",
+        record.downstream.info.peer,
+        record.method,
+        record.uri,
+        record.version,
+        record.status.as_u16(),
+        record.sent,
+        elapsed.as_secs_f64() * 1e3,
+    );
+    if let Some((cluster, index)) = &record.endpoint {
+        let _ = write!(line, " endpoint={}", cluster.shared.endpoints[*index].address);
+    }
+    if record.attempts > 1 {
+        let _ = write!(line, " attempts={}", record.attempts);
+    }
+    if record.plugin_nanos > 0 {
+        let _ = write!(line, " plugin={:.1}us", record.plugin_nanos as f64 / 1e3);
+    }
+    if let Some((blame, failure)) = &record.failure {
+        let _ = write!(line, " blame={} error={}", blame.as_str(), quoted(failure));
+    }
+    line.push('\n');
+    line
+}
+
+fn json(record: &Record, elapsed: Duration) -> String {
+    let mut line = String::with_capacity(400);
+    let header = |value: &Option<http::HeaderValue>| {
+        quoted(&String::from_utf8_lossy(value.as_ref().map_or(b"".as_slice(), |value| value.as_bytes())))
+    };
+    let _ = write!(
+        line,
+        r#"{{"time":{:.3},"listener":{},"client":"{}","method":{},"host":{},"path":{},"protocol":"{:?}","status":{},"bytes_sent":{},"bytes_received":{},"duration_ms":{:.3},"attempts":{},"plugin_us":{:.3},"request_id":{}"#,
+        unix_seconds(),
+        quoted(&record.listener.shared.name),
+        record.downstream.info.peer,
+        quoted(record.method.as_str()),
+        header(&record.authority),
+        quoted(&record.uri.to_string()),
+        record.version,
+        record.status.as_u16(),
+        record.sent,
+        record.received.as_ref().map_or(0, |bytes| bytes.get()),
+        elapsed.as_secs_f64() * 1e3,
+        record.attempts,
+        record.plugin_nanos as f64 / 1e3,
+        header(&record.id),
+    );
+    if let Some((cluster, index)) = &record.endpoint {
+        let name = quoted(&cluster.shared.name);
+        let _ = write!(line, r#","cluster":{name},"endpoint":"{}""#, cluster.shared.endpoints[*index].address);
+    }
+    if let Some((blame, failure)) = &record.failure {
+        let _ = write!(line, r#","blame":"{}","error":{}"#, blame.as_str(), quoted(failure));
+    }
+    line.push_str("}\n");
+    line
+}
+
+fn unix_seconds() -> f64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// A JSON string: what a peer chose must not break a line or forge one.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

@@ -1,0 +1,140 @@
+//! The one error of the data path and the one place where it becomes a response.
+//!
+//! Inner functions make an [`Error`] and return it; the outer function of the exchange logs it once. Nothing here may
+//! leak the words of an upstream or of a plugin to the client: the client learns what kind of thing failed.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+/// Who has to look into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The client, or the network on its side.
+    Downstream,
+    /// The endpoint, or the network on its side.
+    Upstream,
+    /// A plugin.
+    Plugin,
+    /// Odin itself, or its config.
+    Odin,
+}
+
+impl Blame {
+    /// The word used in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Blame::Downstream => "downstream",
+            Blame::Upstream => "upstream",
+            Blame::Plugin => "plugin",
+            Blame::Odin => "odin",
+        }
+    }
+}
+
+/// What happened. Each kind has one status, one blame and one sentence for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The request is not one that HTTP allows, or that can be forwarded safely.
+    MalformedRequest,
+    /// The request's head or trailers are over the limit.
+    HeadTooLarge,
+    /// The head did not arrive in time.
+    HeaderTimeout,
+    /// `Expect` asks for something else than `100-continue` (RFC 9110, section 10.1.1).
+    ExpectationFailed,
+    /// A method that Odin does not implement (`CONNECT`).
+    NotImplemented,
+    /// No route matches host and path.
+    NoRoute,
+    /// A plugin refused the exchange.
+    Rejected,
+    /// The client went away, or broke off its body.
+    DownstreamClosed,
+    /// No endpoint is left to try, or the balancer answered none.
+    NoEndpoint,
+    /// The connect was refused, or did not succeed in time.
+    ConnectFailed,
+    /// The upstream closed the connection before its response was complete.
+    UpstreamClosed,
+    /// The upstream's response is not one that can be forwarded safely.
+    MalformedResponse,
+    /// The upstream did not answer in time.
+    UpstreamTimeout,
+    /// A hook trapped, overran its limits or answered nonsense.
+    PluginFailed,
+}
+
+impl Kind {
+    fn facts(self) -> (StatusCode, Blame, &'static str) {
+        use Blame::{Downstream, Odin, Plugin, Upstream};
+        match self {
+            Kind::MalformedRequest => (StatusCode::BAD_REQUEST, Downstream, "malformed request"),
+            Kind::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Downstream, "request head too large"),
+            Kind::HeaderTimeout => (StatusCode::REQUEST_TIMEOUT, Downstream, "request head did not arrive in time"),
+            Kind::ExpectationFailed => (StatusCode::EXPECTATION_FAILED, Downstream, "expectation failed"),
+            Kind::NotImplemented => (StatusCode::NOT_IMPLEMENTED, Downstream, "method not implemented"),
+            Kind::NoRoute => (StatusCode::NOT_FOUND, Odin, "no route"),
+            Kind::Rejected => (StatusCode::FORBIDDEN, Plugin, "refused"),
+            // Never sent: nobody is there to read it. 499 is what nginx users look for in the log.
+            Kind::DownstreamClosed => {
+                (StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), Downstream, "client went away")
+            }
+            Kind::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, Upstream, "no endpoint available"),
+            Kind::ConnectFailed => (StatusCode::BAD_GATEWAY, Upstream, "upstream connect failed"),
+            Kind::UpstreamClosed => (StatusCode::BAD_GATEWAY, Upstream, "upstream closed the connection"),
+            Kind::MalformedResponse => (StatusCode::BAD_GATEWAY, Upstream, "malformed upstream response"),
+            Kind::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, Upstream, "upstream timeout"),
+            Kind::PluginFailed => (StatusCode::BAD_GATEWAY, Plugin, "plugin failed"),
+        }
+    }
+
+    /// The status that the client gets.
+    pub fn status(self) -> StatusCode {
+        self.facts().0
+    }
+
+    /// Who has to look into it.
+    pub fn blame(self) -> Blame {
+        self.facts().1
+    }
+}
+
+/// What went wrong with one exchange or connection.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {detail}", .kind.facts().2)]
+pub struct Error {
+    /// What happened.
+    pub kind: Kind,
+    /// The particulars, for the log.
+    pub detail: Cow<'static, str>,
+    /// True when nothing reached the upstream, or nothing that it may have acted on: another endpoint may be tried.
+    pub retryable: bool,
+}
+
+impl Error {
+    /// An error that must not be retried.
+    pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Error { kind, detail: detail.into(), retryable: false }
+    }
+
+    /// Marks the error as one after which another endpoint may be tried.
+    pub fn retryable(mut self, retryable: bool) -> Self {
+        self.retryable = retryable;
+        self
+    }
+
+    /// The response that tells the client. The only place where an error becomes a response.
+    pub fn to_response(&self) -> Response<Bytes> {
+        let (status, _, words) = self.kind.facts();
+        let text = match self.kind {
+            Kind::MalformedRequest => format!("odin: {words}: {}\n", self.detail),
+            _ => format!("odin: {words}\n"),
+        };
+        let mut response = Response::new(Bytes::from(text));
+        *response.status_mut() = status;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        response
+    }
+}

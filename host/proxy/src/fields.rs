@@ -1,0 +1,175 @@
+//! The fields that a proxy adds and takes away: `Via`, `Forwarded`, `X-Forwarded-*`, `X-Request-Id` (RFC 9110 section
+//! 7.6.3, RFC 7239), and the checks that HTTP/2 heads need to be as plain as HTTP/1 heads.
+//!
+//! What a client claims about itself is believed only where the listener says `trust-forwarded`.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request};
+use odin_runtime::ConnectionInfo;
+
+const FORWARDED: HeaderName = header::FORWARDED;
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The name in `Via`.
+const VIA_11: HeaderValue = HeaderValue::from_static("1.1 odin");
+const VIA_10: HeaderValue = HeaderValue::from_static("1.0 odin");
+const VIA_2: HeaderValue = HeaderValue::from_static("2 odin");
+
+/// What is the same for every request of a connection, made once.
+pub(crate) struct Downstream {
+    pub(crate) info: Rc<ConnectionInfo>,
+    client: HeaderValue,
+    /// `Forwarded` for the host that was asked last: nearly always the next one's too.
+    forwarded: RefCell<(HeaderValue, HeaderValue)>,
+}
+
+impl Downstream {
+    pub(crate) fn new(info: Rc<ConnectionInfo>) -> Rc<Self> {
+        let ip = info.peer.ip().to_canonical();
+        Rc::new(Downstream {
+            client: value(ip.to_string()),
+            forwarded: RefCell::new((HeaderValue::from_static(""), HeaderValue::from_static(""))),
+            info,
+        })
+    }
+
+    /// `for=192.0.2.1;host=example.com;proto=http` (RFC 7239, section 4).
+    fn forwarded(&self, authority: &HeaderValue, scheme: &str) -> HeaderValue {
+        let mut cached = self.forwarded.borrow_mut();
+        if cached.0 != authority {
+            let host = authority.to_str().unwrap_or("");
+            let client = match self.info.peer.ip().to_canonical() {
+                IpAddr::V4(ip) => ip.to_string(),
+                IpAddr::V6(ip) => format!("\"[{ip}]\""),
+            };
+            // A port or an IPv6 host is no token: it is quoted.
+            let plain = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+            let host = if plain { host.to_owned() } else { format!("\"{host}\"") };
+            *cached = (authority.clone(), value(format!("for={client};host={host};proto={scheme}")));
+        }
+        cached.1.clone()
+    }
+}
+
+fn value(text: String) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+/// Writes what the upstream learns about the client. Returns the request's id.
+pub(crate) fn forward_request(
+    head: &mut request::Parts,
+    downstream: &Downstream,
+    authority: &HeaderValue,
+    scheme: &'static str,
+    trusted: bool,
+    ids: &RequestIds,
+) -> HeaderValue {
+    let headers = &mut head.headers;
+    let forwarded = downstream.forwarded(authority, scheme);
+    let id = match headers.get(&X_REQUEST_ID) {
+        Some(id) if trusted && !id.is_empty() && id.len() <= 128 => id.clone(),
+        _ => {
+            let id = ids.next();
+            headers.insert(X_REQUEST_ID, id.clone());
+            id
+        }
+    };
+    if trusted {
+        extend(headers, X_FORWARDED_FOR, &downstream.client);
+        extend(headers, FORWARDED, &forwarded);
+        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(scheme));
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| authority.clone());
+    } else {
+        headers.insert(X_FORWARDED_FOR, downstream.client.clone());
+        headers.insert(FORWARDED, forwarded);
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+        headers.insert(X_FORWARDED_HOST, authority.clone());
+        headers.remove(X_FORWARDED_PORT);
+        headers.remove(X_REAL_IP);
+    }
+    via(headers, head.version);
+    id
+}
+
+/// Adds this proxy to `Via`; `version` is that of the message as it was received.
+pub(crate) fn via(headers: &mut HeaderMap, version: Version) {
+    headers.append(
+        header::VIA,
+        match version {
+            Version::HTTP_2 => VIA_2,
+            Version::HTTP_10 => VIA_10,
+            _ => VIA_11,
+        },
+    );
+}
+
+/// Joins the values that are there with one more, as one list.
+fn extend(headers: &mut HeaderMap, name: HeaderName, last: &HeaderValue) {
+    let mut list = Vec::new();
+    for part in headers.get_all(&name) {
+        list.extend_from_slice(part.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(last.as_bytes());
+    headers.insert(name, HeaderValue::from_maybe_shared(Bytes::from(list)).unwrap_or_else(|_| last.clone()));
+}
+
+/// Makes request ids: 128 bits as hexadecimal, unique, not secret.
+pub(crate) struct RequestIds {
+    state: Cell<[u64; 2]>,
+}
+
+impl RequestIds {
+    pub(crate) fn new() -> Self {
+        use std::hash::{BuildHasher, RandomState};
+        let seed = |n: u64| RandomState::new().hash_one(n);
+        RequestIds { state: Cell::new([seed(1), seed(2)]) }
+    }
+
+    /// The next id.
+    pub(crate) fn next(&self) -> HeaderValue {
+        // splitmix64 over two counters.
+        let mix = |mut x: u64| {
+            x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            x ^ (x >> 31)
+        };
+        let [a, b] = self.state.get();
+        self.state.set([a.wrapping_add(0x9e37_79b9_7f4a_7c15), b.wrapping_add(0xd1b5_4a32_d192_ed03)]);
+        let mut text = Vec::with_capacity(32);
+        for word in [mix(a), mix(b)] {
+            text.extend((0..16).rev().map(|place| b"0123456789abcdef"[(word >> (4 * place)) as usize & 0xf]));
+        }
+        HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("0"))
+    }
+}
+
+/// Fields that HTTP/2 forbids (RFC 9113, section 8.2.2) and that a plain head does not hold.
+pub(crate) fn connection_fields(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::CONNECTION)
+        || headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.contains_key(header::UPGRADE)
+        || headers.contains_key("keep-alive")
+        || headers.contains_key("proxy-connection")
+        || headers.get_all(header::TE).iter().any(|te| te != "trailers")
+}
+
+/// Cookies may come in pieces over HTTP/2; HTTP/1 wants one field (RFC 9113, section 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let parts: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(parts.join(&b"; "[..]))) {
+        headers.insert(header::COOKIE, joined);
+    }
+}

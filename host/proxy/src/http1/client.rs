@@ -1,0 +1,277 @@
+//! An HTTP/1.1 connection to an upstream: sends one request, reads one response, and goes back to its pool only when
+//! both were whole and not a byte is left over.
+//!
+//! There is no task behind a connection. The exchange owns it while it waits for the head, the response's body owns it
+//! afterwards, and whoever drops it closes it.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, response};
+use http_body::{Body as _, Frame};
+use tokio::net::TcpStream;
+
+use super::encode::{self, RequestLine};
+use super::framing::{BodyError, Decoder, Piece};
+use super::head::{HeadError, HeadScanner};
+use super::reader::Reader;
+use super::response::{self as head, ResponseHead};
+use super::writer::{Encoding, Pump, PumpError, Writer};
+use crate::body::Body;
+use crate::error::{Error, Kind};
+use crate::pool::Pool;
+use crate::settings::Limits;
+use crate::timer::{Deadline, Elapsed};
+
+/// Interim responses before the final one: more is a peer that does not end.
+const MAX_INTERIM: usize = 16;
+
+/// An open connection between exchanges, or in one.
+pub(crate) struct Connection {
+    io: TcpStream,
+    reader: Reader,
+    writer: Writer,
+    /// It has served an exchange before; the upstream may close it at any moment.
+    reused: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(io: TcpStream) -> Box<Self> {
+        Box::new(Connection { io, reader: Reader::new(), writer: Writer::default(), reused: false })
+    }
+
+    /// Marks a connection that comes from the pool. False when it was closed, or spoke while nobody asked it.
+    pub(crate) fn wake(&mut self) -> bool {
+        self.reused = true;
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        self.reader.poll_fill(&mut self.io, &mut cx).is_pending()
+    }
+}
+
+/// What is sent, besides the body.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) head: &'a http::request::Parts,
+    pub(crate) authority: &'a HeaderValue,
+    pub(crate) upgrade: Option<&'a HeaderValue>,
+}
+
+/// What came back.
+pub(crate) enum Answer {
+    Response(response::Parts, Body),
+    /// `101`: from here on the bytes are of another protocol. `early` came with the head.
+    Switched { parts: response::Parts, protocol: HeaderValue, io: TcpStream, early: Bytes },
+}
+
+/// Sends the request and waits for the head of the response. `body` is taken only when its rest must still be sent
+/// while the response comes in. `stall` is how long nothing may happen.
+pub(crate) async fn send(
+    mut connection: Box<Connection>,
+    request: Outgoing<'_>,
+    body: &mut Body,
+    limits: &Limits,
+    deadline: &mut Deadline,
+    stall: Duration,
+    pool: &Rc<Pool>,
+) -> Result<Answer, Error> {
+    let encoding = match body.size_hint().exact() {
+        _ if matches!(body, Body::Empty) => Encoding::None,
+        Some(length) => Encoding::Length(length),
+        None => Encoding::Chunked,
+    };
+    let Outgoing { head, authority, upgrade } = request;
+    let line = RequestLine { method: &head.method, uri: &head.uri, authority, encoding, upgrade };
+    encode::request_head(connection.writer.buffer(), &line, &head.headers);
+
+    let mut wait = Wait { pump: Some(Pump::new(encoding)), scanner: HeadScanner::default(), interim: 0, cut: false, heard: false };
+    deadline.set(stall);
+    let answer = poll_fn(|cx| {
+        let before = wait.progress();
+        match wait.poll(&mut connection, body, head, upgrade, limits, cx) {
+            Poll::Ready(answer) => return Poll::Ready(answer),
+            // A request that is still being sent holds the clock.
+            Poll::Pending if wait.progress() != before => deadline.set(stall),
+            Poll::Pending => {}
+        }
+        deadline.poll(cx).map(|Elapsed| Err(Error::new(Kind::UpstreamTimeout, "no response head in time")))
+    })
+    .await?;
+
+    if answer.parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        let Connection { io, reader, .. } = *connection;
+        let protocol = answer.upgrade.unwrap_or_else(|| HeaderValue::from_static(""));
+        return Ok(Answer::Switched { parts: answer.parts, protocol, io, early: reader.buffer.freeze() });
+    }
+    let mut response = ResponseBody {
+        decoder: Decoder::new(answer.framing, limits.trailer_bytes),
+        upload: wait.pump.take().map(|pump| (pump, std::mem::replace(body, Body::Empty))),
+        pool: (answer.keep_alive && !wait.cut).then(|| pool.clone()),
+        connection: Some(connection),
+    };
+    response.finish_if_complete();
+    let body = match response.connection {
+        None => Body::Empty,
+        Some(_) => Body::Http1Response(Box::new(response)),
+    };
+    Ok(Answer::Response(answer.parts, body))
+}
+
+/// The wait for the head.
+struct Wait {
+    /// None once the request is sent, or cannot be sent any further.
+    pump: Option<Pump>,
+    scanner: HeadScanner,
+    interim: usize,
+    /// The request could not be sent whole.
+    cut: bool,
+    /// A byte has come back.
+    heard: bool,
+}
+
+impl Wait {
+    fn progress(&self) -> u64 {
+        self.pump.as_ref().map_or(u64::MAX, |pump| pump.progress)
+    }
+
+    fn poll(
+        &mut self,
+        connection: &mut Connection,
+        body: &mut Body,
+        request: &http::request::Parts,
+        upgrade: Option<&HeaderValue>,
+        limits: &Limits,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<ResponseHead, Error>> {
+        if let Some(pump) = &mut self.pump {
+            match pump.poll(body, &mut connection.writer, &mut connection.io, cx) {
+                Poll::Ready(Err(PumpError::Source(error))) => return Poll::Ready(Err(error)),
+                // The upstream reads no more, but it may have answered: see what it says.
+                Poll::Ready(Err(PumpError::Sink(_))) => (self.pump, self.cut) = (None, true),
+                Poll::Ready(Ok(())) => self.pump = None,
+                Poll::Pending => {}
+            }
+        }
+        loop {
+            match self.head(connection, &request.method, upgrade, limits) {
+                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            let closed = match ready!(connection.reader.poll_fill(&mut connection.io, cx)) {
+                Ok(0) => "closed before its response".to_owned(),
+                Ok(_) => {
+                    self.heard = true;
+                    continue;
+                }
+                Err(error) => error.to_string(),
+            };
+            // A kept connection that was closed under our hands: the request was not looked at (RFC 9112, section 9.3.1).
+            let safe = connection.reused && !self.heard && request.method.is_idempotent() && matches!(body, Body::Empty);
+            return Poll::Ready(Err(Error::new(Kind::UpstreamClosed, closed).retryable(safe)));
+        }
+    }
+
+    /// The final head, once it is there. Interim ones are passed over.
+    fn head(
+        &mut self,
+        connection: &mut Connection,
+        method: &Method,
+        upgrade: Option<&HeaderValue>,
+        limits: &Limits,
+    ) -> Result<Option<ResponseHead>, Error> {
+        loop {
+            let buffer = &mut connection.reader.buffer;
+            if buffer.is_empty() {
+                return Ok(None);
+            }
+            let Some(end) = self.scanner.find_end(buffer, limits.head_bytes).map_err(malformed)? else {
+                return Ok(None);
+            };
+            let head = head::parse(buffer.split_to(end).freeze(), limits.head_fields, method).map_err(malformed)?;
+            if head.parts.status == StatusCode::SWITCHING_PROTOCOLS {
+                return match (upgrade, &head.upgrade) {
+                    (Some(asked), Some(given)) if asked.as_bytes().eq_ignore_ascii_case(given.as_bytes()) => Ok(Some(head)),
+                    _ => Err(Error::new(Kind::MalformedResponse, "101 that nobody asked for")),
+                };
+            }
+            if !head.parts.status.is_informational() {
+                return Ok(Some(head));
+            }
+            self.interim += 1;
+            if self.interim > MAX_INTERIM {
+                return Err(Error::new(Kind::MalformedResponse, "too many interim responses"));
+            }
+        }
+    }
+}
+
+fn malformed(error: HeadError) -> Error {
+    Error::new(Kind::MalformedResponse, error.to_string())
+}
+
+/// The body of a response; it owns the connection, and the rest of the request's body when that is not sent yet.
+pub(crate) struct ResponseBody {
+    decoder: Decoder,
+    upload: Option<(Pump, Body)>,
+    /// Where the connection goes afterwards; none when it cannot be used again.
+    pool: Option<Rc<Pool>>,
+    /// None when the body is complete.
+    connection: Option<Box<Connection>>,
+}
+
+impl ResponseBody {
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        if let Some((pump, body)) = &mut self.upload {
+            match pump.poll(body, &mut connection.writer, &mut connection.io, cx) {
+                Poll::Ready(Ok(())) => self.upload = None,
+                Poll::Ready(Err(PumpError::Source(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(Err(PumpError::Sink(_))) => (self.upload, self.pool) = (None, None),
+                Poll::Pending => {}
+            }
+        }
+        loop {
+            let reader = &mut connection.reader;
+            let piece = self.decoder.decode(&mut reader.buffer, reader.ended).map_err(|error| match error {
+                BodyError::Truncated => Error::new(Kind::UpstreamClosed, error.to_string()),
+                BodyError::Malformed(_) => Error::new(Kind::MalformedResponse, error.to_string()),
+            })?;
+            let frame = match piece {
+                Piece::Data(data) => Some(Ok(Frame::data(data))),
+                Piece::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
+                Piece::End => None,
+                Piece::Incomplete => {
+                    if let Err(error) = ready!(reader.poll_fill(&mut connection.io, cx)) {
+                        return Poll::Ready(Some(Err(Error::new(Kind::UpstreamClosed, error.to_string()))));
+                    }
+                    continue;
+                }
+            };
+            self.finish_if_complete();
+            return Poll::Ready(frame);
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.decoder.is_end()
+    }
+
+    pub(crate) fn remaining(&self) -> Option<u64> {
+        self.decoder.remaining()
+    }
+
+    /// Gives the connection back as soon as the exchange is over on it, or closes it.
+    fn finish_if_complete(&mut self) {
+        if !self.decoder.is_end() {
+            return;
+        }
+        if let Some(connection) = self.connection.take() {
+            let clean = self.upload.is_none() && connection.reader.buffer.is_empty() && !connection.reader.ended;
+            if let Some(pool) = self.pool.take().filter(|_| clean) {
+                pool.put(connection);
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The read side of a connection: a buffer that grows with the traffic and shrinks again.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// The smallest room for a read: a head with ten fields fits several times.
+const SMALL: usize = 8 * 1024;
+/// The largest: enough that a bulk body costs few system calls.
+const LARGE: usize = 64 * 1024;
+
+/// Bytes that were read and not yet used.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub(crate) buffer: BytesMut,
+    pub(crate) ended: bool,
+    room: usize,
+}
+
+impl Reader {
+    pub(crate) fn new() -> Self {
+        Reader { buffer: BytesMut::new(), ended: false, room: SMALL }
+    }
+
+    /// Reads once; zero means that the peer has closed its side, now or before.
+    pub(crate) fn poll_fill(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        let spare = self.buffer.capacity() - self.buffer.len();
+        if spare < self.room / 2 {
+            self.buffer.reserve(self.room);
+        }
+        let spare = self.buffer.capacity() - self.buffer.len();
+        // A fresh future for each poll: `read_buf` keeps no state of its own.
+        let read = match pin!(io.read_buf(&mut self.buffer)).poll(cx) {
+            Poll::Ready(result) => result?,
+            Poll::Pending => return Poll::Pending,
+        };
+        self.ended = read == 0;
+        if read == spare {
+            self.room = LARGE.min(self.room * 2);
+        } else if read < self.room / 4 {
+            self.room = SMALL.max(self.room / 2);
+        }
+        Poll::Ready(Ok(read))
+    }
+}

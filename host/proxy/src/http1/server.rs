@@ -1,0 +1,459 @@
+//! An HTTP/1.1 connection of a client: reads heads, hands requests to the exchange, writes responses.
+//!
+//! One task serves one connection. The body of a request reads from the connection when the upstream wants more of it;
+//! so backpressure is nothing but not being polled.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::{Method, Response, StatusCode, Version, header, response};
+use http_body::{Body as _, Frame};
+use tokio::io::AsyncWrite as _;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::encode::{self, Persistence};
+use super::framing::{BodyError, Decoder, Piece};
+use super::head::{HeadError, HeadScanner};
+use super::reader::Reader;
+use super::request::{self as head, RequestHead};
+use super::writer::{Encoding, Pump, PumpError, Writer};
+use crate::body::Body;
+use crate::error::{Error, Kind};
+use crate::exchange::{self, Origin, Outcome, Request, Switched};
+use crate::fields::Downstream;
+use crate::http2;
+use crate::listener::Handle;
+use crate::record::RecordedBody;
+use crate::relay::{self, RelayOptions};
+use crate::settings::Limits;
+use crate::timer::{Deadline, Elapsed};
+use crate::worker::Worker;
+
+/// What begins every HTTP/2 connection (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// A rest of a request's body up to this size is read and dropped, so that the connection can be kept.
+const MAX_DRAIN: u64 = 256 * 1024;
+/// How long a client that was refused may take to read why.
+const LINGER: Duration = Duration::from_secs(2);
+/// Bytes that may wait behind the request that is being served.
+const MAX_PIPELINED: usize = 64 * 1024;
+
+/// The side that reads: shared by the loop and the body of the request.
+struct Inlet {
+    io: OwnedReadHalf,
+    reader: Reader,
+    decoder: Decoder,
+}
+
+/// The side that writes: shared by the loop and, for `100 Continue`, the body of the request.
+struct Outlet {
+    io: OwnedWriteHalf,
+    writer: Writer,
+    /// The client waits to be told that its body is wanted.
+    continue_due: bool,
+}
+
+struct Halves {
+    inlet: RefCell<Inlet>,
+    outlet: RefCell<Outlet>,
+}
+
+/// What the loop does after an exchange.
+enum Next {
+    Keep,
+    /// Say no more, but let the client read what was said.
+    Linger,
+    Close,
+    /// The connection speaks another protocol from here on.
+    Switch(Box<Switched>),
+}
+
+/// What came next on the connection.
+enum Arrival {
+    Head(Box<RequestHead>),
+    Http2,
+    Refused(Error),
+    Closed,
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(stream: TcpStream, handle: Rc<Handle>, downstream: Rc<Downstream>, worker: Rc<Worker>) {
+    let (read, write) = stream.into_split();
+    let halves = Rc::new(Halves {
+        inlet: RefCell::new(Inlet { io: read, reader: Reader::new(), decoder: Decoder::End }),
+        outlet: RefCell::new(Outlet { io: write, writer: Writer::default(), continue_due: false }),
+    });
+    let mut connection = Connection { halves, deadline: Deadline::default(), first: true };
+    loop {
+        let origin = Origin { worker: worker.clone(), listener: handle.current(), downstream: downstream.clone() };
+        let next = match connection.arrival(&origin).await {
+            Arrival::Closed => return,
+            Arrival::Http2 => {
+                if let Some((stream, early)) = connection.into_stream() {
+                    http2::server::serve(stream, early, &handle, &downstream, &worker).await;
+                }
+                return;
+            }
+            Arrival::Refused(error) => {
+                let response = exchange::refuse(&error, origin.record(None));
+                connection.respond(response, &origin, &Method::GET, Version::HTTP_11, false).await
+            }
+            Arrival::Head(head) => connection.exchange(*head, &origin).await,
+        };
+        match next {
+            Next::Keep => connection.first = false,
+            Next::Linger => return connection.linger().await,
+            Next::Close => return,
+            Next::Switch(switched) => return connection.switch(*switched, &origin).await,
+        }
+    }
+}
+
+struct Connection {
+    halves: Rc<Halves>,
+    deadline: Deadline,
+    first: bool,
+}
+
+impl Connection {
+    /// Waits for the next head.
+    async fn arrival(&mut self, origin: &Origin) -> Arrival {
+        let Connection { halves, deadline, first } = self;
+        let snapshot = &origin.listener.snapshot;
+        let mut scanner = HeadScanner::default();
+        let mut begun = !halves.inlet.borrow().reader.buffer.is_empty();
+        let mut blank_allowed = true;
+        // A new connection that says nothing gets as long as one that says little.
+        let patience = if *first || begun { snapshot.timeouts.header } else { snapshot.timeouts.idle };
+        deadline.begin(Duration::ZERO);
+        deadline.set(patience);
+        poll_fn(|cx| {
+            let Inlet { io, reader, .. } = &mut *halves.inlet.borrow_mut();
+            loop {
+                if blank_allowed && reader.buffer.starts_with(b"\r\n") {
+                    // One empty line before a request is an old client's habit (RFC 9112, section 2.2).
+                    reader.buffer.advance(2);
+                    blank_allowed = false;
+                }
+                match next_head(&mut scanner, reader, &snapshot.limits, *first) {
+                    Some(arrival) => return Poll::Ready(arrival),
+                    None if reader.buffer.is_empty() && origin.worker.draining() => return Poll::Ready(Arrival::Closed),
+                    None => {}
+                }
+                match reader.poll_fill(io, cx) {
+                    Poll::Ready(Ok(read)) if read > 0 => {
+                        if !std::mem::replace(&mut begun, true) && !*first {
+                            deadline.set(snapshot.timeouts.header);
+                        }
+                    }
+                    Poll::Ready(_) => return Poll::Ready(Arrival::Closed),
+                    Poll::Pending => {
+                        let late = || Arrival::Refused(Error::new(Kind::HeaderTimeout, "incomplete head"));
+                        return deadline.poll(cx).map(|Elapsed| if begun { late() } else { Arrival::Closed });
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// One exchange, from its head to the last byte of its response.
+    async fn exchange(&mut self, request: RequestHead, origin: &Origin) -> Next {
+        let snapshot = &origin.listener.snapshot;
+        let RequestHead { parts, authority, framing, keep_alive, expect_continue, upgrade, te_trailers } = request;
+        let (method, version) = (parts.method.clone(), parts.version);
+        let decoder = Decoder::new(framing, snapshot.limits.trailer_bytes);
+        let body = match decoder.is_end() {
+            true => Body::Empty,
+            false => Body::Http1Request(RequestBody { halves: self.halves.clone() }),
+        };
+        self.halves.inlet.borrow_mut().decoder = decoder;
+        self.halves.outlet.borrow_mut().continue_due = expect_continue;
+        self.deadline.begin(snapshot.timeouts.request);
+        let request = Request { head: parts, authority, upgrade, te_trailers, body };
+        match self.run(origin, request).await {
+            None => Next::Close,
+            Some(Outcome::Switched(switched)) => Next::Switch(switched),
+            Some(Outcome::Response(response)) => self.respond(response, origin, &method, version, keep_alive).await,
+        }
+    }
+
+    /// Runs the exchange while it watches the client; none when the client is gone.
+    async fn run(&mut self, origin: &Origin, request: Request) -> Option<Outcome> {
+        let Connection { halves, deadline, .. } = self;
+        let mut exchange = pin!(exchange::handle(origin, request, deadline));
+        poll_fn(|cx| {
+            if let Poll::Ready(outcome) = exchange.as_mut().poll(cx) {
+                return Poll::Ready(Some(outcome));
+            }
+            let Inlet { io, reader, decoder } = &mut *halves.inlet.borrow_mut();
+            // A client that has sent all it had to say may close its side and still wait for the answer; one whose
+            // connection was reset does not.
+            while decoder.is_end() && !reader.ended && reader.buffer.len() < MAX_PIPELINED {
+                match reader.poll_fill(io, cx) {
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(None),
+                    Poll::Pending => break,
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Writes a response, and says what becomes of the connection.
+    async fn respond(
+        &mut self,
+        response: Response<RecordedBody>,
+        origin: &Origin,
+        method: &Method,
+        version: Version,
+        keep_alive: bool,
+    ) -> Next {
+        let Connection { halves, deadline, .. } = self;
+        let idle = origin.listener.snapshot.timeouts.idle;
+        let (mut head, mut body) = response.into_parts();
+        let encoding = encoding(&head, &body, method, version);
+        if *method == Method::HEAD && let Some(length @ 1..) = body.size_hint().exact() {
+            head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+        }
+        let unread = !halves.inlet.borrow().decoder.is_end();
+        let keep = keep_alive
+            && encoding != Encoding::UntilClose
+            && !(unread && halves.too_much_unread())
+            && !origin.worker.draining();
+        let persistence = match (keep, version) {
+            (false, _) => Persistence::Close,
+            (true, Version::HTTP_10) => Persistence::KeepAlive,
+            (true, _) => Persistence::Implied,
+        };
+        encode::response_head(halves.outlet.borrow_mut().writer.buffer(), head.status, &head.headers, encoding, persistence);
+
+        let mut pump = Pump::new(encoding);
+        deadline.set(idle);
+        let result = poll_fn(|cx| {
+            let before = pump.progress;
+            let Outlet { io, writer, .. } = &mut *halves.outlet.borrow_mut();
+            match pump.poll(&mut body, writer, io, cx) {
+                Poll::Ready(result) => return Poll::Ready(result),
+                Poll::Pending if pump.progress != before => deadline.set(idle),
+                Poll::Pending => {}
+            }
+            let stalled = || Err(PumpError::Source(Error::new(Kind::UpstreamTimeout, "the response stalled")));
+            deadline.poll(cx).map(|Elapsed| stalled())
+        })
+        .await;
+        match result {
+            Ok(()) => body.record.complete = true,
+            // What the client has got must not look whole: the connection ends without the last chunk.
+            Err(PumpError::Source(error)) => {
+                body.record.fail(&error);
+                if encoding == Encoding::UntilClose {
+                    let _ = halves.inlet.borrow().io.as_ref().set_zero_linger();
+                }
+                return Next::Close;
+            }
+            Err(PumpError::Sink(_)) => {
+                body.record.complete = false;
+                return Next::Close;
+            }
+        }
+        drop(body);
+        match (keep, unread) {
+            (true, false) => Next::Keep,
+            (true, true) => self.drain(idle).await,
+            (false, _) => Next::Linger,
+        }
+    }
+
+    /// Reads and drops the rest of the request's body.
+    async fn drain(&mut self, patience: Duration) -> Next {
+        let Connection { halves, deadline, .. } = self;
+        deadline.set(patience);
+        let mut dropped = 0;
+        let whole = poll_fn(|cx| {
+            loop {
+                match halves.poll_body(cx) {
+                    Poll::Ready(None) => return Poll::Ready(true),
+                    Poll::Ready(Some(Ok(frame))) => {
+                        dropped += frame.data_ref().map_or(0, |data| data.len() as u64);
+                        if dropped > MAX_DRAIN {
+                            return Poll::Ready(false);
+                        }
+                    }
+                    Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
+                    Poll::Pending => return deadline.poll(cx).map(|Elapsed| false),
+                }
+            }
+        })
+        .await;
+        if whole { Next::Keep } else { Next::Linger }
+    }
+
+    /// Closes the sending side and waits for the client to have read: closing at once would reset the connection when
+    /// the client is still sending, and it would never see the answer (RFC 9112, section 9.6).
+    async fn linger(mut self) {
+        self.deadline.begin(LINGER);
+        let Connection { halves, deadline, .. } = &mut self;
+        let mut dropped = 0;
+        poll_fn(|cx| {
+            if Pin::new(&mut halves.outlet.borrow_mut().io).poll_shutdown(cx).is_pending() {
+                return deadline.poll(cx).map(|Elapsed| ());
+            }
+            let Inlet { io, reader, .. } = &mut *halves.inlet.borrow_mut();
+            loop {
+                dropped += reader.buffer.len() as u64;
+                reader.buffer.clear();
+                if dropped > MAX_DRAIN {
+                    return Poll::Ready(());
+                }
+                match reader.poll_fill(io, cx) {
+                    Poll::Ready(Ok(read)) if read > 0 => {}
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return deadline.poll(cx).map(|Elapsed| ()),
+                }
+            }
+        })
+        .await;
+    }
+
+    /// The stream, and what was read from it and not yet used.
+    fn into_stream(self) -> Option<(TcpStream, Bytes)> {
+        let halves = Rc::into_inner(self.halves)?;
+        let (inlet, outlet) = (halves.inlet.into_inner(), halves.outlet.into_inner());
+        Some((inlet.io.reunite(outlet.io).ok()?, inlet.reader.buffer.freeze()))
+    }
+
+    /// Sends the `101` and relays bytes until both sides are done. Nothing that the client sent behind its request has
+    /// left Odin before this.
+    async fn switch(self, switched: Switched, origin: &Origin) {
+        let Switched { head, protocol, io: upstream, early, mut record } = switched;
+        let halves = self.halves.clone();
+        encode::switching_head(halves.outlet.borrow_mut().writer.buffer(), &head.headers, &protocol);
+        let sent = poll_fn(|cx| {
+            let Outlet { io, writer, .. } = &mut *halves.outlet.borrow_mut();
+            writer.poll_flush(io, cx)
+        })
+        .await;
+        drop(halves);
+        let Some((client, early_from_client)) = self.into_stream().filter(|_| sent.is_ok()) else { return };
+        let idle = origin.listener.snapshot.timeouts.tcp_idle;
+        let options = RelayOptions { idle: (!idle.is_zero()).then_some(idle) };
+        let report = relay::relay(&client, &upstream, early_from_client, early, &options).await;
+        record.received = Some(Rc::new(report.a_to_b.into()));
+        record.sent = report.b_to_a;
+        record.complete = true;
+    }
+}
+
+/// What the buffer begins with, once that is known.
+fn next_head(scanner: &mut HeadScanner, reader: &mut Reader, limits: &Limits, first: bool) -> Option<Arrival> {
+    let buffer = &mut reader.buffer;
+    if buffer.is_empty() || buffer.as_ref() == b"\r" {
+        return None;
+    }
+    if first && HTTP2_PREFACE.starts_with(&buffer[..buffer.len().min(HTTP2_PREFACE.len())]) {
+        return (buffer.len() >= HTTP2_PREFACE.len()).then_some(Arrival::Http2);
+    }
+    // TLS on a plain port, or noise: no need to wait for the end of a line.
+    if !buffer[0].is_ascii_graphic() {
+        return Some(Arrival::Refused(Error::new(Kind::MalformedRequest, "not HTTP")));
+    }
+    let head = match scanner.find_end(buffer, limits.head_bytes) {
+        Ok(None) => return None,
+        Ok(Some(end)) => head::parse(buffer.split_to(end).freeze(), limits.head_fields),
+        Err(error) => Err(error),
+    };
+    Some(match head {
+        Ok(head) => Arrival::Head(Box::new(head)),
+        Err(error) => Arrival::Refused(Error::new(
+            match error {
+                HeadError::Malformed(_) => Kind::MalformedRequest,
+                HeadError::TooLarge => Kind::HeadTooLarge,
+                HeadError::Expectation => Kind::ExpectationFailed,
+                HeadError::NotImplemented => Kind::NotImplemented,
+            },
+            error.to_string(),
+        )),
+    })
+}
+
+/// How the response's body is delimited for this client (RFC 9112, section 6.3).
+fn encoding(head: &response::Parts, body: &RecordedBody, method: &Method, version: Version) -> Encoding {
+    let bodiless = head.status.is_informational()
+        || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || *method == Method::HEAD;
+    match (bodiless, body.size_hint().exact()) {
+        (true, _) => Encoding::None,
+        (false, Some(length)) => Encoding::Length(length),
+        (false, None) if version == Version::HTTP_10 => Encoding::UntilClose,
+        (false, None) => Encoding::Chunked,
+    }
+}
+
+impl Halves {
+    /// The next piece of the request's body.
+    fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Inlet { io, reader, decoder } = &mut *self.inlet.borrow_mut();
+        loop {
+            let piece = decoder.decode(&mut reader.buffer, reader.ended).map_err(|error| match error {
+                BodyError::Truncated => Error::new(Kind::DownstreamClosed, error.to_string()),
+                BodyError::Malformed(_) => Error::new(Kind::MalformedRequest, error.to_string()),
+            });
+            return Poll::Ready(match piece {
+                Ok(Piece::Data(data)) => Some(Ok(Frame::data(data))),
+                Ok(Piece::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+                Ok(Piece::End) => None,
+                Ok(Piece::Incomplete) => match ready!(reader.poll_fill(io, cx)) {
+                    Ok(_) => continue,
+                    Err(error) => Some(Err(Error::new(Kind::DownstreamClosed, error.to_string()))),
+                },
+                Err(error) => Some(Err(error)),
+            });
+        }
+    }
+
+    /// The rest of the request's body may never come, or is not worth reading.
+    fn too_much_unread(&self) -> bool {
+        self.outlet.borrow().continue_due
+            || self.inlet.borrow().decoder.remaining().is_some_and(|rest| rest > MAX_DRAIN)
+    }
+
+    /// Tells the client that its body is wanted; not once a response has begun.
+    fn send_continue(&self, cx: &mut Context<'_>) {
+        if let Ok(mut outlet) = self.outlet.try_borrow_mut()
+            && std::mem::take(&mut outlet.continue_due)
+        {
+            let Outlet { io, writer, .. } = &mut *outlet;
+            writer.buffer().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            // What does not go out now goes out with the response; a failed write shows there too.
+            let _ = writer.poll_flush(io, cx);
+        }
+    }
+}
+
+/// The body of the request that is being served.
+pub(crate) struct RequestBody {
+    halves: Rc<Halves>,
+}
+
+impl RequestBody {
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.halves.send_continue(cx);
+        self.halves.poll_body(cx)
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.halves.inlet.borrow().decoder.is_end()
+    }
+
+    pub(crate) fn remaining(&self) -> Option<u64> {
+        self.halves.inlet.borrow().decoder.remaining()
+    }
+}

@@ -1,0 +1,112 @@
+//! HTTP/2 to an upstream: one connection per worker and endpoint, shared by its exchanges.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{Request, Uri, Version, uri};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use odin_runtime::HookState;
+
+use super::io::{Io, LocalExecutor};
+use crate::body::Body;
+use crate::error::{Error, Kind};
+use crate::fields;
+use crate::local::LocalCluster;
+use crate::snapshot::Snapshot;
+use crate::timer::{Deadline, Elapsed};
+use crate::upstream::{self, Reply};
+
+/// Windows that keep a fast network busy, and bound what a stalled client costs.
+pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
+pub(super) const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// The right to send requests on a connection.
+#[derive(Clone)]
+pub(crate) struct Sender(SendRequest<Body>);
+
+impl Sender {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+/// Sends the request of `state` and waits for the head of the response.
+pub(crate) async fn send(
+    cluster: &Rc<LocalCluster>,
+    index: usize,
+    worker: usize,
+    snapshot: &Snapshot,
+    state: &HookState,
+    body: &mut Body,
+    deadline: &mut Deadline,
+) -> Result<Reply, Error> {
+    let pool = &cluster.pools[index];
+    let kept = pool.http2.borrow().clone().filter(|sender| !sender.is_closed());
+    let mut sender = match kept {
+        Some(sender) => sender,
+        None => {
+            let sender = connect(cluster, index, worker, snapshot).await?;
+            *pool.http2.borrow_mut() = Some(sender.clone());
+            sender
+        }
+    };
+    let request = request(state, std::mem::replace(body, Body::Empty))?;
+    let idempotent = request.method().is_idempotent();
+    deadline.set(snapshot.timeouts.response);
+    let answered = deadline.race(sender.0.try_send_request(request)).await;
+    let response = match answered {
+        Err(Elapsed) => return Err(Error::new(Kind::UpstreamTimeout, "no response head in time")),
+        Ok(Ok(response)) => response,
+        Ok(Err(mut failed)) => {
+            pool.http2.borrow_mut().take();
+            // What was not sent comes back, and may be sent to another.
+            let unsent = failed.take_message();
+            let retryable = unsent.is_some() && idempotent;
+            if let Some(request) = unsent {
+                *body = request.into_body();
+            }
+            let error = Error::new(Kind::UpstreamClosed, failed.into_error().to_string());
+            return Err(error.retryable(retryable));
+        }
+    };
+    let (parts, incoming) = response.into_parts();
+    if fields::connection_fields(&parts.headers) || parts.status.is_informational() {
+        return Err(Error::new(Kind::MalformedResponse, "fields that HTTP/2 forbids"));
+    }
+    Ok(Reply::Response(parts, Body::Http2Response(incoming)))
+}
+
+async fn connect(cluster: &LocalCluster, index: usize, worker: usize, snapshot: &Snapshot) -> Result<Sender, Error> {
+    let stream = upstream::connect(cluster, index, worker, snapshot.timeouts.connect).await?;
+    let failed = |error: hyper::Error| Error::new(Kind::ConnectFailed, error.to_string()).retryable(true);
+    let (sender, connection) = Builder::new(LocalExecutor)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(u32::try_from(snapshot.limits.head_bytes).unwrap_or(u32::MAX))
+        .handshake(Io::new(Bytes::new(), stream))
+        .await
+        .map_err(failed)?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "HTTP/2 upstream connection ended");
+        }
+    });
+    Ok(Sender(sender))
+}
+
+/// The request as hyper sends it: scheme and authority in the URI, no `Host`.
+fn request(state: &HookState, body: Body) -> Result<Request<Body>, Error> {
+    let malformed = |detail: String| Error::new(Kind::MalformedRequest, detail);
+    let Some(head) = &state.request else { return Err(malformed("no request".into())) };
+    let mut target = uri::Parts::default();
+    target.scheme = Some(uri::Scheme::HTTP);
+    let authority = uri::Authority::try_from(state.authority.as_bytes());
+    target.authority = Some(authority.map_err(|error| malformed(format!("authority: {error}")))?);
+    target.path_and_query = head.uri.path_and_query().cloned();
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = Uri::from_parts(target).map_err(|error| malformed(error.to_string()))?;
+    *request.version_mut() = Version::HTTP_2;
+    *request.headers_mut() = head.headers.clone();
+    Ok(request)
+}

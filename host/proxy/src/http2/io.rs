@@ -1,0 +1,81 @@
+//! A TCP stream as hyper wants it, with the bytes that were read before anyone knew that it was HTTP/2.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use hyper::rt::{Executor, Read, ReadBufCursor, Write};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// Spawns hyper's tasks on the worker's own thread.
+#[derive(Clone, Copy)]
+pub(crate) struct LocalExecutor;
+
+impl<F: Future + 'static> Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// A stream with a beginning that was read before.
+pub(crate) struct Io {
+    early: Bytes,
+    stream: TcpStream,
+}
+
+impl Io {
+    pub(crate) fn new(early: Bytes, stream: TcpStream) -> Self {
+        Io { early, stream }
+    }
+}
+
+/// What hyper's buffer takes in one copy: the frames of a connection's window are read in few steps.
+const SCRATCH: usize = 16 * 1024;
+
+impl Read for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut to: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if !self.early.is_empty() {
+            let take = self.early.len().min(to.remaining());
+            to.put_slice(&self.early[..take]);
+            self.early.advance(take);
+            return Poll::Ready(Ok(()));
+        }
+        // hyper's cursor can be filled without a copy only by unsafe code; a copy of what was read costs far less than the read.
+        let mut scratch = [std::mem::MaybeUninit::uninit(); SCRATCH];
+        let room = to.remaining().min(SCRATCH);
+        let mut buffer = ReadBuf::uninit(&mut scratch[..room]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        to.put_slice(buffer.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+}

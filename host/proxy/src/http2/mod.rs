@@ -1,0 +1,5 @@
+//! HTTP/2 by hyper, with prior knowledge, both sides. Nothing outside this module names a hyper connection.
+
+pub(crate) mod client;
+pub(crate) mod io;
+pub(crate) mod server;

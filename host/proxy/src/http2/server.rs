@@ -1,0 +1,134 @@
+//! HTTP/2 from clients: hyper's framing, Odin's checks of the head, the same exchange as for HTTP/1.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, header};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http2::Builder;
+use hyper::service::service_fn;
+use tokio::net::TcpStream;
+
+use super::client::{CONNECTION_WINDOW, STREAM_WINDOW};
+use super::io::{Io, LocalExecutor};
+use crate::body::Body;
+use crate::error::{Error, Kind};
+use crate::exchange::{self, Origin, Outcome, Request};
+use crate::fields::{self, Downstream};
+use crate::http1::head::{is_authority, parse_length};
+use crate::listener::Handle;
+use crate::record::RecordedBody;
+use crate::timer::Deadline;
+use crate::worker::Worker;
+
+/// Serves a connection to its end. `early` was read already and begins with the preface.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    early: Bytes,
+    handle: &Rc<Handle>,
+    downstream: &Rc<Downstream>,
+    worker: &Rc<Worker>,
+) {
+    let limits = handle.current().snapshot.limits.clone();
+    let service = service_fn(|request: hyper::Request<Incoming>| {
+        let origin = Origin { worker: worker.clone(), listener: handle.current(), downstream: downstream.clone() };
+        async move { Ok::<_, Infallible>(answer(origin, request).await) }
+    });
+    let connection = Builder::new(LocalExecutor)
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .serve_connection(Io::new(early, stream), service);
+    let mut connection = pin!(connection);
+    let mut draining = false;
+    let ended = poll_fn(|cx| {
+        if worker.draining() && !std::mem::replace(&mut draining, true) {
+            connection.as_mut().graceful_shutdown();
+        }
+        Poll::Ready(std::task::ready!(connection.as_mut().poll(cx)))
+    })
+    .await;
+    if let Err(error) = ended {
+        tracing::debug!(peer = %downstream.info.peer, %error, "HTTP/2 connection ended");
+    }
+}
+
+async fn answer(origin: Origin, request: hyper::Request<Incoming>) -> Response<RecordedBody> {
+    let mut deadline = Deadline::default();
+    let request = match check(request) {
+        Ok(request) => request,
+        Err(refused) => return exchange::refuse(&refused.0, origin.record(Some(&refused.1))),
+    };
+    let mut response = match exchange::handle(&origin, request, &mut deadline).await {
+        Outcome::Response(response) => response,
+        Outcome::Switched(mut switched) => {
+            let error = Error::new(Kind::MalformedResponse, "101 to an HTTP/2 request");
+            switched.record.fail(&error);
+            exchange::refuse(&error, switched.record)
+        }
+    };
+    response.headers_mut().remove(header::CONNECTION);
+    response
+}
+
+type Refused = (Error, http::request::Parts);
+
+/// What hyper lets through and Odin does not.
+fn check(request: hyper::Request<Incoming>) -> Result<Request, Box<Refused>> {
+    let (mut head, incoming) = request.into_parts();
+    let refuse = |detail: &'static str, head| Err(Box::new((Error::new(Kind::MalformedRequest, detail), head)));
+    if head.method == Method::CONNECT {
+        return Err(Box::new((Error::new(Kind::NotImplemented, "CONNECT"), head)));
+    }
+    if let Err(detail) = check_fields(&head.headers) {
+        return refuse(detail, head);
+    }
+    let named = head.uri.authority().map(|authority| HeaderValue::from_str(authority.as_str()));
+    let authority = match (named, head.headers.remove(header::HOST)) {
+        (Some(Ok(named)), None) => named,
+        (Some(Ok(named)), Some(host)) if named.as_bytes().eq_ignore_ascii_case(host.as_bytes()) => named,
+        (None, Some(host)) => host,
+        (None, None) => return refuse("no :authority", head),
+        _ => return refuse("Host differs from :authority", head),
+    };
+    if !is_authority(authority.as_bytes()) {
+        return refuse("invalid :authority", head);
+    }
+    let Some(path) = head.uri.path_and_query().filter(|path| path.as_str().starts_with(['/', '*'])) else {
+        return refuse("invalid :path", head);
+    };
+    head.uri = path.clone().into();
+    let te_trailers = head.headers.remove(header::TE).is_some();
+    head.headers.remove(header::EXPECT);
+    fields::join_cookies(&mut head.headers);
+    let body = if incoming.is_end_stream() { Body::Empty } else { Body::Http2Request(incoming) };
+    Ok(Request { head, authority, upgrade: None, te_trailers, body })
+}
+
+fn check_fields(headers: &HeaderMap) -> Result<(), &'static str> {
+    if fields::connection_fields(headers) {
+        return Err("a field that HTTP/2 forbids");
+    }
+    if headers.get_all(header::HOST).iter().nth(1).is_some() {
+        return Err("more than one Host");
+    }
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    if lengths.next().is_some_and(|value| parse_length(value).is_err()) || lengths.next().is_some() {
+        return Err("invalid Content-Length");
+    }
+    // RFC 9113, section 8.2.1: a value neither begins nor ends with white space.
+    let padded = |value: &HeaderValue| {
+        let bytes = value.as_bytes();
+        matches!(bytes.first(), Some(b' ' | b'\t')) || matches!(bytes.last(), Some(b' ' | b'\t'))
+    };
+    if headers.values().any(padded) {
+        return Err("white space around a field value");
+    }
+    Ok(())
+}

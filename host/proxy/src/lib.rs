@@ -1,0 +1,36 @@
+//! The data path: listeners, the HTTP exchange, the TCP relay, upstream pools, health and balancing.
+//!
+//! A [`Proxy`] owns the workers; a [`Snapshot`] tells them what to serve. This crate never reads a file or a flag and
+//! never names a wasmtime type; policy is asked of `odin_runtime`.
+
+mod access_log;
+mod balance;
+mod body;
+mod clock;
+mod cluster;
+mod error;
+mod exchange;
+mod fields;
+mod http1;
+mod http2;
+mod listener;
+mod local;
+mod plugins;
+mod pool;
+mod proxy;
+mod record;
+mod relay;
+mod route;
+mod settings;
+mod snapshot;
+mod tcp;
+mod timer;
+mod upstream;
+mod worker;
+
+pub use cluster::{Cluster, Endpoint, EndpointTotals, Protocol};
+pub use proxy::{BindError, Proxy};
+pub use settings::{Limits, Timeouts};
+pub use snapshot::{
+    AccessLog, DURATION_BUCKETS_MS, Listener, ListenerCounters, ListenerKind, ListenerTotals, Route, Snapshot,
+};

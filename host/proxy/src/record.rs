@@ -1,0 +1,125 @@
+//! What is known about one exchange when it is over: counted, and written to the access log, exactly once, by `Drop`,
+//! so that no way out of an exchange can forget it.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::body::Body;
+use crate::error::{Blame, Error, Kind};
+use crate::fields::Downstream;
+use crate::local::{LocalCluster, LocalListener};
+use crate::snapshot::{AccessLog, DURATION_BUCKETS_MS};
+use crate::worker::Worker;
+
+/// The record of one exchange.
+pub(crate) struct Record {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) listener: Rc<LocalListener>,
+    pub(crate) downstream: Rc<Downstream>,
+    pub(crate) started: Instant,
+    pub(crate) method: Method,
+    pub(crate) authority: Option<HeaderValue>,
+    pub(crate) uri: Uri,
+    pub(crate) version: Version,
+    pub(crate) id: Option<HeaderValue>,
+    pub(crate) status: StatusCode,
+    pub(crate) received: Option<Rc<Cell<u64>>>,
+    pub(crate) sent: u64,
+    pub(crate) endpoint: Option<(Rc<LocalCluster>, usize)>,
+    pub(crate) attempts: u32,
+    pub(crate) plugin_nanos: u64,
+    /// What failed, if anything, and who has to look into it.
+    pub(crate) failure: Option<(Blame, String)>,
+    /// The response went out whole.
+    pub(crate) complete: bool,
+}
+
+impl Record {
+    /// The exchange is given to this endpoint; one given before is released.
+    pub(crate) fn assign(&mut self, cluster: &Rc<LocalCluster>, index: usize) {
+        self.release();
+        cluster.shared.endpoints[index].counters(self.worker.id).started.add(1);
+        self.endpoint = Some((cluster.clone(), index));
+        self.attempts += 1;
+    }
+
+    fn release(&mut self) {
+        if let Some((cluster, index)) = self.endpoint.take() {
+            cluster.shared.endpoints[index].counters(self.worker.id).ended.add(1);
+        }
+    }
+
+    /// Keeps the first failure: what follows from it is of no use to anyone.
+    pub(crate) fn fail(&mut self, error: &Error) {
+        if self.failure.is_none() {
+            self.failure = Some((error.kind.blame(), error.to_string()));
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.complete && self.failure.is_none() {
+            let error = Error::new(Kind::DownstreamClosed, "before the response was complete");
+            self.fail(&error);
+        }
+        let elapsed = self.started.elapsed();
+        let share = self.listener.shared.counters.share(self.worker.id);
+        let class = usize::from(self.status.as_u16() / 100).clamp(1, 5) - 1;
+        share.responses[class].add(1);
+        share.received.add(self.received.as_ref().map_or(0, |bytes| bytes.get()));
+        share.sent.add(self.sent);
+        share.duration_nanos.add(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+        let millis = elapsed.as_millis() as u64;
+        let bucket = DURATION_BUCKETS_MS.iter().position(|bound| millis < *bound).unwrap_or(DURATION_BUCKETS_MS.len());
+        share.durations[bucket].add(1);
+        if self.listener.snapshot.access_log != AccessLog::Off {
+            self.worker.log.exchange(self, elapsed);
+        }
+        self.release();
+    }
+}
+
+/// A response's body that carries its exchange's record to the end.
+pub(crate) struct RecordedBody {
+    body: Body,
+    pub(crate) record: Box<Record>,
+}
+
+impl RecordedBody {
+    pub(crate) fn new(body: Body, record: Box<Record>) -> Self {
+        RecordedBody { body, record }
+    }
+}
+
+impl HttpBody for RecordedBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = &mut *self;
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => this.record.sent += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Some(Err(error)) => this.record.fail(error),
+            None => {}
+        }
+        this.record.complete = frame.is_none() || this.body.is_end_stream();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

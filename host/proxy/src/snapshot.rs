@@ -1,0 +1,142 @@
+//! One generation of the config as the data path sees it: shared by all workers, never changed, replaced whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use odin_runtime::Plugin;
+
+use crate::cluster::{Cluster, Counter};
+use crate::settings::{Limits, Timeouts};
+
+/// Everything that a worker needs to know.
+pub struct Snapshot {
+    /// By name; the sockets belong to the workers.
+    pub listeners: BTreeMap<String, Arc<Listener>>,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// How much there may be of things.
+    pub limits: Limits,
+    /// Where lines of the access log go, if anywhere.
+    pub access_log: AccessLog,
+}
+
+/// The shape of a line of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// No line.
+    Off,
+    /// One line of text for people.
+    Text,
+    /// One JSON object for machines.
+    Json,
+}
+
+/// What a listener does with what it accepts.
+pub struct Listener {
+    /// The name in the config.
+    pub name: String,
+    /// HTTP or TCP.
+    pub kind: ListenerKind,
+    /// Counters; kept over a reload that keeps the name.
+    pub counters: Arc<ListenerCounters>,
+}
+
+/// What goes over the connections of a listener.
+pub enum ListenerKind {
+    /// HTTP/1.1, and HTTP/2 with prior knowledge, told apart by the first bytes.
+    Http {
+        /// Where requests go.
+        routes: Vec<Route>,
+        /// Believe `Forwarded`, `X-Forwarded-*` and `X-Request-Id` of the client.
+        trust_forwarded: bool,
+    },
+    /// Bytes, relayed to a cluster.
+    Tcp {
+        /// Where connections go.
+        cluster: Arc<Cluster>,
+    },
+}
+
+/// A route of an HTTP listener.
+pub struct Route {
+    /// None, `name` or `*.name`.
+    pub host: Option<String>,
+    /// A prefix that ends at a path segment; none for any.
+    pub path: Option<String>,
+    /// Where the requests go.
+    pub cluster: Arc<Cluster>,
+    /// In route order.
+    pub plugins: Vec<Arc<Plugin>>,
+}
+
+/// A listener in numbers, one share per worker.
+pub struct ListenerCounters(Box<[Share]>);
+
+impl ListenerCounters {
+    /// For so many workers.
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(ListenerCounters((0..workers.max(1)).map(|_| Share::default()).collect()))
+    }
+
+    pub(crate) fn share(&self, worker: usize) -> &Share {
+        &self.0[worker]
+    }
+
+    /// The sum over all workers.
+    pub fn totals(&self) -> ListenerTotals {
+        let mut totals = ListenerTotals::default();
+        for share in &self.0 {
+            totals.accepted += share.accepted.get();
+            totals.open += share.accepted.get().wrapping_sub(share.closed.get());
+            totals.refused += share.refused.get();
+            totals.received += share.received.get();
+            totals.sent += share.sent.get();
+            for (sum, class) in totals.responses.iter_mut().zip(&share.responses) {
+                *sum += class.get();
+            }
+            for (sum, bucket) in totals.durations.iter_mut().zip(&share.durations) {
+                *sum += bucket.get();
+            }
+            totals.duration_nanos += share.duration_nanos.get();
+        }
+        totals
+    }
+}
+
+/// Upper bounds of the duration histogram, in milliseconds; one more bucket has no bound.
+pub const DURATION_BUCKETS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 30_000];
+
+/// A listener in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenerTotals {
+    /// Connections.
+    pub accepted: u64,
+    /// Connections that are open now.
+    pub open: u64,
+    /// Connections closed at once, for the limit.
+    pub refused: u64,
+    /// Bytes of request bodies, or from clients of a TCP listener.
+    pub received: u64,
+    /// Bytes of response bodies, or to clients of a TCP listener.
+    pub sent: u64,
+    /// Exchanges by the first digit of their status, 1 to 5.
+    pub responses: [u64; 5],
+    /// Exchanges by duration, see [`DURATION_BUCKETS_MS`].
+    pub durations: [u64; DURATION_BUCKETS_MS.len() + 1],
+    /// Nanoseconds of all exchanges together.
+    pub duration_nanos: u64,
+}
+
+/// One worker's share.
+#[derive(Default)]
+#[repr(align(64))]
+pub(crate) struct Share {
+    pub(crate) accepted: Counter,
+    pub(crate) closed: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) received: Counter,
+    pub(crate) sent: Counter,
+    pub(crate) responses: [Counter; 5],
+    pub(crate) durations: [Counter; DURATION_BUCKETS_MS.len() + 1],
+    pub(crate) duration_nanos: Counter,
+}

@@ -1,0 +1,244 @@
+//! What one exchange or connection remembers from hook to hook: typed values under names, with limits.
+//! Must cost nothing while it is empty, and must never let one plugin see another's private values.
+
+use wasmtime::component::{ComponentType, Lift, Lower, WasmStr};
+
+use crate::spec::Hook;
+use crate::store::{Ctx, Link};
+
+/// At most so many values in one context.
+const MAX_VALUES: usize = 64;
+/// At most so many bytes of names and values in one context.
+const MAX_BYTES: usize = 64 << 10;
+/// Names that begin so belong to the plugin that set them.
+const PRIVATE: &str = "private:";
+
+/// One typed value.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it; the contract is wit/context.wit")]
+pub enum Value {
+    Boolean(bool),
+    Integer(i64),
+    Float(f64),
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl Value {
+    fn size(&self) -> usize {
+        match self {
+            Value::Boolean(_) => 1,
+            Value::Integer(_) | Value::Float(_) => 8,
+            Value::Text(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// A value did not fit: more than 64 values, or more than 64 KiB of names and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the context is full: at most {MAX_VALUES} values and {MAX_BYTES} bytes")]
+pub struct ContextFull;
+
+struct Entry {
+    name: Box<str>,
+    /// The plugin that alone may see a `private:` value.
+    owner: Option<Box<str>>,
+    value: Value,
+}
+
+/// The values of one exchange or connection, in the order in which they were first set.
+#[derive(Default)]
+pub struct Context {
+    entries: Vec<Entry>,
+    bytes: usize,
+}
+
+impl Context {
+    /// An empty context; allocates nothing.
+    pub const fn new() -> Self {
+        Context { entries: Vec::new(), bytes: 0 }
+    }
+
+    /// The public value under `name`.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.position(name, None).map(|at| &self.entries[at].value)
+    }
+
+    /// Sets or replaces the public value under `name`.
+    pub fn set(&mut self, name: &str, value: Value) -> Result<(), ContextFull> {
+        self.put(name, None, value)
+    }
+
+    /// Removes the public value under `name`.
+    pub fn remove(&mut self, name: &str) {
+        self.delete(name, None);
+    }
+
+    /// The public values, in the order in which they were first set.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.entries.iter().filter(|entry| entry.owner.is_none()).map(|entry| (&*entry.name, &entry.value))
+    }
+
+    pub(crate) fn get_as(&self, plugin: &str, name: &str) -> Option<&Value> {
+        self.position(name, owner_of(plugin, name)).map(|at| &self.entries[at].value)
+    }
+
+    pub(crate) fn set_as(&mut self, plugin: &str, name: &str, value: Value) -> Result<(), ContextFull> {
+        self.put(name, owner_of(plugin, name), value)
+    }
+
+    pub(crate) fn remove_as(&mut self, plugin: &str, name: &str) {
+        self.delete(name, owner_of(plugin, name));
+    }
+
+    fn position(&self, name: &str, owner: Option<&str>) -> Option<usize> {
+        self.entries.iter().position(|entry| &*entry.name == name && entry.owner.as_deref() == owner)
+    }
+
+    fn put(&mut self, name: &str, owner: Option<&str>, value: Value) -> Result<(), ContextFull> {
+        match self.position(name, owner) {
+            Some(at) => {
+                let bytes = self.bytes - self.entries[at].value.size() + value.size();
+                if bytes > MAX_BYTES {
+                    return Err(ContextFull);
+                }
+                self.bytes = bytes;
+                self.entries[at].value = value;
+            }
+            None => {
+                let bytes = self.bytes + name.len() + value.size();
+                if bytes > MAX_BYTES || self.entries.len() == MAX_VALUES {
+                    return Err(ContextFull);
+                }
+                self.bytes = bytes;
+                self.entries.push(Entry { name: name.into(), owner: owner.map(Into::into), value });
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, name: &str, owner: Option<&str>) {
+        if let Some(at) = self.position(name, owner) {
+            let entry = self.entries.remove(at);
+            self.bytes -= entry.name.len() + entry.value.size();
+        }
+    }
+}
+
+/// `value` of wit/context.wit.
+#[derive(ComponentType, Lift, Lower)]
+#[component(variant)]
+enum WitValue {
+    #[component(name = "boolean")]
+    Boolean(bool),
+    #[component(name = "integer")]
+    Integer(i64),
+    #[component(name = "float")]
+    Float(f64),
+    #[component(name = "text")]
+    Text(String),
+    #[component(name = "bytes")]
+    Bytes(Vec<u8>),
+}
+
+impl From<WitValue> for Value {
+    fn from(value: WitValue) -> Self {
+        match value {
+            WitValue::Boolean(value) => Value::Boolean(value),
+            WitValue::Integer(value) => Value::Integer(value),
+            WitValue::Float(value) => Value::Float(value),
+            WitValue::Text(value) => Value::Text(value),
+            WitValue::Bytes(value) => Value::Bytes(value),
+        }
+    }
+}
+
+impl From<Value> for WitValue {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Boolean(value) => WitValue::Boolean(value),
+            Value::Integer(value) => WitValue::Integer(value),
+            Value::Float(value) => WitValue::Float(value),
+            Value::Text(value) => WitValue::Text(value),
+            Value::Bytes(value) => WitValue::Bytes(value),
+        }
+    }
+}
+
+/// `context-error` of wit/context.wit.
+#[derive(Clone, Copy, ComponentType, Lower)]
+#[component(enum)]
+#[repr(u8)]
+enum ContextError {
+    #[component(name = "too-large")]
+    TooLarge,
+    #[component(name = "no-exchange")]
+    NoExchange,
+}
+
+/// Offers `odin:plugin/context`.
+pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
+    let mut context = linker.instance("odin:plugin/context@0.1.0")?;
+    context.func_wrap("get", |store: Ctx<'_>, (name,): (WasmStr,)| {
+        let name = name.to_str(&store)?;
+        let data = store.data();
+        Ok((data.state.context.get_as(&data.slot.spec.name, &name).cloned().map(WitValue::from),))
+    })?;
+    context.func_wrap("set", |mut store: Ctx<'_>, (name, value): (WasmStr, WitValue)| {
+        if store.data().hook == Hook::Configure {
+            return Ok((Err(ContextError::NoExchange),));
+        }
+        let name = name.to_str(&store)?.into_owned();
+        let data = store.data_mut();
+        let set = data.state.context.set_as(&data.slot.spec.name, &name, value.into());
+        Ok((set.map_err(|ContextFull| ContextError::TooLarge),))
+    })?;
+    context.func_wrap("remove", |mut store: Ctx<'_>, (name,): (WasmStr,)| {
+        let name = name.to_str(&store)?.into_owned();
+        let data = store.data_mut();
+        data.state.context.remove_as(&data.slot.spec.name, &name);
+        Ok(())
+    })
+}
+
+fn owner_of<'a>(plugin: &'a str, name: &str) -> Option<&'a str> {
+    name.starts_with(PRIVATE).then_some(plugin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_set_replaced_and_removed() {
+        let mut context = Context::new();
+        context.set("a", Value::Integer(1)).unwrap();
+        context.set("a", Value::Text("two".into())).unwrap();
+        assert_eq!(context.get_as("any", "a"), Some(&Value::Text("two".into())));
+        context.remove_as("any", "a");
+        assert_eq!(context.get("a"), None);
+        assert_eq!(context.bytes, 0);
+    }
+
+    #[test]
+    fn private_values_belong_to_one_plugin() {
+        let mut context = Context::new();
+        context.set_as("one", "private:x", Value::Boolean(true)).unwrap();
+        assert_eq!(context.get_as("one", "private:x"), Some(&Value::Boolean(true)));
+        assert_eq!(context.get_as("two", "private:x"), None);
+        assert_eq!(context.get("private:x"), None);
+        assert_eq!(context.iter().count(), 0);
+    }
+
+    #[test]
+    fn limits_hold() {
+        let mut context = Context::new();
+        assert_eq!(context.set("big", Value::Bytes(vec![0; MAX_BYTES])), Err(ContextFull));
+        for n in 0..MAX_VALUES {
+            context.set(&n.to_string(), Value::Boolean(true)).unwrap();
+        }
+        assert_eq!(context.set("one more", Value::Boolean(true)), Err(ContextFull));
+        context.set("0", Value::Boolean(false)).unwrap();
+    }
+}

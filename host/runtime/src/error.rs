@@ -1,0 +1,167 @@
+//! Every way in which a plugin can fail to load or to answer, with the words that an operator reads.
+//! Must never carry a wasmtime type, and a message must never span lines (a backtrace is kept apart).
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::spec::Hook;
+
+/// The engine could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("the plugin engine does not start: {0}")]
+pub struct RuntimeError(pub String);
+
+/// A plugin was refused; whatever served before still serves.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum LoadError {
+    /// The bytes are no WebAssembly at all.
+    #[error("not a WebAssembly file: it begins with {begins_with}")]
+    NotWasm {
+        /// The first bytes, quoted.
+        begins_with: String,
+    },
+    /// A core module without the component type that Odin's SDK embeds.
+    #[error("a core WebAssembly module without a component type: build it with odin-sdk or make it a component")]
+    NoComponentType,
+    /// The core module's embedded component type does not fit it.
+    #[error("the module does not make a component: {0}")]
+    Encode(String),
+    /// WebAssembly, but invalid or using a feature that is off.
+    #[error("the component is not valid: {0}")]
+    Invalid(String),
+    /// It imports what Odin does not offer.
+    #[error("it imports `{import}`, which Odin does not offer to plugins")]
+    UnknownImport {
+        /// The import's full name.
+        import: String,
+    },
+    /// An import has another shape than in this version of the contract.
+    #[error("its imports do not fit odin:plugin@0.1.0: {0}")]
+    ImportMismatch(String),
+    /// It exports no hook.
+    #[error("it exports no hook of odin:plugin@0.1.0 ({})", exports_in_words(.exports))]
+    NoHook {
+        /// What it does export.
+        exports: Vec<String>,
+    },
+    /// It exports a hook that this version of Odin would never call.
+    #[error("it exports the hook `{export}`, which this version of Odin does not have")]
+    UnknownHook {
+        /// The export's full name.
+        export: String,
+    },
+    /// A hook has another signature than in this version of the contract.
+    #[error("its hook {hook} does not fit odin:plugin@0.1.0: {reason}")]
+    HookMismatch {
+        /// The hook.
+        hook: Hook,
+        /// What differs.
+        reason: String,
+    },
+    /// The generation that serves exports a balancer, the new one does not.
+    #[error("it exports no balancer, and the one that serves does: clusters may depend on it")]
+    LostBalancer,
+    /// The config section is not JSON.
+    #[error("its config is not JSON: {0}")]
+    Config(String),
+    /// `configure` answered with an error; the plugin's own words.
+    #[error("configure refused: {0}")]
+    Refused(String),
+    /// The first instance could not be made, or `configure` failed.
+    #[error("no instance of it starts: {0}")]
+    Start(String),
+}
+
+fn exports_in_words(exports: &[String]) -> String {
+    match exports {
+        [] => "it exports nothing".to_owned(),
+        some => format!("it exports {}", some.join(", ")),
+    }
+}
+
+/// A hook call failed. It costs the exchange that made it and nothing else.
+#[derive(Debug, Clone)]
+pub struct CallError {
+    pub(crate) plugin: String,
+    pub(crate) hook: Hook,
+    pub(crate) cause: Cause,
+}
+
+impl CallError {
+    /// The name of the plugin.
+    pub fn plugin(&self) -> &str {
+        &self.plugin
+    }
+
+    /// The hook that was called.
+    pub fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    /// What went wrong.
+    pub fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    /// The guest's functions, innermost first, one a line; empty when there are none to tell.
+    pub fn backtrace(&self) -> &str {
+        match &self.cause {
+            Cause::Trap { backtrace, .. } => backtrace,
+            _ => "",
+        }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "plugin {:?}: {} {}", self.plugin, self.hook, self.cause)
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// Why a hook call failed. Displayed after the hook's name: "balancer trapped: …".
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cause {
+    /// The guest trapped, or a host function refused what it was asked.
+    Trap {
+        /// One line.
+        message: String,
+        /// The guest's functions, innermost first, one a line.
+        backtrace: String,
+    },
+    /// The call used more than its time.
+    Timeout {
+        /// The limit that it overran.
+        limit: Duration,
+    },
+    /// The guest trapped after it was refused more memory.
+    OutOfMemory {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The guest recursed past the end of its stack.
+    StackOverflow,
+    /// The hook answered something that the contract forbids.
+    BadAnswer(String),
+    /// No instance could be made for the call.
+    Instantiate(String),
+    /// A fresh instance failed in `configure`.
+    Configure(String),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Trap { message, .. } => write!(f, "trapped: {message}"),
+            Cause::Timeout { limit } => write!(f, "overran its time limit of {limit:?}"),
+            Cause::OutOfMemory { limit } => {
+                write!(f, "ran out of memory (the limit is {} KiB)", limit / 1024)
+            }
+            Cause::StackOverflow => f.write_str("overflowed its stack"),
+            Cause::BadAnswer(what) => write!(f, "gave a bad answer: {what}"),
+            Cause::Instantiate(why) => write!(f, "got no instance: {why}"),
+            Cause::Configure(why) => write!(f, "got no instance: configure {why}"),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! One loaded version of a plugin's file: bytes in, an instance that configured itself out, or words that say what is
+//! wrong. Must never publish anything: the slot does.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
+use wit_component::ComponentEncoder;
+
+use crate::capability::INTERFACES;
+use crate::error::LoadError;
+use crate::failure;
+use crate::instance::{Instance, NoInstance};
+use crate::runtime::Runtime;
+use crate::slot::Slot;
+use crate::spec::Hooks;
+use crate::store::StoreData;
+
+/// What every WebAssembly file begins with, and the versions that follow it.
+const MAGIC: &[u8] = b"\0asm";
+const CORE_MODULE: &[u8] = &[1, 0, 0, 0];
+const COMPONENT: &[u8] = &[0x0d, 0, 1, 0];
+
+/// One loaded version of a plugin's file.
+pub(crate) struct Generation {
+    /// Counted from 1.
+    pub(crate) number: u64,
+    /// The first 16 hex digits of the SHA-256 of the file.
+    pub(crate) hash: String,
+    pub(crate) loaded_at: SystemTime,
+    pub(crate) pre: InstancePre<StoreData>,
+    pub(crate) exports: Exports,
+}
+
+/// Where the hooks are.
+#[derive(Default)]
+pub(crate) struct Exports {
+    pub(crate) configure: Option<ComponentExportIndex>,
+    pub(crate) pick: Option<ComponentExportIndex>,
+    pub(crate) request_headers: Option<ComponentExportIndex>,
+    pub(crate) response_headers: Option<ComponentExportIndex>,
+}
+
+impl Generation {
+    /// Compiles, links, instantiates and configures.
+    pub(crate) fn load(runtime: &Runtime, slot: &Arc<Slot>, wasm: &[u8], number: u64) -> Result<Self, LoadError> {
+        let hash = hash(wasm);
+        let component = Component::from_binary(runtime.engine(), &component(wasm)?)
+            .map_err(|error| LoadError::Invalid(failure::one_line(&error)))?;
+        check_imports(runtime, &component)?;
+        let exports = exports(runtime, &component)?;
+        let pre = runtime
+            .linker()
+            .instantiate_pre(&component)
+            .map_err(|error| LoadError::ImportMismatch(failure::one_line(&error)))?;
+        let generation = Generation { number, hash, loaded_at: SystemTime::now(), pre, exports };
+        Instance::new(&generation, slot, slot.loader()).map_err(|none| match none {
+            NoInstance::Refused(words) => LoadError::Refused(words),
+            NoInstance::Mismatch(hook, reason) => LoadError::HookMismatch { hook, reason },
+            NoInstance::Instantiate(why) => LoadError::Start(why),
+            NoInstance::Configure(cause) => LoadError::Start(format!("configure {cause}")),
+        })?;
+        Ok(generation)
+    }
+
+    pub(crate) fn hooks(&self) -> Hooks {
+        Hooks {
+            lifecycle: self.exports.configure.is_some(),
+            balancer: self.exports.pick.is_some(),
+            request_headers: self.exports.request_headers.is_some(),
+            response_headers: self.exports.response_headers.is_some(),
+        }
+    }
+}
+
+/// The first 16 hex digits of the SHA-256.
+pub(crate) fn hash(wasm: &[u8]) -> String {
+    Sha256::digest(wasm).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A component as it is, or a core module with an embedded component type made one.
+fn component(wasm: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
+    let Some(rest) = wasm.strip_prefix(MAGIC) else {
+        return Err(LoadError::NotWasm { begins_with: beginning(wasm) });
+    };
+    match rest.get(..4) {
+        Some(COMPONENT) => Ok(Cow::Borrowed(wasm)),
+        Some(CORE_MODULE) => encode(wasm).map(Cow::Owned),
+        _ => Err(LoadError::Invalid("it is cut short or of an unknown binary version".to_owned())),
+    }
+}
+
+fn encode(module: &[u8]) -> Result<Vec<u8>, LoadError> {
+    let words = |error| LoadError::Encode(failure::single_line(&format!("{error:#}")));
+    let (embedded, _) = wit_component::metadata::decode(module).map_err(words)?;
+    if embedded.is_none() {
+        return Err(LoadError::NoComponentType);
+    }
+    // Not validated here: compiling does.
+    ComponentEncoder::default().validate(false).module(module).and_then(|mut encoder| encoder.encode()).map_err(words)
+}
+
+fn beginning(bytes: &[u8]) -> String {
+    match bytes.get(..24).unwrap_or(bytes) {
+        [] => "nothing: the file is empty".to_owned(),
+        some => format!("\"{}\"", some.escape_ascii()),
+    }
+}
+
+/// Linking would say it too, but not so that an operator understands it.
+fn check_imports(runtime: &Runtime, component: &Component) -> Result<(), LoadError> {
+    for (import, _) in component.component_type().imports(runtime.engine()) {
+        let offered = import.strip_prefix("odin:plugin/").and_then(|rest| rest.split_once('@')).is_some_and(
+            |(interface, version)| INTERFACES.contains(&interface) && version.starts_with("0.1."),
+        );
+        if !offered {
+            return Err(LoadError::UnknownImport { import: import.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+fn exports(runtime: &Runtime, component: &Component) -> Result<Exports, LoadError> {
+    let find = |interface: &str, function: &str| {
+        let instance = component.get_export_index(None, &format!("odin:plugin/{interface}@0.1.0"))?;
+        component.get_export_index(Some(&instance), function)
+    };
+    let exports = Exports {
+        configure: find("lifecycle", "configure"),
+        pick: find("balancer", "pick"),
+        request_headers: find("request-headers", "on-request-headers"),
+        response_headers: find("response-headers", "on-response-headers"),
+    };
+    let known = ["lifecycle", "balancer", "request-headers", "response-headers"];
+    let names: Vec<String> =
+        component.component_type().exports(runtime.engine()).map(|(name, _)| name.to_owned()).collect();
+    let unknown = names.iter().find(|name| {
+        name.strip_prefix("odin:plugin/")
+            .and_then(|rest| rest.split_once('@'))
+            .is_some_and(|(interface, version)| !known.contains(&interface) || !version.starts_with("0.1."))
+    });
+    if let Some(export) = unknown {
+        return Err(LoadError::UnknownHook { export: export.clone() });
+    }
+    match exports {
+        Exports { configure: None, pick: None, request_headers: None, response_headers: None } => {
+            Err(LoadError::NoHook { exports: names })
+        }
+        exports => Ok(exports),
+    }
+}

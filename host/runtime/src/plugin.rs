@@ -1,0 +1,160 @@
+//! The slot of one plugin: it lives across swaps and holds the generation that serves.
+//! Must never publish a generation that did not load, link, start and configure itself.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+
+use crate::error::LoadError;
+use crate::generation::{self, Generation};
+use crate::runtime::Runtime;
+use crate::slot::Slot;
+use crate::spec::{Hooks, PluginSpec};
+use crate::stats::StatsSnapshot;
+
+/// The slot of one plugin.
+pub struct Plugin {
+    runtime: Arc<Runtime>,
+    slot: Arc<Slot>,
+    current: Arc<ArcSwap<Generation>>,
+    /// Held for the length of a load, so that swaps come one after another.
+    swapping: Mutex<()>,
+    history: Mutex<History>,
+}
+
+/// What became of the swaps so far.
+#[derive(Default)]
+struct History {
+    last_error: Option<String>,
+    swaps: u64,
+    failed_swaps: u64,
+}
+
+/// What a swap did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swap {
+    /// The bytes are those that already serve.
+    Unchanged {
+        /// The generation that serves.
+        generation: u64,
+    },
+    /// The new file serves.
+    Swapped {
+        /// Its generation.
+        generation: u64,
+    },
+}
+
+/// What serves now, and what was refused last.
+#[derive(Clone, Debug)]
+pub struct PluginStatus {
+    /// Counted from 1.
+    pub generation: u64,
+    /// The first 16 hex digits of the file's SHA-256.
+    pub hash: String,
+    /// What the generation exports.
+    pub hooks: Hooks,
+    /// When the generation was published.
+    pub loaded_at: SystemTime,
+    /// Why the last swap was refused; none after one that was not.
+    pub last_error: Option<String>,
+    /// Swaps that published a generation.
+    pub swaps: u64,
+    /// Swaps that were refused.
+    pub failed_swaps: u64,
+}
+
+impl Plugin {
+    /// Compiles, links, instantiates and configures the plugin. Takes milliseconds: not for a worker's thread.
+    pub fn load(runtime: &Arc<Runtime>, spec: PluginSpec, wasm: &[u8]) -> Result<Arc<Plugin>, LoadError> {
+        let slot = Arc::new(Slot::new(spec, runtime.workers())?);
+        let first = Generation::load(runtime, &slot, wasm, 1)?;
+        Ok(Arc::new(Plugin {
+            runtime: runtime.clone(),
+            slot,
+            current: Arc::new(ArcSwap::from_pointee(first)),
+            swapping: Mutex::default(),
+            history: Mutex::default(),
+        }))
+    }
+
+    /// Loads another file into the slot. On an error the old one serves on and [`Plugin::status`] tells the reason.
+    ///
+    /// Takes milliseconds: not for a worker's thread.
+    pub fn swap(&self, wasm: &[u8]) -> Result<Swap, LoadError> {
+        let _one_at_a_time = self.swapping.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.current.load();
+        if generation::hash(wasm) == old.hash {
+            self.history().last_error = None;
+            return Ok(Swap::Unchanged { generation: old.number });
+        }
+        let number = old.number + 1;
+        let loaded = Generation::load(&self.runtime, &self.slot, wasm, number).and_then(|new| {
+            let lost_balancer = old.hooks().balancer && !new.hooks().balancer;
+            if lost_balancer { Err(LoadError::LostBalancer) } else { Ok(new) }
+        });
+        match loaded {
+            Ok(new) => {
+                self.current.store(Arc::new(new));
+                let mut history = self.history();
+                history.last_error = None;
+                history.swaps += 1;
+                Ok(Swap::Swapped { generation: number })
+            }
+            Err(error) => {
+                let mut history = self.history();
+                history.last_error = Some(error.to_string());
+                history.failed_swaps += 1;
+                Err(error)
+            }
+        }
+    }
+
+    /// What the operator said.
+    pub fn spec(&self) -> &PluginSpec {
+        &self.slot.spec
+    }
+
+    /// The name in the config.
+    pub fn name(&self) -> &str {
+        &self.slot.spec.name
+    }
+
+    /// What the generation that serves exports.
+    pub fn hooks(&self) -> Hooks {
+        self.current.load().hooks()
+    }
+
+    /// What serves now, and what was refused last.
+    pub fn status(&self) -> PluginStatus {
+        let history = self.history();
+        let serving = self.current.load();
+        PluginStatus {
+            generation: serving.number,
+            hash: serving.hash.clone(),
+            hooks: serving.hooks(),
+            loaded_at: serving.loaded_at,
+            last_error: history.last_error.clone(),
+            swaps: history.swaps,
+            failed_swaps: history.failed_swaps,
+        }
+    }
+
+    /// Counts and times, summed over workers and generations.
+    pub fn stats(&self) -> StatsSnapshot {
+        StatsSnapshot::sum(&self.slot.stats, self.slot.metrics.sums())
+    }
+
+    pub(crate) fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
+    pub(crate) fn current(&self) -> &Arc<ArcSwap<Generation>> {
+        &self.current
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

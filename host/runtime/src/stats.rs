@@ -1,0 +1,141 @@
+//! Counts and times of hook calls: one cache-padded set per worker, written by that worker alone, summed when read.
+//! Must never take a lock or an atomic read-modify-write on the path of a call.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::error::Cause;
+use crate::spec::Hook;
+
+/// Upper bounds of the histogram's buckets in nanoseconds; the last bucket of a histogram has no bound.
+pub const BUCKETS_NANOS: [u64; 12] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 1_000_000, 10_000_000];
+
+/// A counter with one writer at a time: a load and a store, no locked instruction.
+#[derive(Default)]
+pub(crate) struct Cell(AtomicU64);
+
+impl Cell {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+}
+
+#[derive(Default)]
+struct HookCells {
+    failures: Cell,
+    nanos: Cell,
+    buckets: [Cell; BUCKETS_NANOS.len() + 1],
+}
+
+/// What one worker counts about one plugin.
+#[derive(Default)]
+#[repr(align(128))]
+pub(crate) struct WorkerStats {
+    hooks: [HookCells; Hook::ALL.len()],
+    traps: Cell,
+    timeouts: Cell,
+    pub(crate) instances: Cell,
+    /// The second in which `log_lines` were written: the log's rate limit.
+    pub(crate) log_second: Cell,
+    pub(crate) log_lines: Cell,
+}
+
+impl WorkerStats {
+    pub(crate) fn record(&self, hook: Hook, nanos: u64, failure: Option<&Cause>) {
+        let cells = &self.hooks[hook.index()];
+        cells.nanos.add(nanos);
+        cells.buckets[bucket(nanos)].add(1);
+        if let Some(cause) = failure {
+            cells.failures.add(1);
+            match cause {
+                Cause::Timeout { .. } => self.timeouts.add(1),
+                Cause::Trap { .. } | Cause::OutOfMemory { .. } | Cause::StackOverflow => self.traps.add(1),
+                Cause::BadAnswer(_) | Cause::Instantiate(_) | Cause::Configure(_) => {}
+            }
+        }
+    }
+}
+
+fn bucket(nanos: u64) -> usize {
+    BUCKETS_NANOS.iter().position(|&bound| nanos <= bound).unwrap_or(BUCKETS_NANOS.len())
+}
+
+/// The counts of one plugin since it was first loaded, over all workers and generations.
+#[derive(Clone, Debug, Default)]
+pub struct StatsSnapshot {
+    hooks: [HookStats; Hook::ALL.len()],
+    /// Traps, among them those for lack of memory or stack.
+    pub traps: u64,
+    /// Calls that overran their time.
+    pub timeouts: u64,
+    /// Instances made so far.
+    pub instances_created: u64,
+    /// The plugin's own counters by name, in order.
+    pub custom: Vec<(String, u64)>,
+}
+
+impl StatsSnapshot {
+    /// The counts of one hook.
+    pub fn hook(&self, hook: Hook) -> &HookStats {
+        &self.hooks[hook.index()]
+    }
+
+    pub(crate) fn sum(workers: &[WorkerStats], custom: Vec<(String, u64)>) -> Self {
+        let mut total = StatsSnapshot { custom, ..StatsSnapshot::default() };
+        for worker in workers {
+            for (into, cells) in total.hooks.iter_mut().zip(&worker.hooks) {
+                into.failures += cells.failures.get();
+                into.nanos_total += cells.nanos.get();
+                for (into, cell) in into.histogram.iter_mut().zip(&cells.buckets) {
+                    *into += cell.get();
+                }
+            }
+            total.traps += worker.traps.get();
+            total.timeouts += worker.timeouts.get();
+            total.instances_created += worker.instances.get();
+        }
+        for hook in &mut total.hooks {
+            hook.calls = hook.histogram.iter().sum();
+        }
+        total
+    }
+}
+
+/// The counts of one hook.
+#[derive(Clone, Debug, Default)]
+pub struct HookStats {
+    /// Calls, failed ones too.
+    pub calls: u64,
+    /// Calls that ended in a `CallError`.
+    pub failures: u64,
+    /// Nanoseconds spent in all calls together.
+    pub nanos_total: u64,
+    /// Calls by duration; not cumulative. The last has no upper bound, the others those of [`BUCKETS_NANOS`].
+    pub histogram: [u64; BUCKETS_NANOS.len() + 1],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_are_summed_and_durations_fall_into_buckets() {
+        let workers = [WorkerStats::default(), WorkerStats::default()];
+        workers[0].record(Hook::Balancer, 100, None);
+        workers[1].record(Hook::Balancer, 101, None);
+        workers[1].record(Hook::Balancer, 20_000_000, Some(&Cause::Timeout { limit: Default::default() }));
+        let sum = StatsSnapshot::sum(&workers, Vec::new());
+        let balancer = sum.hook(Hook::Balancer);
+        assert_eq!((balancer.calls, balancer.failures, balancer.nanos_total), (3, 1, 20_000_201));
+        assert_eq!((balancer.histogram[0], balancer.histogram[1], balancer.histogram[12]), (1, 1, 1));
+        assert_eq!((sum.timeouts, sum.traps), (1, 0));
+    }
+}

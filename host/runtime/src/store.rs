@@ -1,0 +1,66 @@
+//! What a plugin's store holds: the exchange of the running call, and what the instance has opened.
+//! Must never hold an exchange between calls.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use wasmtime::component::Linker;
+use wasmtime::{StoreContextMut, bail};
+
+use crate::capability::{metrics, shared};
+use crate::deadline::Deadline;
+use crate::meter::Meter;
+use crate::slot::Slot;
+use crate::spec::Hook;
+use crate::state::{Endpoints, HookState};
+use crate::stats::WorkerStats;
+
+/// The type of a host function's first argument.
+pub(crate) type Ctx<'a> = StoreContextMut<'a, StoreData>;
+/// What the capabilities link themselves into.
+pub(crate) type Link = Linker<StoreData>;
+
+/// The data of one instance's store.
+pub(crate) struct StoreData {
+    /// The exchange of the running call; between calls, and in `configure`, an idle one.
+    pub(crate) state: Box<HookState>,
+    /// What a running `pick` chooses from.
+    pub(crate) endpoints: Option<Rc<dyn Endpoints>>,
+    /// The hook that runs, or ran last.
+    pub(crate) hook: Hook,
+    pub(crate) deadline: Deadline,
+    pub(crate) meter: Meter,
+    pub(crate) slot: Arc<Slot>,
+    /// The index of this worker's counters in the slot.
+    pub(crate) worker: usize,
+    pub(crate) counters: shared::Opened,
+    pub(crate) metrics: metrics::Opened,
+}
+
+impl StoreData {
+    pub(crate) fn new(slot: Arc<Slot>, worker: usize) -> Self {
+        StoreData {
+            state: HookState::idle(),
+            endpoints: None,
+            hook: Hook::Configure,
+            deadline: Deadline::new(),
+            meter: Meter::new(&slot.spec.limits),
+            slot,
+            worker,
+            counters: shared::Opened::default(),
+            metrics: metrics::Opened::default(),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> &WorkerStats {
+        &self.slot.stats[self.worker]
+    }
+
+    /// The cluster's endpoints, for a handle that only `pick` lends.
+    pub(crate) fn endpoints(&self) -> wasmtime::Result<&dyn Endpoints> {
+        match &self.endpoints {
+            Some(endpoints) => Ok(&**endpoints),
+            None => bail!("endpoints asked outside `pick`"),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Plugins that loop, grow, recurse, trap or cheat: each costs the call that it is in, and says why.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::*;
+use odin_runtime::{CallError, Cause, Hook, PluginSpec, WorkerPlugin};
+
+/// A hook that misbehaves when the request has no fields, and goes on otherwise.
+fn sometimes(misbehaviour: &str) -> String {
+    format!(
+        "{ON_REQUEST}
+          (call $reset)
+          (call $get (local.get $head) (i32.const 1024) (i32.const 10) (i32.const 64))
+          (if (i32.eqz (i32.load8_u (i32.const 64))) (then {misbehaviour}))
+          {DROP_HEAD} {ZERO}"
+    )
+}
+
+/// Provokes the misbehaviour once: the exchange must come back whole, and the next call must succeed.
+fn provoke(worker: &WorkerPlugin) -> CallError {
+    let mut state = exchange();
+    let good = state.request.as_mut().unwrap().headers.remove("user-agent").unwrap();
+    let error = worker.pin().request_headers(&mut state).unwrap_err();
+    let request = state.request.as_mut().expect("the exchange comes back");
+    assert_eq!(request.uri, "/path?query");
+    assert!(state.plugin_nanos > 0);
+    request.headers.insert("user-agent", good);
+    worker.pin().request_headers(&mut state).expect("the next call succeeds");
+    assert_eq!(error.hook(), Hook::RequestHeaders);
+    error
+}
+
+fn worker_of(code: &str) -> WorkerPlugin {
+    worker(PluginSpec::new("test"), &guest(&["request-headers"], code))
+}
+
+#[test]
+fn a_trap_costs_one_call_and_tells_the_guests_functions() {
+    let code = format!("(func $deep unreachable) (func $outer (call $deep)) {}", sometimes("(call $outer)"));
+    let worker = worker_of(&code);
+    let error = provoke(&worker);
+    assert_eq!(error.to_string(), "plugin \"test\": request-headers trapped: unreachable executed");
+    let frames: Vec<_> = error.backtrace().lines().take(2).collect();
+    assert_eq!(frames, ["deep", "outer"]);
+    let stats = worker.pin().plugin().stats();
+    assert_eq!((stats.traps, stats.timeouts, stats.hook(Hook::RequestHeaders).failures), (1, 0, 1));
+}
+
+#[test]
+fn other_traps_say_what_they_are() {
+    let divided = provoke(&worker_of(&sometimes("(drop (i32.div_u (i32.const 1) (i32.const 0)))")));
+    assert_eq!(divided.to_string(), "plugin \"test\": request-headers trapped: integer divide by zero");
+    let outside = provoke(&worker_of(&sometimes("(drop (i32.load (i32.const -8)))")));
+    assert!(outside.to_string().contains("trapped: out of bounds memory access"), "{outside}");
+}
+
+#[test]
+fn a_loop_is_ended_at_its_time_limit() {
+    let worker = worker_of(&sometimes("(loop $l (br $l))"));
+    let start = Instant::now();
+    let error = provoke(&worker);
+    assert_eq!(error.to_string(), "plugin \"test\": request-headers overran its time limit of 10ms");
+    assert!(start.elapsed() >= Duration::from_millis(15));
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(worker.pin().plugin().stats().timeouts, 1);
+}
+
+#[test]
+fn a_loop_through_host_calls_is_ended_too() {
+    let call = "(loop $l (call $get (local.get $head) (i32.const 1024) (i32.const 10) (i32.const 64)) (br $l))";
+    assert!(matches!(provoke(&worker_of(&sometimes(call))).cause(), Cause::Timeout { .. }));
+}
+
+#[test]
+fn a_bomb_stops_at_its_memory_limit() {
+    // Grows page by page until it is refused, as an allocator does, then gives up as Rust does.
+    let bomb = "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable";
+    let error = provoke(&worker_of(&sometimes(bomb)));
+    assert_eq!(error.to_string(), "plugin \"test\": request-headers ran out of memory (the limit is 16384 KiB)");
+}
+
+#[test]
+fn a_guest_that_takes_a_refusal_well_goes_on_but_its_instance_does_not() {
+    // Grows to 15 of 16 MiB and is refused more.
+    let grow = "(drop (memory.grow (i32.const 240))) (drop (memory.grow (i32.const 240)))";
+    let worker = worker_of(&sometimes(grow));
+    let mut state = exchange();
+    state.request.as_mut().unwrap().headers.clear();
+    worker.pin().request_headers(&mut state).unwrap();
+    let before = worker.pin().plugin().stats().instances_created;
+    worker.pin().request_headers(&mut exchange()).unwrap();
+    worker.pin().request_headers(&mut exchange()).unwrap();
+    assert_eq!(worker.pin().plugin().stats().instances_created, before + 1);
+}
+
+#[test]
+fn tables_have_a_limit() {
+    let code = format!(
+        "(table $t 1 funcref) {}",
+        sometimes("(if (i32.eq (table.grow $t (ref.null func) (i32.const 10000)) (i32.const -1)) (then unreachable))")
+    );
+    assert!(matches!(provoke(&worker_of(&code)).cause(), Cause::Trap { .. }));
+}
+
+#[test]
+fn endless_recursion_overflows_the_guests_stack_only() {
+    let code = format!("(func $f (call $f) (call $f)) {}", sometimes("(call $f)"));
+    let error = provoke(&worker_of(&code));
+    assert_eq!(error.to_string(), "plugin \"test\": request-headers overflowed its stack");
+}
+
+#[test]
+fn a_huge_string_is_refused_before_it_is_copied() {
+    let mut spec = PluginSpec::new("test");
+    spec.limits.host_allocation_bytes = 1000;
+    let huge = "(call $log (i32.const 1) (i32.const 0) (i32.const 2000))";
+    let error = provoke(&worker(spec, &guest(&["request-headers"], &sometimes(huge))));
+    assert!(error.to_string().contains("trapped: too much data"), "{error}");
+}
+
+#[test]
+fn many_copies_of_one_field_are_refused() {
+    // 60,000 names in one list, each the same three bytes of "seen": answers of 32 bytes each are over 1 MiB.
+    let code = sometimes(
+        "(drop (memory.grow (i32.const 20)))
+         (memory.fill (i32.const 65536) (i32.const 0) (i32.const 480000))
+         (call $get-many (local.get $head) (i32.const 65536) (i32.const 60000) (i32.const 64))",
+    );
+    let error = provoke(&worker_of(&code));
+    assert!(error.to_string().contains("host-allocation limit"), "{error}");
+}
+
+#[test]
+fn a_handle_kept_past_the_call_traps() {
+    // Does not give its head back.
+    let error = call_request(&format!("{ON_REQUEST} {ZERO}"), &mut exchange()).unwrap_err();
+    assert!(matches!(error.cause(), Cause::Trap { .. }), "{error}");
+    // Uses a handle of an earlier call.
+    let code = format!(
+        "(global $kept (mut i32) (i32.const 0))
+         {ON_REQUEST}
+          (if (global.get $kept) (then (call $path (i32.const 77) (i32.const 64))))
+          (global.set $kept (local.get $head)) {DROP_HEAD} {ZERO}"
+    );
+    let worker = worker_of(&code);
+    worker.pin().request_headers(&mut exchange()).unwrap();
+    let error = worker.pin().request_headers(&mut exchange()).unwrap_err();
+    assert!(error.to_string().contains("handle"), "{error}");
+}
+
+#[test]
+fn handles_cannot_pile_up() {
+    let code = sometimes(
+        "(loop $more (drop (call $counter (i32.const 1072) (i32.const 4))) (br $more))",
+    );
+    let error = provoke(&worker_of(&code));
+    assert!(matches!(error.cause(), Cause::Trap { .. }), "{error}");
+}
+
+#[test]
+fn a_bad_metric_name_traps() {
+    let error = provoke(&worker_of(&sometimes("(drop (call $metric (i32.const 1040) (i32.const 6)))")));
+    assert!(error.to_string().contains("the name of a metric"), "{error}");
+}
+
+#[test]
+fn an_instance_that_traps_is_not_used_again() {
+    // The first call leaves a mark in memory and traps; a call that saw the mark would trap too.
+    let code = format!(
+        "(global $mark (mut i32) (i32.const 0)) {}",
+        sometimes("(global.set $mark (i32.const 1)) unreachable").replace(DROP_HEAD, &format!(
+            "(if (global.get $mark) (then unreachable)) {DROP_HEAD}"
+        ))
+    );
+    provoke(&worker_of(&code));
+}

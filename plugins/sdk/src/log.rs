@@ -1,0 +1,44 @@
+//! Lines in Odin's own log. A plugin that logs nothing does not import `log`.
+
+use std::fmt::Arguments;
+
+use crate::bindings::imports::log as host;
+
+pub use host::Level;
+
+/// Writes one line at a level; the macros [`debug!`](crate::debug!), [`info!`](crate::info!),
+/// [`warn!`](crate::warn!) and [`error!`](crate::error!) are the usual way to call it.
+///
+/// The host marks the line with the plugin's name, escapes control characters and cuts it at 4 KiB.
+///
+/// `log(Level::Info, format_args!("ready"));`
+pub fn log(level: Level, message: Arguments<'_>) {
+    match message.as_str() {
+        Some(text) => host::write(level, text),
+        None => host::write(level, &message.to_string()),
+    }
+}
+
+/// Logs at level debug: `debug!("cache holds {count} entries")`.
+#[macro_export]
+macro_rules! debug {
+    ($($message:tt)+) => { $crate::log($crate::Level::Debug, ::core::format_args!($($message)+)) };
+}
+
+/// Logs at level info: `info!("configured for {tenant}")`.
+#[macro_export]
+macro_rules! info {
+    ($($message:tt)+) => { $crate::log($crate::Level::Info, ::core::format_args!($($message)+)) };
+}
+
+/// Logs at level warn: `warn!("no rule for {path}")`.
+#[macro_export]
+macro_rules! warn {
+    ($($message:tt)+) => { $crate::log($crate::Level::Warn, ::core::format_args!($($message)+)) };
+}
+
+/// Logs at level error: `error!("the rules do not parse: {reason}")`.
+#[macro_export]
+macro_rules! error {
+    ($($message:tt)+) => { $crate::log($crate::Level::Error, ::core::format_args!($($message)+)) };
+}
