@@ -10,7 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::error::{Error, Kind};
 use crate::http1::client::ResponseBody;
-use crate::http1::server::RequestBody;
+use crate::http1::halves::RequestBody;
 
 /// A body by its source.
 pub(crate) enum Body {

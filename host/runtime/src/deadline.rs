@@ -10,23 +10,24 @@ use wasmtime::UpdateDeadline;
 use crate::runtime::TICK;
 use crate::store::Ctx;
 
-/// The state of one call's deadline.
+/// The time limit of an instance's calls, and how the running one stands to it.
 pub(crate) struct Deadline {
     limit: Duration,
+    /// The limit in ticks: computed once, for it is asked on every call.
+    ticks: u64,
     /// The thread's CPU time when the first deadline passed.
     overdue_since: Option<Duration>,
 }
 
 impl Deadline {
-    pub(crate) fn new() -> Self {
-        Deadline { limit: Duration::ZERO, overdue_since: None }
+    pub(crate) fn new(limit: Duration) -> Self {
+        Deadline { limit, ticks: ticks(limit), overdue_since: None }
     }
 
     /// Begins a call; answers how many ticks to give it at first.
-    pub(crate) fn begin_call(&mut self, limit: Duration) -> u64 {
-        self.limit = limit;
+    pub(crate) fn begin_call(&mut self) -> u64 {
         self.overdue_since = None;
-        ticks(limit)
+        self.ticks
     }
 
     /// The limit of the call.
@@ -37,10 +38,10 @@ impl Deadline {
     fn passed(&mut self, cpu_now: Duration) -> UpdateDeadline {
         match self.overdue_since {
             Some(since) if cpu_now.saturating_sub(since) * 2 >= self.limit => UpdateDeadline::Interrupt,
-            Some(_) => UpdateDeadline::Continue(ticks(self.limit)),
+            Some(_) => UpdateDeadline::Continue(self.ticks),
             None => {
                 self.overdue_since = Some(cpu_now);
-                UpdateDeadline::Continue(ticks(self.limit))
+                UpdateDeadline::Continue(self.ticks)
             }
         }
     }
@@ -69,16 +70,16 @@ mod tests {
 
     #[test]
     fn a_call_that_burns_its_time_is_interrupted() {
-        let mut deadline = Deadline::new();
-        assert_eq!(deadline.begin_call(10 * MS), 11);
+        let mut deadline = Deadline::new(10 * MS);
+        assert_eq!(deadline.begin_call(), 11);
         assert!(matches!(deadline.passed(100 * MS), UpdateDeadline::Continue(11)));
         assert!(matches!(deadline.passed(105 * MS), UpdateDeadline::Interrupt));
     }
 
     #[test]
     fn a_worker_without_a_core_is_not_punished() {
-        let mut deadline = Deadline::new();
-        deadline.begin_call(10 * MS);
+        let mut deadline = Deadline::new(10 * MS);
+        deadline.begin_call();
         assert!(matches!(deadline.passed(100 * MS), UpdateDeadline::Continue(_)));
         for _ in 0..50 {
             assert!(matches!(deadline.passed(104 * MS), UpdateDeadline::Continue(_)));

@@ -85,6 +85,7 @@ pub struct CallError {
     pub(crate) plugin: String,
     pub(crate) hook: Hook,
     pub(crate) cause: Cause,
+    pub(crate) backtrace: String,
 }
 
 impl CallError {
@@ -105,10 +106,7 @@ impl CallError {
 
     /// The guest's functions, innermost first, one a line; empty when there are none to tell.
     pub fn backtrace(&self) -> &str {
-        match &self.cause {
-            Cause::Trap { backtrace, .. } => backtrace,
-            _ => "",
-        }
+        &self.backtrace
     }
 }
 
@@ -127,8 +125,6 @@ pub enum Cause {
     Trap {
         /// One line.
         message: String,
-        /// The guest's functions, innermost first, one a line.
-        backtrace: String,
     },
     /// The call used more than its time.
     Timeout {
@@ -153,7 +149,7 @@ pub enum Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Cause::Trap { message, .. } => write!(f, "trapped: {message}"),
+            Cause::Trap { message } => write!(f, "trapped: {message}"),
             Cause::Timeout { limit } => write!(f, "overran its time limit of {limit:?}"),
             Cause::OutOfMemory { limit } => {
                 write!(f, "ran out of memory (the limit is {} KiB)", limit / 1024)

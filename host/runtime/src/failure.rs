@@ -1,9 +1,7 @@
 //! Turns what wasmtime says about a failed call into a `Cause`, and its many-line errors into one line.
 //! Must never let a wasmtime type out of the crate.
 
-use std::fmt::Write;
-
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 
 use crate::error::Cause;
 use crate::store::StoreData;
@@ -11,8 +9,26 @@ use crate::store::StoreData;
 /// A backtrace tells so many frames.
 const MAX_FRAMES: usize = 16;
 
+/// A failed call, not yet marked with its plugin and hook.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) cause: Cause,
+    /// The guest's functions, innermost first, one a line.
+    pub(crate) backtrace: String,
+}
+
+impl From<Cause> for Failure {
+    fn from(cause: Cause) -> Self {
+        Failure { cause, backtrace: String::new() }
+    }
+}
+
 /// Why the call failed. `data` is that of its store.
-pub(crate) fn cause(error: &wasmtime::Error, data: &StoreData) -> Cause {
+pub(crate) fn failure(error: &wasmtime::Error, data: &StoreData) -> Failure {
+    Failure { cause: cause(error, data), backtrace: backtrace(error) }
+}
+
+fn cause(error: &wasmtime::Error, data: &StoreData) -> Cause {
     let trap = error.downcast_ref::<Trap>();
     match trap {
         Some(Trap::Interrupt) => return Cause::Timeout { limit: data.deadline.limit() },
@@ -30,7 +46,7 @@ pub(crate) fn cause(error: &wasmtime::Error, data: &StoreData) -> Cause {
         }
         None => single_line(&error.root_cause().to_string()),
     };
-    Cause::Trap { message, backtrace: backtrace(error) }
+    Cause::Trap { message }
 }
 
 /// The whole chain of an error, outermost first, without a backtrace.
@@ -49,18 +65,19 @@ pub(crate) fn single_line(text: &str) -> String {
     words.join(" ")
 }
 
+/// Innermost first, one a line; functions without a name (adapters, mostly) are left out, and recursion is told once.
 fn backtrace(error: &wasmtime::Error) -> String {
-    let mut text = String::new();
-    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return text };
-    for frame in backtrace.frames().iter().take(MAX_FRAMES) {
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        // Writing to a string does not fail.
-        let _ = match frame.func_name() {
-            Some(name) => write!(text, "{:#}", rustc_demangle::demangle(name)),
-            None => write!(text, "function {}", frame.func_index()),
-        };
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    let names: Vec<&str> = backtrace.frames().iter().filter_map(FrameInfo::func_name).collect();
+    let lines: Vec<String> = names.chunk_by(|a, b| a == b).take(MAX_FRAMES).map(line).collect();
+    lines.join("\n")
+}
+
+/// One function, or a run of the same.
+fn line(run: &[&str]) -> String {
+    match run {
+        [] => String::new(),
+        [once] => format!("{:#}", rustc_demangle::demangle(once)),
+        [name, ..] => format!("{:#} (repeated)", rustc_demangle::demangle(name)),
     }
-    text
 }

@@ -112,9 +112,10 @@ fn beginning(bytes: &[u8]) -> String {
 /// Linking would say it too, but not so that an operator understands it.
 fn check_imports(runtime: &Runtime, component: &Component) -> Result<(), LoadError> {
     for (import, _) in component.component_type().imports(runtime.engine()) {
-        let offered = import.strip_prefix("odin:plugin/").and_then(|rest| rest.split_once('@')).is_some_and(
-            |(interface, version)| INTERFACES.contains(&interface) && version.starts_with("0.1."),
-        );
+        let offered = import
+            .strip_prefix("odin:plugin/")
+            .and_then(|rest| rest.split_once('@'))
+            .is_some_and(|(interface, version)| INTERFACES.contains(&interface) && version.starts_with("0.1."));
         if !offered {
             return Err(LoadError::UnknownImport { import: import.to_owned() });
         }
@@ -124,7 +125,7 @@ fn check_imports(runtime: &Runtime, component: &Component) -> Result<(), LoadErr
 
 fn exports(runtime: &Runtime, component: &Component) -> Result<Exports, LoadError> {
     let find = |interface: &str, function: &str| {
-        let instance = component.get_export_index(None, &format!("odin:plugin/{interface}@0.1.0"))?;
+        let instance = component.get_export_index(None, format!("odin:plugin/{interface}@0.1.0"))?;
         component.get_export_index(Some(&instance), function)
     };
     let exports = Exports {

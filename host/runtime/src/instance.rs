@@ -5,7 +5,6 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use wasmtime::Store;
 use wasmtime::component::{ComponentType, Lower, Resource, TypedFunc};
@@ -16,15 +15,13 @@ use crate::capability::endpoints::EndpointsHandle;
 use crate::capability::head::{RequestHead, ResponseHead};
 use crate::deadline::on_deadline;
 use crate::error::Cause;
-use crate::failure;
+use crate::failure::{self, Failure};
 use crate::generation::Generation;
 use crate::slot::Slot;
 use crate::spec::{Hook, Limits};
 use crate::state::{Decision, Endpoints, HookState};
 use crate::store::StoreData;
 
-/// `configure` may take so many times the time limit of a call: it runs once for many calls.
-const CONFIGURE_FACTOR: u32 = 10;
 /// Handles that a guest may hold at once.
 const MAX_HANDLES: usize = 4_096;
 /// There is one resource of each kind per call, so every handle carries the same number.
@@ -88,7 +85,7 @@ impl Instance {
         store.set_hostcall_fuel(limits.host_allocation_bytes);
         store.set_max_component_handles(MAX_HANDLES);
         store.epoch_deadline_callback(on_deadline);
-        begin_call(&mut store, Hook::Configure, limits.timeout.saturating_mul(CONFIGURE_FACTOR));
+        begin_call(&mut store, Hook::Configure);
         slot.stats[worker].instances.add(1);
 
         let instance = generation
@@ -117,9 +114,10 @@ impl Instance {
             match configure.call(&mut store, (slot.spec.config.clone(),)) {
                 Ok((Ok(()),)) => {}
                 Ok((Err(words),)) => return Err(NoInstance::Refused(failure::single_line(&words))),
-                Err(error) => return Err(NoInstance::Configure(failure::cause(&error, store.data()))),
+                Err(error) => return Err(NoInstance::Configure(failure::failure(&error, store.data()).cause)),
             }
         }
+        store.data_mut().configured();
         let memory = store.data().meter.memory_bytes();
         Ok(Instance {
             store,
@@ -132,21 +130,20 @@ impl Instance {
     }
 
     /// Calls the hook, which the generation exports.
-    pub(crate) fn request_headers(&mut self, state: &mut Box<HookState>) -> Result<Decision, Cause> {
+    pub(crate) fn request_headers(&mut self, state: &mut Box<HookState>) -> Result<Decision, Failure> {
         let Some(hook) = self.request_headers else { return Ok(Decision::Continue) };
-        let (answer,) = self.call(Hook::RequestHeaders, state, None, |store| {
-            hook.call(store, (Resource::new_borrow(ONLY),))
-        })?;
-        answer::decision(answer, state.max_head_bytes).map_err(Cause::BadAnswer)
+        let (answer,) =
+            self.call(Hook::RequestHeaders, state, None, |store| hook.call(store, (Resource::new_borrow(ONLY),)))?;
+        answer::decision(answer, state.max_head_bytes).map_err(|what| Cause::BadAnswer(what).into())
     }
 
     /// Calls the hook, which the generation exports.
-    pub(crate) fn response_headers(&mut self, state: &mut Box<HookState>) -> Result<Decision, Cause> {
+    pub(crate) fn response_headers(&mut self, state: &mut Box<HookState>) -> Result<Decision, Failure> {
         let Some(hook) = self.response_headers else { return Ok(Decision::Continue) };
         let (answer,) = self.call(Hook::ResponseHeaders, state, None, |store| {
             hook.call(store, (Resource::new_borrow(ONLY), Resource::new_borrow(ONLY)))
         })?;
-        answer::decision(answer, state.max_head_bytes).map_err(Cause::BadAnswer)
+        answer::decision(answer, state.max_head_bytes).map_err(|what| Cause::BadAnswer(what).into())
     }
 
     /// Asks the balancer, which the generation exports.
@@ -154,9 +151,9 @@ impl Instance {
         &mut self,
         state: &mut Box<HookState>,
         endpoints: Rc<dyn Endpoints>,
-    ) -> Result<Option<u32>, Cause> {
+    ) -> Result<Option<u32>, Failure> {
         let Some(hook) = self.pick else {
-            return Err(Cause::BadAnswer("the plugin exports no balancer".to_owned()));
+            return Err(Cause::BadAnswer("the plugin exports no balancer".to_owned()).into());
         };
         let len = endpoints.len();
         let subject = match state.request {
@@ -168,7 +165,7 @@ impl Instance {
         })?;
         match picked {
             Some(index) if index >= len => {
-                Err(Cause::BadAnswer(format!("endpoint index {index} is past the end: there are {len}")))
+                Err(Cause::BadAnswer(format!("endpoint index {index} is past the end: there are {len}")).into())
             }
             picked => Ok(picked),
         }
@@ -185,25 +182,24 @@ impl Instance {
         state: &mut Box<HookState>,
         endpoints: Option<Rc<dyn Endpoints>>,
         run: impl FnOnce(&mut Store<StoreData>) -> wasmtime::Result<R>,
-    ) -> Result<R, Cause> {
+    ) -> Result<R, Failure> {
         self.calls_left = self.calls_left.saturating_sub(1);
         let store = &mut self.store;
-        let limit = store.data().slot.spec.limits.timeout;
-        begin_call(store, hook, limit);
+        begin_call(store, hook);
         std::mem::swap(&mut store.data_mut().state, state);
         store.data_mut().endpoints = endpoints;
         let result = run(store);
         std::mem::swap(&mut store.data_mut().state, state);
         store.data_mut().endpoints = None;
-        result.map_err(|error| failure::cause(&error, store.data()))
+        result.map_err(|error| failure::failure(&error, store.data()))
     }
 }
 
-fn begin_call(store: &mut Store<StoreData>, hook: Hook, limit: Duration) {
+fn begin_call(store: &mut Store<StoreData>, hook: Hook) {
     let data = store.data_mut();
     data.hook = hook;
     data.meter.begin_call();
-    let ticks = data.deadline.begin_call(limit);
+    let ticks = data.deadline.begin_call();
     store.set_epoch_deadline(ticks);
 }
 
@@ -212,7 +208,7 @@ fn instantiation_failure(error: &wasmtime::Error, data: &StoreData) -> String {
     if data.meter.refused() {
         return format!("it needs more memory than its limit of {} KiB", memory_bytes / 1024);
     }
-    match failure::cause(error, data) {
+    match failure::failure(error, data).cause {
         Cause::Trap { .. } => failure::one_line(error),
         cause => format!("its start function {cause}"),
     }

@@ -6,6 +6,8 @@
 //!
 //! This crate must never name a hyper type, never read a file, and never let a plugin block or end a worker.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
+
 mod answer;
 mod capability;
 mod deadline;

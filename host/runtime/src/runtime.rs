@@ -58,7 +58,7 @@ impl Runtime {
         // Per worker and plugin: the generation that serves, the one before it, and one in the making.
         let slots = (workers + 1).saturating_mul(options.max_plugins.max(1)).saturating_mul(3).min(MAX_SLOTS);
         let start = || {
-            let engine = Engine::new(&engine_config(slots))?;
+            let engine = Engine::new(&engine_config(slots, workers))?;
             let mut linker = Linker::new(&engine);
             capability::link(&mut linker)?;
             Ok((engine, linker))
@@ -81,7 +81,9 @@ impl Runtime {
     }
 }
 
-fn engine_config(slots: usize) -> Config {
+fn engine_config(slots: usize, workers: usize) -> Config {
+    // Slots that are free but still warm: enough for `fresh` plugins, few enough that swaps do not fill memory.
+    let warm = u32::try_from(16 + 4 * workers).unwrap_or(u32::MAX);
     let slots = u32::try_from(slots).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
@@ -95,6 +97,7 @@ fn engine_config(slots: usize) -> Config {
         .table_elements(MAX_TABLE_ELEMENTS)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES)
+        .max_unused_warm_slots(warm)
         .pagemap_scan(Enabled::Auto);
 
     let mut config = Config::new();
@@ -104,6 +107,9 @@ fn engine_config(slots: usize) -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(WASM_STACK_BYTES)
         .memory_init_cow(true)
+        // What no plugin needs is not there to be attacked. Threads and exceptions are not even compiled in.
+        .wasm_gc(false)
+        .wasm_memory64(false)
         .cranelift_opt_level(OptLevel::Speed)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config

@@ -15,6 +15,9 @@ use crate::spec::Hook;
 use crate::state::{Endpoints, HookState};
 use crate::stats::WorkerStats;
 
+/// `configure` may take so many times the time limit of a call: it runs once for many calls.
+const CONFIGURE_FACTOR: u32 = 10;
+
 /// The type of a host function's first argument.
 pub(crate) type Ctx<'a> = StoreContextMut<'a, StoreData>;
 /// What the capabilities link themselves into.
@@ -43,13 +46,18 @@ impl StoreData {
             state: HookState::idle(),
             endpoints: None,
             hook: Hook::Configure,
-            deadline: Deadline::new(),
+            deadline: Deadline::new(slot.spec.limits.timeout.saturating_mul(CONFIGURE_FACTOR)),
             meter: Meter::new(&slot.spec.limits),
             slot,
             worker,
             counters: shared::Opened::default(),
             metrics: metrics::Opened::default(),
         }
+    }
+
+    /// The plugin is configured: from here on calls have the time of a hook.
+    pub(crate) fn configured(&mut self) {
+        self.deadline = Deadline::new(self.slot.spec.limits.timeout);
     }
 
     pub(crate) fn stats(&self) -> &WorkerStats {

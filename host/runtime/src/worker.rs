@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 
 use crate::error::{CallError, Cause};
+use crate::failure::Failure;
 use crate::generation::Generation;
 use crate::instance::Instance;
 use crate::plugin::Plugin;
@@ -34,12 +35,7 @@ impl WorkerPlugin {
         let generation = latest.load().clone();
         let serving = Rc::new(PinnedPlugin { plugin, generation, worker, warm: Cell::new(None) });
         serving.warm_up();
-        WorkerPlugin {
-            worker,
-            latest: RefCell::new(latest),
-            serving: RefCell::new(serving),
-            older: RefCell::default(),
-        }
+        WorkerPlugin { worker, latest: RefCell::new(latest), serving: RefCell::new(serving), older: RefCell::default() }
     }
 
     /// The generation that serves now: what an exchange keeps to its end. A pointer comparison when nothing changed.
@@ -123,13 +119,13 @@ impl PinnedPlugin {
         &self,
         hook: Hook,
         state: &mut Box<HookState>,
-        run: impl FnOnce(&mut Instance, &mut Box<HookState>) -> Result<R, Cause>,
+        run: impl FnOnce(&mut Instance, &mut Box<HookState>) -> Result<R, Failure>,
     ) -> Result<R, CallError> {
         let start = Instant::now();
-        let result = self.instance().and_then(|mut instance| {
+        let result = self.instance().map_err(Failure::from).and_then(|mut instance| {
             let result = run(&mut instance, state);
             // After a trap the guest's memory is in no known state.
-            let sound = matches!(result, Ok(_) | Err(Cause::BadAnswer(_)));
+            let sound = matches!(result, Ok(_) | Err(Failure { cause: Cause::BadAnswer(_), .. }));
             if sound && self.plugin.spec().isolation == Isolation::Pooled && !instance.is_worn() {
                 self.warm.set(Some(instance));
             }
@@ -137,8 +133,13 @@ impl PinnedPlugin {
         });
         let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         state.plugin_nanos += nanos;
-        self.plugin.slot().stats[self.worker].record(hook, nanos, result.as_ref().err());
-        result.map_err(|cause| CallError { plugin: self.plugin.name().to_owned(), hook, cause })
+        self.plugin.slot().stats[self.worker].record(hook, nanos, result.as_ref().err().map(|failure| &failure.cause));
+        result.map_err(|Failure { cause, backtrace }| CallError {
+            plugin: self.plugin.name().to_owned(),
+            hook,
+            cause,
+            backtrace,
+        })
     }
 
     fn instance(&self) -> Result<Box<Instance>, Cause> {

@@ -136,8 +136,11 @@ fn a_response_hook_changes_the_response_and_only_reads_the_request() {
 
 /// A decision whose words lie in memory from 0 on.
 fn answering(words: &[u32]) -> String {
-    let stores: String =
-        words.iter().enumerate().map(|(at, word)| format!("(i32.store (i32.const {}) (i32.const {word}))", at * 4)).collect();
+    let stores: String = words
+        .iter()
+        .enumerate()
+        .map(|(at, word)| format!("(i32.store (i32.const {}) (i32.const {word}))", at * 4))
+        .collect();
     format!("{ON_REQUEST} {DROP_HEAD} {stores} (i32.const 0))")
 }
 
@@ -201,7 +204,8 @@ fn asking_for_an_endpoint_past_the_end_traps_and_eligible_answers_false() {
     );
     let worker1 = worker(PluginSpec::new("lb"), &guest(&["balancer"], &eligible));
     assert_eq!(worker1.pin().pick(&mut exchange(), Cluster::of(4)).unwrap(), None);
-    let address = format!("{PICK} (call $address (local.get $endpoints) (i32.const 9) (i32.const 64)) {DROP_PICK} {ZERO}");
+    let address =
+        format!("{PICK} (call $address (local.get $endpoints) (i32.const 9) (i32.const 64)) {DROP_PICK} {ZERO}");
     let worker2 = worker(PluginSpec::new("lb"), &guest(&["balancer"], &address));
     let error = worker2.pin().pick(&mut exchange(), Cluster::of(4)).unwrap_err();
     assert_eq!(error.to_string(), "plugin \"lb\": balancer trapped: endpoint index 9 is past the end: there are 4");

@@ -1,5 +1,5 @@
 //! Plugins that loop, grow, recurse, trap or cheat: each costs the call that it is in, and says why.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod common;
 
@@ -59,12 +59,13 @@ fn other_traps_say_what_they_are() {
 
 #[test]
 fn a_loop_is_ended_at_its_time_limit() {
-    let worker = worker_of(&sometimes("(loop $l (br $l))"));
+    let worker = worker_of(&format!("(func $spin (loop $l (br $l))) {}", sometimes("(call $spin)")));
     let start = Instant::now();
     let error = provoke(&worker);
     assert_eq!(error.to_string(), "plugin \"test\": request-headers overran its time limit of 10ms");
     assert!(start.elapsed() >= Duration::from_millis(15));
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(error.backtrace(), "spin");
     assert_eq!(worker.pin().plugin().stats().timeouts, 1);
 }
 
@@ -110,6 +111,8 @@ fn endless_recursion_overflows_the_guests_stack_only() {
     let code = format!("(func $f (call $f) (call $f)) {}", sometimes("(call $f)"));
     let error = provoke(&worker_of(&code));
     assert_eq!(error.to_string(), "plugin \"test\": request-headers overflowed its stack");
+    let frames = error.backtrace();
+    assert!(frames.starts_with("f (repeated)") && frames.lines().count() <= 2, "{frames}");
 }
 
 #[test]
@@ -123,13 +126,23 @@ fn a_huge_string_is_refused_before_it_is_copied() {
 
 #[test]
 fn many_copies_of_one_field_are_refused() {
-    // 60,000 names in one list, each the same three bytes of "seen": answers of 32 bytes each are over 1 MiB.
-    let code = sometimes(
-        "(drop (memory.grow (i32.const 20)))
-         (memory.fill (i32.const 65536) (i32.const 0) (i32.const 480000))
-         (call $get-many (local.get $head) (i32.const 65536) (i32.const 60000) (i32.const 64))",
+    // Asks for the same field 20,000 times; it holds 900 bytes.
+    let code = format!(
+        "{ON_REQUEST}
+          (local $at i32)
+          (drop (memory.grow (i32.const 20)))
+          (loop $more
+            (i32.store offset=65536 (local.get $at) (i32.const 1024))
+            (i32.store offset=65540 (local.get $at) (i32.const 10))
+            (local.set $at (i32.add (local.get $at) (i32.const 8)))
+            (br_if $more (i32.lt_u (local.get $at) (i32.const 160000))))
+          (call $get-many (local.get $head) (i32.const 65536) (i32.const 20000) (i32.const 64))
+          {DROP_HEAD} {ZERO}"
     );
-    let error = provoke(&worker_of(&code));
+    let mut state = exchange();
+    let large = "x".repeat(900).parse().unwrap();
+    state.request.as_mut().unwrap().headers.insert("user-agent", large);
+    let error = call_request(&code, &mut state).unwrap_err();
     assert!(error.to_string().contains("host-allocation limit"), "{error}");
 }
 
@@ -153,9 +166,7 @@ fn a_handle_kept_past_the_call_traps() {
 
 #[test]
 fn handles_cannot_pile_up() {
-    let code = sometimes(
-        "(loop $more (drop (call $counter (i32.const 1072) (i32.const 4))) (br $more))",
-    );
+    let code = sometimes("(loop $more (drop (call $counter (i32.const 1072) (i32.const 4))) (br $more))");
     let error = provoke(&worker_of(&code));
     assert!(matches!(error.cause(), Cause::Trap { .. }), "{error}");
 }
@@ -171,9 +182,8 @@ fn an_instance_that_traps_is_not_used_again() {
     // The first call leaves a mark in memory and traps; a call that saw the mark would trap too.
     let code = format!(
         "(global $mark (mut i32) (i32.const 0)) {}",
-        sometimes("(global.set $mark (i32.const 1)) unreachable").replace(DROP_HEAD, &format!(
-            "(if (global.get $mark) (then unreachable)) {DROP_HEAD}"
-        ))
+        sometimes("(global.set $mark (i32.const 1)) unreachable")
+            .replace(DROP_HEAD, &format!("(if (global.get $mark) (then unreachable)) {DROP_HEAD}"))
     );
     provoke(&worker_of(&code));
 }

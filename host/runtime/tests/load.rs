@@ -76,7 +76,8 @@ fn a_component_without_hooks_is_told_what_it_exports() {
 
 #[test]
 fn a_hook_that_this_version_does_not_know_is_refused() {
-    let wasm = wat::parse_str(r#"(component (instance $none) (export "odin:plugin/request-body@0.2.0" (instance $none)))"#);
+    let wasm =
+        wat::parse_str(r#"(component (instance $none) (export "odin:plugin/request-body@0.2.0" (instance $none)))"#);
     assert!(refusal(&wasm.unwrap()).contains("the hook `odin:plugin/request-body@0.2.0`"));
 }
 

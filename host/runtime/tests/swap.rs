@@ -72,8 +72,8 @@ fn old_generations_go_when_nobody_keeps_them() {
     let plugin = load(&balancer(0)).unwrap();
     let worker = WorkerPlugin::new(plugin.clone(), 0);
     let kept = worker.pin();
-    // More swaps than the pool could hold instances of, were they not given back.
-    let many = 3 * 3 * 8 + 1;
+    // The pool could not hold so many, were they not given back.
+    let many = POOL + 1;
     for n in 1..=many {
         plugin.swap(&balancer(n)).unwrap();
         assert_eq!(worker.pin().pick(&mut exchange(), Cluster::of(many + 1)).unwrap(), Some(n));
@@ -87,7 +87,7 @@ fn many_exchanges_that_keep_old_generations_do_not_exhaust_the_pool() {
     let plugin = load(&balancer(0)).unwrap();
     let worker = WorkerPlugin::new(plugin.clone(), 0);
     let mut kept = Vec::new();
-    for n in 1..=80 {
+    for n in 1..=POOL + 1 {
         kept.push(worker.pin());
         assert_eq!(kept[kept.len() - 1].pick(&mut exchange(), Cluster::of(100)).unwrap(), Some(n - 1));
         plugin.swap(&balancer(n)).unwrap();

@@ -7,6 +7,7 @@ pub(crate) mod chunked;
 pub(crate) mod client;
 pub(crate) mod encode;
 pub(crate) mod framing;
+pub(crate) mod halves;
 pub(crate) mod head;
 pub(crate) mod reader;
 pub(crate) mod request;

@@ -1,28 +1,25 @@
 //! An HTTP/1.1 connection of a client: reads heads, hands requests to the exchange, writes responses.
-//!
-//! One task serves one connection. The body of a request reads from the connection when the upstream wants more of it;
-//! so backpressure is nothing but not being polled.
+//! One task serves one connection, one request after the other.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use http::{Method, Response, StatusCode, Version, header, response};
-use http_body::{Body as _, Frame};
+use http_body::Body as _;
 use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::encode::{self, Persistence};
-use super::framing::{BodyError, Decoder, Piece};
+use super::framing::Decoder;
+use super::halves::{Halves, Inlet, MAX_DRAIN, Outlet};
 use super::head::{HeadError, HeadScanner};
 use super::reader::Reader;
 use super::request::{self as head, RequestHead};
-use super::writer::{Encoding, Pump, PumpError, Writer};
+use super::writer::{Encoding, Pump, PumpError};
 use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::exchange::{self, Origin, Outcome, Request, Switched};
@@ -37,32 +34,10 @@ use crate::worker::Worker;
 
 /// What begins every HTTP/2 connection (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// A rest of a request's body up to this size is read and dropped, so that the connection can be kept.
-const MAX_DRAIN: u64 = 256 * 1024;
 /// How long a client that was refused may take to read why.
 const LINGER: Duration = Duration::from_secs(2);
 /// Bytes that may wait behind the request that is being served.
 const MAX_PIPELINED: usize = 64 * 1024;
-
-/// The side that reads: shared by the loop and the body of the request.
-struct Inlet {
-    io: OwnedReadHalf,
-    reader: Reader,
-    decoder: Decoder,
-}
-
-/// The side that writes: shared by the loop and, for `100 Continue`, the body of the request.
-struct Outlet {
-    io: OwnedWriteHalf,
-    writer: Writer,
-    /// The client waits to be told that its body is wanted.
-    continue_due: bool,
-}
-
-struct Halves {
-    inlet: RefCell<Inlet>,
-    outlet: RefCell<Outlet>,
-}
 
 /// What the loop does after an exchange.
 enum Next {
@@ -84,18 +59,13 @@ enum Arrival {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(stream: TcpStream, handle: Rc<Handle>, downstream: Rc<Downstream>, worker: Rc<Worker>) {
-    let (read, write) = stream.into_split();
-    let halves = Rc::new(Halves {
-        inlet: RefCell::new(Inlet { io: read, reader: Reader::new(), decoder: Decoder::End }),
-        outlet: RefCell::new(Outlet { io: write, writer: Writer::default(), continue_due: false }),
-    });
-    let mut connection = Connection { halves, deadline: Deadline::default(), first: true };
+    let mut connection = Connection { halves: Halves::new(stream), deadline: Deadline::default(), first: true };
     loop {
         let origin = Origin { worker: worker.clone(), listener: handle.current(), downstream: downstream.clone() };
         let next = match connection.arrival(&origin).await {
             Arrival::Closed => return,
             Arrival::Http2 => {
-                if let Some((stream, early)) = connection.into_stream() {
+                if let Some((stream, early)) = connection.halves.into_stream() {
                     http2::server::serve(stream, early, &handle, &downstream, &worker).await;
                 }
                 return;
@@ -171,7 +141,7 @@ impl Connection {
         let decoder = Decoder::new(framing, snapshot.limits.trailer_bytes);
         let body = match decoder.is_end() {
             true => Body::Empty,
-            false => Body::Http1Request(RequestBody { halves: self.halves.clone() }),
+            false => Body::Http1Request(self.halves.body()),
         };
         self.halves.inlet.borrow_mut().decoder = decoder;
         self.halves.outlet.borrow_mut().continue_due = expect_continue;
@@ -323,13 +293,6 @@ impl Connection {
         .await;
     }
 
-    /// The stream, and what was read from it and not yet used.
-    fn into_stream(self) -> Option<(TcpStream, Bytes)> {
-        let halves = Rc::into_inner(self.halves)?;
-        let (inlet, outlet) = (halves.inlet.into_inner(), halves.outlet.into_inner());
-        Some((inlet.io.reunite(outlet.io).ok()?, inlet.reader.buffer.freeze()))
-    }
-
     /// Sends the `101` and relays bytes until both sides are done. Nothing that the client sent behind its request has
     /// left Odin before this.
     async fn switch(self, switched: Switched, origin: &Origin) {
@@ -342,7 +305,7 @@ impl Connection {
         })
         .await;
         drop(halves);
-        let Some((client, early_from_client)) = self.into_stream().filter(|_| sent.is_ok()) else { return };
+        let Some((client, early_from_client)) = self.halves.into_stream().filter(|_| sent.is_ok()) else { return };
         let idle = origin.listener.snapshot.timeouts.tcp_idle;
         let options = RelayOptions { idle: (!idle.is_zero()).then_some(idle) };
         let report = relay::relay(&client, &upstream, early_from_client, early, &options).await;
@@ -394,66 +357,5 @@ fn encoding(head: &response::Parts, body: &RecordedBody, method: &Method, versio
         (false, Some(length)) => Encoding::Length(length),
         (false, None) if version == Version::HTTP_10 => Encoding::UntilClose,
         (false, None) => Encoding::Chunked,
-    }
-}
-
-impl Halves {
-    /// The next piece of the request's body.
-    fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Inlet { io, reader, decoder } = &mut *self.inlet.borrow_mut();
-        loop {
-            let piece = decoder.decode(&mut reader.buffer, reader.ended).map_err(|error| match error {
-                BodyError::Truncated => Error::new(Kind::DownstreamClosed, error.to_string()),
-                BodyError::Malformed(_) => Error::new(Kind::MalformedRequest, error.to_string()),
-            });
-            return Poll::Ready(match piece {
-                Ok(Piece::Data(data)) => Some(Ok(Frame::data(data))),
-                Ok(Piece::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
-                Ok(Piece::End) => None,
-                Ok(Piece::Incomplete) => match ready!(reader.poll_fill(io, cx)) {
-                    Ok(_) => continue,
-                    Err(error) => Some(Err(Error::new(Kind::DownstreamClosed, error.to_string()))),
-                },
-                Err(error) => Some(Err(error)),
-            });
-        }
-    }
-
-    /// The rest of the request's body may never come, or is not worth reading.
-    fn too_much_unread(&self) -> bool {
-        self.outlet.borrow().continue_due
-            || self.inlet.borrow().decoder.remaining().is_some_and(|rest| rest > MAX_DRAIN)
-    }
-
-    /// Tells the client that its body is wanted; not once a response has begun.
-    fn send_continue(&self, cx: &mut Context<'_>) {
-        if let Ok(mut outlet) = self.outlet.try_borrow_mut()
-            && std::mem::take(&mut outlet.continue_due)
-        {
-            let Outlet { io, writer, .. } = &mut *outlet;
-            writer.buffer().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-            // What does not go out now goes out with the response; a failed write shows there too.
-            let _ = writer.poll_flush(io, cx);
-        }
-    }
-}
-
-/// The body of the request that is being served.
-pub(crate) struct RequestBody {
-    halves: Rc<Halves>,
-}
-
-impl RequestBody {
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        self.halves.send_continue(cx);
-        self.halves.poll_body(cx)
-    }
-
-    pub(crate) fn is_end_stream(&self) -> bool {
-        self.halves.inlet.borrow().decoder.is_end()
-    }
-
-    pub(crate) fn remaining(&self) -> Option<u64> {
-        self.halves.inlet.borrow().decoder.remaining()
     }
 }

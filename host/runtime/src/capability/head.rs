@@ -160,20 +160,17 @@ fn link_fields<H: Head>(types: &mut Linker<'_>) -> Result<()> {
             change::<H>(&mut store, field, |head, name, value| head.append(name, value))
         },
     )?;
-    types.func_wrap(
-        &method("remove"),
-        |mut store: Ctx<'_>, (_head, name): (Resource<H>, WasmStr)| -> Changed {
-            let name = match fields::name(&name.to_str(&store)?) {
-                Ok(name) => name,
-                Err(error) => return Ok((Err(error),)),
-            };
-            let data = store.data_mut();
-            if H::writable(data.hook) {
-                H::sized(&mut data.state)?.remove(name);
-            }
-            Ok((Ok(()),))
-        },
-    )
+    types.func_wrap(&method("remove"), |mut store: Ctx<'_>, (_head, name): (Resource<H>, WasmStr)| -> Changed {
+        let name = match fields::name(&name.to_str(&store)?) {
+            Ok(name) => name,
+            Err(error) => return Ok((Err(error),)),
+        };
+        let data = store.data_mut();
+        if H::writable(data.hook) {
+            H::sized(&mut data.state)?.remove(name);
+        }
+        Ok((Ok(()),))
+    })
 }
 
 type Checked<T> = std::result::Result<T, FieldError>;

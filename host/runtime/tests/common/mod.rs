@@ -20,29 +20,30 @@ use wit_parser::Resolve;
 const PRELUDE: &str = include_str!("prelude.wat");
 
 /// A hook's export, ready to be followed by its body.
-pub const CONFIGURE: &str =
+pub(crate) const CONFIGURE: &str =
     r#"(func (export "odin:plugin/lifecycle@0.1.0#configure") (param $ptr i32) (param $len i32) (result i32)"#;
-pub const ON_REQUEST: &str =
+pub(crate) const ON_REQUEST: &str =
     r#"(func (export "odin:plugin/request-headers@0.1.0#on-request-headers") (param $head i32) (result i32)"#;
-pub const ON_RESPONSE: &str = r#"(func (export "odin:plugin/response-headers@0.1.0#on-response-headers")
+pub(crate) const ON_RESPONSE: &str = r#"(func (export "odin:plugin/response-headers@0.1.0#on-response-headers")
     (param $head i32) (param $request i32) (result i32)"#;
-pub const PICK: &str = r#"(func (export "odin:plugin/balancer@0.1.0#pick")
+pub(crate) const PICK: &str = r#"(func (export "odin:plugin/balancer@0.1.0#pick")
     (param $endpoints i32) (param $kind i32) (param $subject i32) (result i32)"#;
 
 /// Gives the borrowed request head back, as a guest must.
-pub const DROP_HEAD: &str = "(call $drop-request (local.get $head))";
+pub(crate) const DROP_HEAD: &str = "(call $drop-request (local.get $head))";
 /// The same for the arguments of `pick`, when it was called for a request.
-pub const DROP_PICK: &str = "(call $drop-endpoints (local.get $endpoints)) (call $drop-request (local.get $subject))";
+pub(crate) const DROP_PICK: &str =
+    "(call $drop-endpoints (local.get $endpoints)) (call $drop-request (local.get $subject))";
 /// Answers `continue`, `ok` or `none`: the first byte of the answer is zero.
-pub const ZERO: &str = "(i32.store (i32.const 0) (i32.const 0)) (i32.const 0))";
+pub(crate) const ZERO: &str = "(i32.store (i32.const 0) (i32.const 0)) (i32.const 0))";
 
 /// A request hook that goes on and does nothing else.
-pub fn noop() -> String {
+pub(crate) fn noop() -> String {
     format!("{ON_REQUEST} {DROP_HEAD} {ZERO}")
 }
 
 /// A request hook that reads `user-agent` and sets `x-odin`.
-pub fn get_set() -> String {
+pub(crate) fn get_set() -> String {
     format!(
         "{ON_REQUEST}
           (call $reset)
@@ -53,7 +54,7 @@ pub fn get_set() -> String {
 }
 
 /// A balancer that takes turns by the shared counter `turn`.
-pub fn round_robin() -> String {
+pub(crate) fn round_robin() -> String {
     format!(
         "(global $turn (mut i32) (i32.const -1))
          {PICK}
@@ -69,12 +70,14 @@ pub fn round_robin() -> String {
 }
 
 /// A balancer that always answers this index.
-pub fn always(index: u32) -> String {
-    format!("{PICK} {DROP_PICK} (i32.store (i32.const 0) (i32.const 1)) (i32.store (i32.const 4) (i32.const {index})) (i32.const 0))")
+pub(crate) fn always(index: u32) -> String {
+    format!(
+        "{PICK} {DROP_PICK} (i32.store (i32.const 0) (i32.const 1)) (i32.store (i32.const 4) (i32.const {index})) (i32.const 0))"
+    )
 }
 
 /// The guest's module: the hooks named, and their code.
-pub fn guest(hooks: &[&str], code: &str) -> Vec<u8> {
+pub(crate) fn guest(hooks: &[&str], code: &str) -> Vec<u8> {
     let mut world = "package test:guest;\nworld guest { include odin:plugin/imports@0.1.0;\n".to_owned();
     for hook in hooks {
         world += &format!("export odin:plugin/{hook}@0.1.0;\n");
@@ -84,7 +87,7 @@ pub fn guest(hooks: &[&str], code: &str) -> Vec<u8> {
 }
 
 /// A module of any text and world.
-pub fn embed(text: &str, wit: &str, world: &str) -> Vec<u8> {
+pub(crate) fn embed(text: &str, wit: &str, world: &str) -> Vec<u8> {
     let mut module = wat::parse_str(text).expect("the guest's text is good");
     let mut resolve = Resolve::default();
     resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit")).expect("wit/ is good");
@@ -94,27 +97,30 @@ pub fn embed(text: &str, wit: &str, world: &str) -> Vec<u8> {
     module
 }
 
-pub fn runtime() -> Arc<Runtime> {
-    Runtime::new(RuntimeOptions { workers: 2, max_plugins: 8 }).expect("the engine starts")
+pub(crate) fn runtime() -> Arc<Runtime> {
+    Runtime::new(RuntimeOptions { workers: 2, max_plugins: 2 }).expect("the engine starts")
 }
 
+/// How many instances fit the pool of [`runtime`].
+pub(crate) const POOL: u32 = 3 * 3 * 2;
+
 /// A plugin with default limits.
-pub fn load(wasm: &[u8]) -> Result<Arc<Plugin>, LoadError> {
+pub(crate) fn load(wasm: &[u8]) -> Result<Arc<Plugin>, LoadError> {
     Plugin::load(&runtime(), PluginSpec::new("test"), wasm)
 }
 
 /// The first worker's side of a plugin that must load.
-pub fn worker(spec: PluginSpec, wasm: &[u8]) -> WorkerPlugin {
+pub(crate) fn worker(spec: PluginSpec, wasm: &[u8]) -> WorkerPlugin {
     WorkerPlugin::new(Plugin::load(&runtime(), spec, wasm).expect("the guest loads"), 0)
 }
 
 /// A request hook of these lines, called once.
-pub fn call_request(code: &str, state: &mut Box<HookState>) -> Result<Decision, CallError> {
+pub(crate) fn call_request(code: &str, state: &mut Box<HookState>) -> Result<Decision, CallError> {
     worker(PluginSpec::new("test"), &guest(&["request-headers"], code)).pin().request_headers(state)
 }
 
 /// `GET /path?query` with one field, from a client to `example.com`.
-pub fn exchange() -> Box<HookState> {
+pub(crate) fn exchange() -> Box<HookState> {
     let address: SocketAddr = "192.0.2.1:50000".parse().unwrap();
     let connection = ConnectionInfo { peer: address, local: "192.0.2.2:80".parse().unwrap(), listener: "web".into() };
     let mut state = HookState::new("http", HeaderValue::from_static("example.com"), Rc::new(connection), 1024);
@@ -124,20 +130,20 @@ pub fn exchange() -> Box<HookState> {
 }
 
 /// The same with a response.
-pub fn answered() -> Box<HookState> {
+pub(crate) fn answered() -> Box<HookState> {
     let mut state = exchange();
     state.response = Some(Response::builder().header("server", "upstream").body(()).unwrap().into_parts().0);
     state
 }
 
 /// So many endpoints, all eligible but those listed.
-pub struct Cluster {
-    pub len: u32,
-    pub failed: Vec<u32>,
+pub(crate) struct Cluster {
+    pub(crate) len: u32,
+    pub(crate) failed: Vec<u32>,
 }
 
 impl Cluster {
-    pub fn of(len: u32) -> Rc<dyn Endpoints> {
+    pub(crate) fn of(len: u32) -> Rc<dyn Endpoints> {
         Rc::new(Cluster { len, failed: Vec::new() })
     }
 }

@@ -1,0 +1,63 @@
+# Odin's commands. `make run` and `make test` do all of their set-up, ask nothing, and say what they install.
+
+SHELL := /bin/sh
+WASM := plugins/target/wasm32-unknown-unknown/release
+
+.PHONY: run test lint bench bench-quick plugins guests build setup fetch clean
+
+## Builds Odin and its plugins and serves the demo: HTTP on 127.0.0.1:8080, TCP on 127.0.0.1:7000.
+run: build plugins
+	exec target/debug/odin --plugin $(WASM)/lb_rr.wasm
+
+## Everything that must hold: unit tests, the plugins' own tests, and the end-to-end tests against the built binary.
+test: build guests
+	cd plugins && cargo test --workspace --all-features --locked --quiet
+	cargo test --workspace --exclude odin-bench --locked --no-fail-fast
+
+## Format, lints, and what the dependencies may be.
+lint: setup fetch guests
+	cargo fmt --all --check
+	cd plugins && cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny (once, some minutes)"; cargo install --locked --quiet cargo-deny@0.20.2; }
+	cargo deny --all-features --offline check bans licenses sources
+
+## Odin beside nginx, HAProxy and Envoy; writes docs/benchmarks.md. Takes about a quarter of an hour.
+bench: plugins
+	tests/bench/setup.sh
+	cargo build --release --locked -p odin -p odin-bench
+	target/release/odin-bench
+
+## One short round: whether it runs, not what it measures.
+bench-quick: plugins
+	tests/bench/setup.sh
+	cargo build --release --locked -p odin -p odin-bench
+	target/release/odin-bench --quick
+
+## The plugins as WebAssembly.
+plugins: setup
+	plugins/build.sh
+
+## The plugins and the hostile ones that the tests need.
+guests: setup
+	plugins/build.sh guests
+
+build: setup fetch
+	cargo build --locked -p odin
+
+# A linker for Rust: the one thing that a bare Debian with rustup lacks.
+setup:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust's stable toolchain with rustup, then try again" >&2; exit 1; }
+	@command -v cc >/dev/null || { \
+		echo "installing gcc: Rust needs a linker"; \
+		if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; \
+		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends gcc libc6-dev; }
+
+# All downloads, before anything is built or tested.
+fetch: setup
+	@cargo fetch --locked --quiet
+	@cd plugins && cargo fetch --locked --quiet
+
+clean:
+	cargo clean
+	cd plugins && cargo clean

@@ -1,0 +1,221 @@
+//! Turns a config into a snapshot for the data path, and keeps of the one before whatever did not change: plugins with
+//! their counters, clusters with their health, listeners with their numbers. A fault leaves everything as it was.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use odin_proxy::{AccessLog, Limits, Listener, ListenerCounters, ListenerKind, Protocol, Route, Snapshot, Timeouts};
+use odin_runtime::{Plugin, PluginSpec, Runtime};
+
+use crate::config::{self, Config, LogFormat, Traffic, UpstreamProtocol};
+
+/// A plugin's section and what was loaded for it.
+#[derive(Clone)]
+pub(crate) struct Loaded {
+    pub(crate) section: config::Plugin,
+    pub(crate) plugin: Arc<Plugin>,
+}
+
+#[derive(Clone)]
+struct Built {
+    section: config::Cluster,
+    cluster: Arc<odin_proxy::Cluster>,
+}
+
+/// One generation of the config with everything that was made from it.
+#[derive(Clone)]
+pub(crate) struct Assembly {
+    pub(crate) config: Config,
+    pub(crate) plugins: BTreeMap<String, Loaded>,
+    clusters: BTreeMap<String, Built>,
+    pub(crate) snapshot: Arc<Snapshot>,
+}
+
+impl Assembly {
+    /// The clusters by name.
+    pub(crate) fn clusters(&self) -> impl Iterator<Item = &Arc<odin_proxy::Cluster>> {
+        self.clusters.values().map(|built| &built.cluster)
+    }
+
+    /// Where each listener shall listen.
+    pub(crate) fn addresses(&self) -> BTreeMap<String, SocketAddr> {
+        self.config.listeners.iter().map(|listener| (listener.name.clone(), listener.address)).collect()
+    }
+
+    /// Builds everything that `config` names; `plugins` were loaded for it by [`load_plugins`].
+    pub(crate) fn new(
+        config: Config,
+        plugins: BTreeMap<String, Loaded>,
+        before: Option<&Assembly>,
+        workers: usize,
+    ) -> anyhow::Result<Self> {
+        let clusters = build_clusters(&config, &plugins, before, workers)?;
+        let listeners = config.listeners.iter().map(|section| {
+            let listener = build_listener(section, &plugins, &clusters, before, workers)?;
+            Ok((section.name.clone(), Arc::new(listener)))
+        });
+        let snapshot = Arc::new(Snapshot {
+            listeners: listeners.collect::<anyhow::Result<_>>()?,
+            timeouts: timeouts(&config.timeouts),
+            limits: limits(&config.limits),
+            access_log: match (config.access_log.enabled, config.access_log.format) {
+                (false, _) => AccessLog::Off,
+                (true, LogFormat::Text) => AccessLog::Text,
+                (true, LogFormat::Json) => AccessLog::Json,
+            },
+        });
+        Ok(Assembly { config, plugins, clusters, snapshot })
+    }
+}
+
+/// Loads the plugins of a config. One whose settings did not change keeps its slot: its file is not looked at here.
+pub(crate) fn load_plugins(
+    config: &Config,
+    before: Option<&Assembly>,
+    runtime: &Arc<Runtime>,
+) -> anyhow::Result<BTreeMap<String, Loaded>> {
+    let mut plugins = BTreeMap::new();
+    for (name, section) in &config.plugins {
+        let kept = before.and_then(|before| before.plugins.get(name)).filter(|kept| kept.section == *section);
+        let loaded = match kept {
+            Some(kept) => kept.clone(),
+            None => {
+                let path = section.path.display();
+                let wasm = std::fs::read(&section.path).with_context(|| format!("plugin {name:?}: cannot read {path}"))?;
+                let plugin = Plugin::load(runtime, spec(name, section), &wasm).with_context(|| path.to_string())?;
+                Loaded { section: section.clone(), plugin }
+            }
+        };
+        plugins.insert(name.clone(), loaded);
+    }
+    Ok(plugins)
+}
+
+fn spec(name: &str, section: &config::Plugin) -> PluginSpec {
+    let mut spec = PluginSpec::new(name);
+    spec.config = section.config.to_string();
+    spec.limits.timeout = section.timeout;
+    spec.limits.memory_bytes = usize::try_from(section.memory).unwrap_or(usize::MAX);
+    spec.on_failure = match section.on_failure {
+        config::OnFailure::Closed => odin_runtime::OnFailure::Closed,
+        config::OnFailure::Open => odin_runtime::OnFailure::Open,
+    };
+    spec.isolation = match section.isolation {
+        config::Isolation::Pooled => odin_runtime::Isolation::Pooled,
+        config::Isolation::Fresh => odin_runtime::Isolation::Fresh,
+    };
+    spec
+}
+
+fn build_clusters(
+    config: &Config,
+    plugins: &BTreeMap<String, Loaded>,
+    before: Option<&Assembly>,
+    workers: usize,
+) -> anyhow::Result<BTreeMap<String, Built>> {
+    let mut clusters = BTreeMap::new();
+    for (name, section) in &config.clusters {
+        let balancer = section.balancer.as_ref().and_then(|name| plugins.get(name)).map(|loaded| loaded.plugin.clone());
+        if let Some(plugin) = &balancer
+            && !plugin.hooks().balancer
+        {
+            bail!("clusters.{name}.balancer: plugin {:?} exports no balancer hook; it cannot pick endpoints", plugin.name());
+        }
+        let same = |built: &&Built| {
+            let balancer_before = built.cluster.balancer.as_ref().map(Arc::as_ptr);
+            built.section == *section && balancer_before == balancer.as_ref().map(Arc::as_ptr)
+        };
+        if let Some(kept) = before.and_then(|before| before.clusters.get(name)).filter(same) {
+            clusters.insert(name.clone(), kept.clone());
+            continue;
+        }
+        let mut endpoints = Vec::new();
+        for endpoint in &section.endpoints {
+            let address = &endpoint.address;
+            match address.resolve() {
+                Ok(addresses) => endpoints.extend(addresses.into_iter().map(|address| (address, endpoint.weight))),
+                // One name that does not resolve is one dead endpoint, not a dead config.
+                Err(error) if section.endpoints.len() > 1 => {
+                    tracing::error!(cluster = name, endpoint = %address, %error, "endpoint left out: cannot resolve its name");
+                }
+                Err(error) => bail!("clusters.{name}.endpoints: cannot resolve {address}: {error}"),
+            }
+        }
+        if endpoints.is_empty() {
+            bail!("clusters.{name}.endpoints: none of the names can be resolved");
+        }
+        let protocol = match section.protocol {
+            UpstreamProtocol::Http1 => Protocol::Http1,
+            UpstreamProtocol::Http2 => Protocol::Http2,
+        };
+        let cluster = Arc::new(odin_proxy::Cluster::new(name.clone(), endpoints, balancer, protocol, workers));
+        clusters.insert(name.clone(), Built { section: section.clone(), cluster });
+    }
+    Ok(clusters)
+}
+
+fn build_listener(
+    section: &config::Listener,
+    plugins: &BTreeMap<String, Loaded>,
+    clusters: &BTreeMap<String, Built>,
+    before: Option<&Assembly>,
+    workers: usize,
+) -> anyhow::Result<Listener> {
+    let cluster = |name: &String| {
+        let built = clusters.get(name).with_context(|| format!("no cluster is named {name:?}"))?;
+        anyhow::Ok(built.cluster.clone())
+    };
+    let kind = match &section.traffic {
+        Traffic::Tcp { cluster: name } => ListenerKind::Tcp { cluster: cluster(name)? },
+        Traffic::Http { trust_forwarded, routes } => {
+            let mut built = Vec::new();
+            for route in routes {
+                let plugins = route.plugins.iter().map(|name| route_plugin(name, plugins));
+                built.push(Route {
+                    host: route.host.clone(),
+                    path: route.path.clone(),
+                    cluster: cluster(&route.cluster)?,
+                    plugins: plugins.collect::<anyhow::Result<_>>()?,
+                });
+            }
+            ListenerKind::Http { routes: built, trust_forwarded: *trust_forwarded }
+        }
+    };
+    let kept = before.and_then(|before| before.snapshot.listeners.get(&section.name));
+    let counters = kept.map_or_else(|| ListenerCounters::new(workers), |kept| kept.counters.clone());
+    Ok(Listener { name: section.name.clone(), kind, counters })
+}
+
+fn route_plugin(name: &str, plugins: &BTreeMap<String, Loaded>) -> anyhow::Result<Arc<Plugin>> {
+    let loaded = plugins.get(name).with_context(|| format!("no plugin is named {name:?}"))?;
+    let hooks = loaded.plugin.hooks();
+    if !hooks.request_headers && !hooks.response_headers {
+        bail!("plugin {name:?} exports no hook of requests or responses; it does nothing in a route");
+    }
+    Ok(loaded.plugin.clone())
+}
+
+fn timeouts(section: &config::Timeouts) -> Timeouts {
+    Timeouts {
+        connect: section.connect,
+        header: section.header,
+        idle: section.idle,
+        response: section.response,
+        request: section.request,
+        tcp_idle: section.tcp_idle,
+    }
+}
+
+fn limits(section: &config::Limits) -> Limits {
+    let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    Limits {
+        head_bytes: bytes(section.head_bytes),
+        head_fields: section.head_fields,
+        trailer_bytes: bytes(section.trailer_bytes),
+        connections: section.connections,
+        streams: section.streams,
+        idle_upstream_connections: section.idle_upstream_connections,
+    }
+}

@@ -1,0 +1,144 @@
+//! Takes a tree of values apart, key by key, and reports what does not fit. Must never stop at the first error:
+//! whoever gets `None` goes on with the next key.
+
+use super::nearest::{did_you_mean, nearest};
+use super::node::{Entry, Node, Value};
+use super::report::{KeyPath, Report};
+use super::syntax::Syntax;
+
+/// One value on its way to become a setting.
+pub(super) struct Field<'r> {
+    pub(super) report: &'r Report,
+    pub(super) path: KeyPath,
+    pub(super) node: Node,
+}
+
+impl<'r> Field<'r> {
+    /// The root of a file.
+    pub(super) fn root(node: Node, report: &'r Report) -> Self {
+        Field { report, path: KeyPath::default(), node }
+    }
+
+    /// Reports what is wrong with this value.
+    pub(super) fn fail(&self, message: &str) {
+        self.report.about(self.node.line, &self.path, message);
+    }
+
+    /// The value as `reader` (see `readers.rs`) understands it; what it refuses is reported.
+    pub(super) fn read<T>(&self, reader: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+        reader(&self.node.value).map_err(|message| self.fail(&message)).ok()
+    }
+
+    /// The value as a table of known keys. Nothing at all (an empty YAML section) is an empty table.
+    pub(super) fn table(self) -> Option<Table<'r>> {
+        let line = self.node.line;
+        let entries = match self.node.value {
+            Value::Map(entries) => entries,
+            Value::Null => Vec::new(),
+            ref other => {
+                self.fail(&format!("expected a table, found {}", other.described()));
+                return None;
+            }
+        };
+        Some(Table { report: self.report, path: self.path, line, entries, known: Vec::new(), missing: Vec::new() })
+    }
+
+    /// The value as a table whose keys are names that the user chose.
+    pub(super) fn named(self) -> Vec<(String, u32, Field<'r>)> {
+        let Some(table) = self.table() else { return Vec::new() };
+        let (report, path) = (table.report, table.path);
+        let field = |entry: Entry| {
+            let path = path.key(&entry.key);
+            (entry.key, entry.line, Field { report, path, node: entry.node })
+        };
+        table.entries.into_iter().map(field).collect()
+    }
+
+    /// The value as a list. Nothing at all is an empty list.
+    pub(super) fn list(self, of: &str) -> Option<Vec<Field<'r>>> {
+        let items = match self.node.value {
+            Value::List(items) => items,
+            Value::Null => Vec::new(),
+            ref other => {
+                let heading = self.path.index(0).heading(self.report.syntax);
+                let hint = match (other, self.report.syntax) {
+                    (Value::Map(_), Syntax::Toml) => format!("; write {heading} with two brackets"),
+                    (Value::Map(_), _) => "; write a list, even for one".to_owned(),
+                    _ => String::new(),
+                };
+                self.fail(&format!("expected a list of {of}, found {}{hint}", other.described()));
+                return None;
+            }
+        };
+        let (report, path) = (self.report, self.path);
+        let field = |(index, node)| Field { report, path: path.index(index), node };
+        Some(items.into_iter().enumerate().map(field).collect())
+    }
+}
+
+/// A table whose keys are taken one by one; what is left at the end is unknown.
+pub(super) struct Table<'r> {
+    pub(super) report: &'r Report,
+    pub(super) path: KeyPath,
+    /// Where the table starts: the place of an error about a key that is not there.
+    pub(super) line: u32,
+    entries: Vec<Entry>,
+    known: Vec<&'static str>,
+    /// Keys that must be there and are not, each with its message.
+    missing: Vec<(&'static str, String)>,
+}
+
+impl<'r> Table<'r> {
+    /// Takes a key out, if it is there.
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Field<'r>> {
+        self.known.push(key);
+        let position = self.entries.iter().position(|entry| entry.key == key)?;
+        let entry = self.entries.remove(position);
+        Some(Field { report: self.report, path: self.path.key(key), node: entry.node })
+    }
+
+    /// Takes and reads a key that may be left out.
+    pub(super) fn read<T>(&mut self, key: &'static str, reader: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+        self.take(key)?.read(reader)
+    }
+
+    /// Takes a key that must be there; `hint` goes on after "add it, ".
+    pub(super) fn require(&mut self, key: &'static str, hint: &str) -> Option<Field<'r>> {
+        let field = self.take(key);
+        if field.is_none() {
+            self.missing(key, format!("`{key}` is missing{}; add it, {hint}", self.inside()));
+        }
+        field
+    }
+
+    /// Reports at the table's line that `key` is not there, unless a mistyped key turns out to be it.
+    pub(super) fn missing(&mut self, key: &'static str, message: String) {
+        self.missing.push((key, message));
+    }
+
+    /// ` in [[listeners]]`, or ` at the top level`.
+    pub(super) fn inside(&self) -> String {
+        let heading = self.path.heading(self.report.syntax);
+        let preposition = if self.path == KeyPath::default() { "at" } else { "in" };
+        format!(" {preposition} {heading}")
+    }
+
+    /// Ends the table: every key that nobody took is an error.
+    pub(super) fn deny_rest(self) {
+        for (key, message) in &self.missing {
+            let mistyped = |entry: &Entry| nearest(&entry.key, self.known.iter().copied()) == Some(*key);
+            if !self.entries.iter().any(mistyped) {
+                self.report.error(self.line, &self.path.key(key), message);
+            }
+        }
+        let (inside, known) = (self.inside(), self.known.join(", "));
+        for entry in &self.entries {
+            let key = &entry.key;
+            let help = match did_you_mean(key, self.known.iter().copied()) {
+                near if near.is_empty() => format!("; valid keys: {known}"),
+                near => format!("{near} (valid keys: {known})"),
+            };
+            self.report.error(entry.line, &self.path.key(key), format!("unknown key `{key}`{inside}{help}"));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The Fly-style file: `{"Apps":[{"Name":"web","Ports":[80],"Targets":["10.0.0.1:80"]}]}`, in any syntax, becomes the
+//! same [`Config`]. Must never mix with Odin's own keys: a file is of one style.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::decoder::Field;
+use super::node::{Node, Value};
+use super::readers::{name, parsed, whole};
+use super::report::Report;
+use super::schema::{Cluster, Config, Endpoint, Listener, Traffic, UpstreamProtocol};
+use super::units;
+
+/// The key that tells the style.
+const APPS: &str = "Apps";
+
+/// Whether a file is of this style.
+pub(super) fn is_fly(root: &Node) -> bool {
+    matches!(&root.value, Value::Map(entries) if entries.iter().any(|entry| entry.key == APPS))
+}
+
+/// Each port of each app becomes a TCP listener on every address, each app a cluster.
+pub(super) fn decode(root: Node, report: &Report) -> Option<Config> {
+    let mut top = Field::root(root, report).table()?;
+    let mut apps = Apps::default();
+    let field = top.take(APPS)?;
+    if field.node.is_empty() {
+        field.fail("no apps, so nothing would be served; add one with `Name`, `Ports` and `Targets`");
+    }
+    for field in field.list("apps").unwrap_or_default() {
+        apps.app(field);
+    }
+    top.deny_rest();
+    Some(Config { listeners: apps.listeners, clusters: apps.clusters, ..Config::default() })
+}
+
+#[derive(Default)]
+struct Apps {
+    listeners: Vec<Listener>,
+    clusters: BTreeMap<String, Cluster>,
+    /// The line of each app's name.
+    names: BTreeMap<String, u32>,
+    /// The app and the line of each port.
+    ports: BTreeMap<u16, (String, u32)>,
+}
+
+impl Apps {
+    fn app(&mut self, field: Field<'_>) -> Option<()> {
+        let mut table = field.table()?;
+        let named = table.require("Name", r#"for example "web""#);
+        let ports = table.require("Ports", "for example [5001]").and_then(|field| nonempty(field, "ports"));
+        let targets = table
+            .require("Targets", r#"for example ["127.0.0.1:9000"]"#)
+            .and_then(|field| nonempty(field, "addresses"));
+        table.deny_rest();
+
+        let ports: Vec<(u16, Field<'_>)> =
+            ports.into_iter().flatten().filter_map(|field| Some((field.read(whole(1..=65_535))?, field))).collect();
+        let address = parsed(r#"an address such as "127.0.0.1:9000""#, units::endpoint_address);
+        let targets = targets.into_iter().flatten().filter_map(|field| field.read(&address));
+        let endpoints = targets.map(|address| Endpoint { address, weight: 1 }).collect();
+
+        let named = named?;
+        let name = named.read(name)?;
+        if let Some(first) = self.names.get(&name) {
+            named.fail(&format!("`{name}` is the name of the app on line {first}; change one"));
+            return None;
+        }
+        self.names.insert(name.clone(), named.node.line);
+        for (port, field) in ports {
+            self.port(port, &field, &name);
+        }
+        self.clusters.insert(name, Cluster { endpoints, balancer: None, protocol: UpstreamProtocol::default() });
+        Some(())
+    }
+
+    fn port(&mut self, port: u16, field: &Field<'_>, app: &str) {
+        if let Some((other, line)) = self.ports.get(&port) {
+            field
+                .fail(&format!("port {port} is taken by the app `{other}` on line {line}; an app has its ports alone"));
+            return;
+        }
+        self.ports.insert(port, (app.to_owned(), field.node.line));
+        self.listeners.push(Listener {
+            name: format!("{app}:{port}"),
+            address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+            traffic: Traffic::Tcp { cluster: app.to_owned() },
+        });
+    }
+}
+
+fn nonempty<'r>(field: Field<'r>, of: &str) -> Option<Vec<Field<'r>>> {
+    if field.node.is_empty() {
+        field.fail(&format!("an app needs {of}; add one"));
+    }
+    field.list(of)
+}

@@ -1,0 +1,218 @@
+//! Decodes the listeners and their routes, and sees that no two of them are in each other's way.
+//! Must never bind or look anything up.
+
+use std::net::SocketAddr;
+
+use super::check::{Kind, References};
+use super::decoder::{Field, Table};
+use super::readers::{boolean, choice, name, parsed};
+use super::report::KeyPath;
+use super::schema::{Listener, Route, Traffic};
+use super::syntax::Syntax;
+use super::units;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http,
+    Tcp,
+}
+
+/// A listener with the place of its settings, to tell of conflicts.
+struct Placed {
+    listener: Listener,
+    name_line: u32,
+    address_line: u32,
+    path: KeyPath,
+}
+
+/// Takes `listeners` out of the top level.
+pub(super) fn decode(top: &mut Table<'_>, admin: Option<SocketAddr>, references: &mut References) -> Vec<Listener> {
+    let field = top.take("listeners");
+    let missing = field.as_ref().is_none_or(|field| field.node.is_empty());
+    if missing {
+        let add =
+            if top.report.syntax == Syntax::Toml { "[[listeners]]" } else { "one to `listeners`, a list of tables," };
+        let message = format!("no listeners, so nothing would be served; add {add} with `address` and `cluster`");
+        top.missing("listeners", message);
+        return Vec::new();
+    }
+    let report = top.report;
+    let items = field.and_then(|field| field.list("tables")).unwrap_or_default();
+    let listeners: Vec<Placed> = items.into_iter().filter_map(|field| listener(field, references)).collect();
+    for (index, this) in listeners.iter().enumerate() {
+        let fail = |key: &str, line: u32, message: String| report.about(line, &this.path.key(key), message);
+        let address = this.listener.address;
+        let fixed = address.port() != 0;
+        let earlier = &listeners[..index];
+        if let Some(other) = earlier.iter().find(|other| fixed && other.listener.address == address) {
+            let line = other.address_line;
+            fail(
+                "address",
+                this.address_line,
+                format!("{address} is taken by the listener on line {line}; change one"),
+            );
+        } else if let Some(other) = earlier.iter().find(|other| other.listener.name == this.listener.name) {
+            let (name, line) = (&this.listener.name, other.name_line);
+            fail(
+                "name",
+                this.name_line,
+                format!("`{name}` is also the name of the listener on line {line}; give each its own"),
+            );
+        }
+        if fixed && admin == Some(address) {
+            let message = "is where the admin pages are; change the port, or the top level's `admin`";
+            fail("address", this.address_line, format!("{address} {message}"));
+        }
+    }
+    listeners.into_iter().map(|placed| placed.listener).collect()
+}
+
+fn listener(field: Field<'_>, references: &mut References) -> Option<Placed> {
+    let mut table = field.table()?;
+    let named = table.take("name");
+    let address = table.require("address", r#"for example "127.0.0.1:8080""#);
+    let protocols = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
+    let protocol = match table.take("protocol") {
+        Some(field) => field.read(choice(&protocols)),
+        None => Some(Protocol::Http),
+    };
+    let traffic = match protocol {
+        Some(Protocol::Tcp) => tcp(&mut table, references),
+        // A mistyped protocol is reported; the rest is read as the default one.
+        Some(Protocol::Http) | None => http(&mut table, references),
+    };
+    let (line, path) = (table.line, table.path.clone());
+    table.deny_rest();
+
+    let name_line = named.as_ref().map_or(line, |field| field.node.line);
+    let name = named.map(|field| field.read(name));
+    let address_line = address.as_ref().map_or(line, |field| field.node.line);
+    let address = address?.read(parsed("IP:port", units::socket_address))?;
+    let name = name.unwrap_or_else(|| Some(address.to_string()))?;
+    Some(Placed { listener: Listener { name, address, traffic: traffic? }, name_line, address_line, path })
+}
+
+fn tcp(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
+    if let Some(field) = table.take("trust-forwarded") {
+        field.fail(r#"TCP has no such fields; remove it, or set protocol to "http""#);
+    }
+    let cluster = table.take("cluster");
+    if let Some(field) = table.take("plugins") {
+        field.fail("only http listeners have route plugins; remove it (a balancer is named by its cluster)");
+    }
+    if let Some(field) = table.take("routes") {
+        field.fail("a tcp listener has no routes; write `cluster` instead");
+    }
+    let Some(field) = cluster else {
+        let message = format!("no `cluster`{}; add it: the name of one of the clusters", table.inside());
+        table.missing("cluster", message);
+        return None;
+    };
+    Some(Traffic::Tcp { cluster: references.read(Kind::Cluster, &field)? })
+}
+
+fn http(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
+    let trust_forwarded = table.read("trust-forwarded", boolean).unwrap_or(false);
+    let cluster = table.take("cluster");
+    let plugins = table.take("plugins");
+    let routes = table.take("routes");
+
+    let has_routes = routes.as_ref().is_some_and(|field| !field.node.is_empty());
+    if cluster.is_none() && !has_routes {
+        let message = format!("neither `cluster` nor `routes`{}; add one to say where requests go", table.inside());
+        table.missing("cluster", message);
+    }
+    if let (None, Some(plugins)) = (&cluster, &plugins) {
+        plugins.fail("goes with the listener's own `cluster`; move it into the routes");
+    }
+    let mut placed: Vec<(u32, Route)> = Vec::new();
+    let items = routes.and_then(|field| field.list("tables")).unwrap_or_default();
+    for field in items {
+        let (report, path, line) = (field.report, field.path.clone(), field.node.line);
+        let Some(route) = route(field, references) else { continue };
+        add(&mut placed, line, route, |message| report.error(line, &path, message));
+    }
+    if let Some(field) = cluster {
+        let line = field.node.line;
+        let cluster = references.read(Kind::Cluster, &field);
+        let plugins = plugins.map(|field| plugin_names(field, references)).unwrap_or_default();
+        let route = Route { host: None, path: None, cluster: cluster?, plugins };
+        add(&mut placed, line, route, |message| field.fail(&message));
+    }
+    let routes: Vec<Route> = placed.into_iter().map(|(_, route)| route).collect();
+    (!routes.is_empty()).then_some(Traffic::Http { trust_forwarded, routes })
+}
+
+/// Adds a route unless an earlier one matches the same requests.
+fn add(routes: &mut Vec<(u32, Route)>, line: u32, route: Route, fail: impl FnOnce(String)) {
+    match routes.iter().find(|(_, other)| (&other.host, &other.path) == (&route.host, &route.path)) {
+        None => routes.push((line, route)),
+        Some((first, _)) => {
+            let what = match (&route.host, &route.path) {
+                (None, None) => "every host and path".to_owned(),
+                (host, path) => format!("{}{}", host.as_deref().unwrap_or("*"), path.as_deref().unwrap_or("/")),
+            };
+            fail(format!("the route on line {first} matches the same requests ({what}); keep one of the two"));
+        }
+    }
+}
+
+fn route(field: Field<'_>, references: &mut References) -> Option<Route> {
+    let mut table = field.table()?;
+    let host = table.take("host").map(|field| field.read(parsed("a host name", host)));
+    let path = table.take("path").map(|field| field.read(parsed("a path", path)));
+    let cluster = table.require("cluster", "the name of one of the clusters");
+    let cluster = cluster.and_then(|field| references.read(Kind::Cluster, &field));
+    let plugins = table.take("plugins").map(|field| plugin_names(field, references)).unwrap_or_default();
+    table.deny_rest();
+    // The inner `?`: a host or path that is wrong is not one that matches everything.
+    let host = if let Some(host) = host { Some(host?) } else { None };
+    let path = if let Some(path) = path { path? } else { None };
+    Some(Route { host, path, cluster: cluster?, plugins })
+}
+
+fn plugin_names(field: Field<'_>, references: &mut References) -> Vec<String> {
+    let mut names = Vec::new();
+    for field in field.list("plugin names").unwrap_or_default() {
+        match references.read(Kind::Plugin, &field) {
+            Some(name) if names.contains(&name) => field.fail(&format!("`{name}` is in the list already; remove one")),
+            name => names.extend(name),
+        }
+    }
+    names
+}
+
+/// `api.example.com`, `*.example.com` or `[::1]`, in lower case.
+fn host(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    let literal = text.starts_with('[') && text.ends_with(']');
+    let good = |c: char| {
+        c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') || (literal && matches!(c, '[' | ']' | ':'))
+    };
+    let message = match name {
+        "" | "*" => "leave `host` out to match every host",
+        _ if name.contains('*') => "only the whole first label can be a star, as in \"*.example.com\"",
+        _ if !literal && name.contains(':') => "a route matches a host without its port; remove the port",
+        _ if name.contains('/') => "a host has no path; write it as `path`",
+        _ if !name.chars().all(good) => {
+            "a host is letters, digits, `-` and `.`; write an international name in its xn-- form"
+        }
+        _ => return Ok(text.to_ascii_lowercase()),
+    };
+    Err(format!("`{text}` is not a host to match; {message}"))
+}
+
+/// `/v1`, without a slash at the end; none for `/`, which matches every path.
+fn path(text: &str) -> Result<Option<String>, String> {
+    let message = match text {
+        _ if !text.starts_with('/') => "a path starts with `/`",
+        _ if text.contains(['?', '#']) => "a route matches the path only; remove what starts at `?` or `#`",
+        _ if text.contains('*') => "a path is a prefix by itself; remove the star",
+        _ if text.chars().any(|c| c.is_whitespace() || c.is_control()) => "a path has no spaces; write %20",
+        _ => {
+            let trimmed = text.trim_end_matches('/');
+            return Ok((!trimmed.is_empty()).then(|| trimmed.to_owned()));
+        }
+    };
+    Err(format!("`{text}` is not a path to match; {message}"))
+}

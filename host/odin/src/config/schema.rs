@@ -1,0 +1,341 @@
+//! The config as the rest of Odin sees it: plain values, checked and complete, with every default filled in.
+//! Serializes to the same keys that a config file has. Must never hold a reference that is not defined, or a line.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+use std::{fmt, io};
+
+use serde::{Serialize, Serializer};
+
+use super::units;
+
+/// Where the admin listener is unless the config says otherwise.
+pub(crate) const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+
+/// All settings of one Odin.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Config {
+    /// Threads, each with an event loop. Default: none, which means one per core.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) workers: Option<usize>,
+    /// How long open exchanges and connections may go on after SIGTERM. Default 10 s.
+    #[serde(serialize_with = "duration")]
+    pub(crate) shutdown_grace: Duration,
+    /// Where the admin pages are served; none for `"off"`. Default 127.0.0.1:9901.
+    #[serde(serialize_with = "address_or_off")]
+    pub(crate) admin: Option<SocketAddr>,
+    /// One line for each exchange and connection.
+    pub(crate) access_log: AccessLog,
+    /// At least one; names are unique, and so are addresses other than those with port 0.
+    pub(crate) listeners: Vec<Listener>,
+    /// By name. Each has at least one endpoint (the command line's demo clusters get theirs at start).
+    pub(crate) clusters: BTreeMap<String, Cluster>,
+    /// By name.
+    pub(crate) plugins: BTreeMap<String, Plugin>,
+    /// How long things may take.
+    pub(crate) timeouts: Timeouts,
+    /// How much there may be of things.
+    pub(crate) limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            workers: None,
+            shutdown_grace: Duration::from_secs(10),
+            admin: Some(DEFAULT_ADMIN),
+            access_log: AccessLog::default(),
+            listeners: Vec::new(),
+            clusters: BTreeMap::new(),
+            plugins: BTreeMap::new(),
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The access log, which goes to standard output.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct AccessLog {
+    /// Default true.
+    pub(crate) enabled: bool,
+    /// Default text.
+    pub(crate) format: LogFormat,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        AccessLog { enabled: true, format: LogFormat::Text }
+    }
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A socket that accepts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Listener {
+    /// In logs and metrics. Default: the address.
+    pub(crate) name: String,
+    /// Port 0: the system chooses one.
+    pub(crate) address: SocketAddr,
+    /// What arrives, and where it goes.
+    #[serde(flatten)]
+    pub(crate) traffic: Traffic,
+}
+
+/// The `protocol` of a listener with what belongs to it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "protocol", rename_all = "lowercase")]
+pub(crate) enum Traffic {
+    /// HTTP/1.1 and HTTP/2 with prior knowledge. The default.
+    Http {
+        /// Believe `Forwarded`, `X-Forwarded-*` and `X-Request-Id` of the client. Default false.
+        #[serde(rename = "trust-forwarded")]
+        trust_forwarded: bool,
+        /// At least one; no two match the same host and path. The listener's own `cluster` and `plugins` are the
+        /// last one, without host and path.
+        routes: Vec<Route>,
+    },
+    /// Bytes.
+    Tcp {
+        /// A key of `clusters`.
+        cluster: String,
+    },
+}
+
+/// What an HTTP request must match to go to a cluster; exact host first, then the longest path.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Route {
+    /// `api.example.com` or `*.example.com`, in lower case, without port. None matches every host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) host: Option<String>,
+    /// A prefix of whole segments that starts with `/`, without a `/` at the end. None matches every path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
+    /// A key of `clusters`.
+    pub(crate) cluster: String,
+    /// Keys of `plugins`, in the order in which requests meet them. Default none.
+    pub(crate) plugins: Vec<String>,
+}
+
+/// A named set of endpoints.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Cluster {
+    /// In the order of the file.
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// A key of `plugins`. Default: none, which means the built-in round robin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) balancer: Option<String>,
+    /// How Odin speaks to the endpoints, for HTTP. Default http1.
+    pub(crate) protocol: UpstreamProtocol,
+}
+
+/// One address of a cluster.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Endpoint {
+    /// Where it is.
+    pub(crate) address: EndpointAddress,
+    /// For weighted balancers, from 1. Default 1.
+    pub(crate) weight: u32,
+}
+
+/// Where an endpoint is; the port is never 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum EndpointAddress {
+    /// An address that can be used as it is.
+    Ip(SocketAddr),
+    /// A name to resolve.
+    Name { host: String, port: u16 },
+}
+
+impl EndpointAddress {
+    /// The addresses behind it, by the system's resolver: it may wait for the network. Never empty when `Ok`.
+    pub(crate) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let addresses: Vec<SocketAddr> = match self {
+            EndpointAddress::Ip(address) => vec![*address],
+            EndpointAddress::Name { host, port } => (host.as_str(), *port).to_socket_addrs()?.collect(),
+        };
+        match addresses.is_empty() {
+            true => Err(io::Error::new(io::ErrorKind::NotFound, format!("{self} has no address"))),
+            false => Ok(addresses),
+        }
+    }
+}
+
+impl fmt::Display for EndpointAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EndpointAddress::Ip(address) => address.fmt(f),
+            EndpointAddress::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+impl Serialize for EndpointAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The `protocol` of a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// A `.wasm` file with its settings.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Plugin {
+    /// The file. In a config file it is relative to that file's folder; here it is joined with it.
+    pub(crate) path: PathBuf,
+    /// Handed to the plugin as JSON. Default null.
+    pub(crate) config: serde_json::Value,
+    /// What becomes of an exchange when a hook fails. Default closed.
+    pub(crate) on_failure: OnFailure,
+    /// Whether instances are used again. Default pooled.
+    pub(crate) isolation: Isolation,
+    /// For one hook call, at least 1 ms. Default 10 ms.
+    #[serde(serialize_with = "duration")]
+    pub(crate) timeout: Duration,
+    /// Bytes of linear memory of one instance. Default 16 MiB.
+    #[serde(serialize_with = "size")]
+    pub(crate) memory: u64,
+}
+
+impl Plugin {
+    /// A plugin with every default.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Plugin {
+            path,
+            config: serde_json::Value::Null,
+            on_failure: OnFailure::default(),
+            isolation: Isolation::default(),
+            timeout: Duration::from_millis(10),
+            memory: 16 << 20,
+        }
+    }
+}
+
+/// What becomes of an exchange when a hook of the plugin fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnFailure {
+    /// It fails with 502.
+    #[default]
+    Closed,
+    /// It goes on as if the plugin were not there.
+    Open,
+}
+
+/// Whether instances of the plugin are used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Isolation {
+    /// One warm instance per worker.
+    #[default]
+    Pooled,
+    /// A new instance for each call.
+    Fresh,
+}
+
+/// How long things may take. Zero means for ever.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Timeouts {
+    /// To connect to an endpoint. Default 3 s.
+    #[serde(serialize_with = "duration")]
+    pub(crate) connect: Duration,
+    /// To read a whole request head. Default 10 s.
+    #[serde(serialize_with = "duration")]
+    pub(crate) header: Duration,
+    /// Between the requests of a connection, and between two steps of a body. Default 60 s.
+    #[serde(serialize_with = "duration")]
+    pub(crate) idle: Duration,
+    /// From the last step of a request to the head of its response. Default 60 s.
+    #[serde(serialize_with = "duration")]
+    pub(crate) response: Duration,
+    /// For a whole exchange, from its head to the last byte of the response. Default zero: for ever.
+    #[serde(serialize_with = "duration")]
+    pub(crate) request: Duration,
+    /// Without a byte in either direction of a TCP connection. Default 1 h.
+    #[serde(serialize_with = "duration")]
+    pub(crate) tcp_idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            connect: Duration::from_secs(3),
+            header: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            response: Duration::from_secs(60),
+            request: Duration::ZERO,
+            tcp_idle: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// How much there may be of things.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Limits {
+    /// Bytes of a request or response head. Default 64 KiB.
+    #[serde(serialize_with = "size")]
+    pub(crate) head_bytes: u64,
+    /// Fields of a head, at most 256. Default 100.
+    pub(crate) head_fields: usize,
+    /// Bytes of the trailers of a body. Default 8 KiB.
+    #[serde(serialize_with = "size")]
+    pub(crate) trailer_bytes: u64,
+    /// Open downstream connections of one worker. Default 10,000.
+    pub(crate) connections: usize,
+    /// Concurrent streams of one HTTP/2 connection. Default 100.
+    pub(crate) streams: u32,
+    /// Idle connections kept per endpoint and worker. Default 64.
+    pub(crate) idle_upstream_connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            head_bytes: 64 << 10,
+            head_fields: 100,
+            trailer_bytes: 8 << 10,
+            connections: 10_000,
+            streams: 100,
+            idle_upstream_connections: 64,
+        }
+    }
+}
+
+fn duration<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&units::format_duration(*value))
+}
+
+fn size<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&units::format_size(*value))
+}
+
+fn address_or_off<S: Serializer>(value: &Option<SocketAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(address) => serializer.collect_str(address),
+        None => serializer.serialize_str("off"),
+    }
+}

@@ -1,0 +1,186 @@
+//! Decodes the top level and every section but the listeners. Must never let a key through that it does not know.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::check::{Kind, References};
+use super::decoder::{Field, Table};
+use super::node::{Node, Value};
+use super::readers::{boolean, choice, duration, parsed, size, whole};
+use super::report::Report;
+use super::schema::{
+    AccessLog, Cluster, Config, Endpoint, Isolation, Limits, LogFormat, OnFailure, Plugin, Timeouts, UpstreamProtocol,
+};
+use super::{listeners, units};
+
+/// What pools of instances are made for; a plugin that wants more does not fit.
+const MAX_PLUGIN_MEMORY: u64 = 1 << 30;
+/// WebAssembly's page: no memory is smaller.
+const MIN_PLUGIN_MEMORY: u64 = 64 << 10;
+
+/// The whole config; `None` when an error was reported that leaves nothing to go on with.
+pub(super) fn decode(root: Node, report: &Report, references: &mut References) -> Option<Config> {
+    let mut top = Field::root(root, report).table()?;
+    let defaults = Config::default();
+    let workers = top.read("workers", whole(1..=1024));
+    let shutdown_grace = top.read("shutdown-grace", duration(Duration::ZERO)).unwrap_or(defaults.shutdown_grace);
+    let admin = top.read("admin", admin).unwrap_or(defaults.admin);
+    let access_log = top.take("access-log").and_then(access_log).unwrap_or_default();
+    let listeners = listeners::decode(&mut top, admin, references);
+    let clusters = top.take("clusters").map(|field| clusters(field, references)).unwrap_or_default();
+    let plugins = top.take("plugins").map(|field| plugins(field, references)).unwrap_or_default();
+    let timeouts = top.take("timeouts").and_then(timeouts).unwrap_or_default();
+    let limits = top.take("limits").and_then(limits).unwrap_or_default();
+    top.deny_rest();
+    Some(Config { workers, shutdown_grace, admin, access_log, listeners, clusters, plugins, timeouts, limits })
+}
+
+fn admin(value: &Value) -> Result<Option<std::net::SocketAddr>, String> {
+    match value {
+        Value::Text(text) if text == "off" => Ok(None),
+        Value::Bool(false) => Err(r#"expected IP:port or "off", found false; write "off""#.to_owned()),
+        other => parsed(r#"IP:port or "off""#, units::socket_address)(other).map(Some),
+    }
+}
+
+fn access_log(field: Field<'_>) -> Option<AccessLog> {
+    let mut table = field.table()?;
+    let defaults = AccessLog::default();
+    let enabled = table.read("enabled", boolean).unwrap_or(defaults.enabled);
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let format = table.read("format", choice(&formats)).unwrap_or(defaults.format);
+    table.deny_rest();
+    Some(AccessLog { enabled, format })
+}
+
+fn clusters(field: Field<'_>, references: &mut References) -> BTreeMap<String, Cluster> {
+    let mut clusters = BTreeMap::new();
+    for (name, line, field) in field.named() {
+        references.define(Kind::Cluster, &name);
+        if let Err(message) = units::check_name(&name) {
+            field.report.error(line, &field.path, message);
+        }
+        if let Some(cluster) = cluster(field, references) {
+            clusters.insert(name, cluster);
+        }
+    }
+    clusters
+}
+
+fn cluster(field: Field<'_>, references: &mut References) -> Option<Cluster> {
+    let mut table = field.table()?;
+    let endpoints = table.require("endpoints", r#"for example ["127.0.0.1:9000"]"#).and_then(endpoints);
+    let balancer = table.take("balancer").and_then(|field| references.read(Kind::Plugin, &field));
+    let protocols = [("http1", UpstreamProtocol::Http1), ("http2", UpstreamProtocol::Http2)];
+    let protocol = table.read("protocol", choice(&protocols)).unwrap_or_default();
+    table.deny_rest();
+    Some(Cluster { endpoints: endpoints?, balancer, protocol })
+}
+
+fn endpoints(field: Field<'_>) -> Option<Vec<Endpoint>> {
+    let (report, path, line) = (field.report, field.path.clone(), field.node.line);
+    let endpoints = field.list("addresses")?;
+    if endpoints.is_empty() {
+        report.about(line, &path, r#"a cluster needs an endpoint; add one, for example "127.0.0.1:9000""#);
+    }
+    Some(endpoints.into_iter().filter_map(endpoint).collect())
+}
+
+/// `"127.0.0.1:9000"` or `{ address = "127.0.0.1:9000", weight = 2 }`.
+fn endpoint(field: Field<'_>) -> Option<Endpoint> {
+    let address = parsed(r#"an address such as "127.0.0.1:9000""#, units::endpoint_address);
+    if !matches!(field.node.value, Value::Map(_)) {
+        return Some(Endpoint { address: field.read(address)?, weight: 1 });
+    }
+    let mut table = field.table()?;
+    let address = table.require("address", r#"for example "127.0.0.1:9000""#).and_then(|field| field.read(address));
+    let weight = table.read("weight", weight).unwrap_or(1);
+    table.deny_rest();
+    Some(Endpoint { address: address?, weight })
+}
+
+fn weight(value: &Value) -> Result<u32, String> {
+    match value {
+        Value::Int(0) => Err("a weight starts at 1; to use an endpoint no more, remove it from the list".to_owned()),
+        other => whole(1..=65_535)(other),
+    }
+}
+
+fn plugins(field: Field<'_>, references: &mut References) -> BTreeMap<String, Plugin> {
+    let mut plugins = BTreeMap::new();
+    for (name, line, field) in field.named() {
+        references.define(Kind::Plugin, &name);
+        if let Err(message) = units::check_name(&name) {
+            field.report.error(line, &field.path, message);
+        }
+        if let Some(plugin) = plugin(field) {
+            plugins.insert(name, plugin);
+        }
+    }
+    plugins
+}
+
+fn plugin(field: Field<'_>) -> Option<Plugin> {
+    let mut table = field.table()?;
+    let path = table.require("path", r#"for example "lb_rr.wasm""#).and_then(|field| {
+        let path = field.report.resolve(&field.read(super::readers::text)?);
+        match std::fs::metadata(&path) {
+            Ok(found) if found.is_file() => {}
+            Ok(_) => field.fail(&format!("{} is not a file; name a .wasm file", path.display())),
+            Err(error) => {
+                let help = "the path is relative to the folder of the config file";
+                field.fail(&format!("cannot read {}: {error}; {help}", path.display()));
+            }
+        }
+        Some(path)
+    });
+    let mut plugin = Plugin::new(path.clone().unwrap_or_default());
+    if let Some(field) = table.take("config") {
+        match field.node.to_json() {
+            Ok(json) => plugin.config = json,
+            Err((line, message)) => field.report.about(line, &field.path, message),
+        }
+    }
+    let failures = [("closed", OnFailure::Closed), ("open", OnFailure::Open)];
+    set(&mut plugin.on_failure, &mut table, "on-failure", choice(&failures));
+    let isolations = [("pooled", Isolation::Pooled), ("fresh", Isolation::Fresh)];
+    set(&mut plugin.isolation, &mut table, "isolation", choice(&isolations));
+    set(&mut plugin.timeout, &mut table, "timeout", duration(Duration::from_millis(1)));
+    set(&mut plugin.memory, &mut table, "memory", size(MIN_PLUGIN_MEMORY..=MAX_PLUGIN_MEMORY));
+    table.deny_rest();
+    path.map(|_| plugin)
+}
+
+fn timeouts(field: Field<'_>) -> Option<Timeouts> {
+    let mut table = field.table()?;
+    let mut timeouts = Timeouts::default();
+    set(&mut timeouts.connect, &mut table, "connect", duration(Duration::ZERO));
+    set(&mut timeouts.header, &mut table, "header", duration(Duration::ZERO));
+    set(&mut timeouts.idle, &mut table, "idle", duration(Duration::ZERO));
+    set(&mut timeouts.response, &mut table, "response", duration(Duration::ZERO));
+    set(&mut timeouts.request, &mut table, "request", duration(Duration::ZERO));
+    set(&mut timeouts.tcp_idle, &mut table, "tcp-idle", duration(Duration::ZERO));
+    table.deny_rest();
+    Some(timeouts)
+}
+
+fn limits(field: Field<'_>) -> Option<Limits> {
+    let mut table = field.table()?;
+    let mut limits = Limits::default();
+    set(&mut limits.head_bytes, &mut table, "head-bytes", size(1 << 10..=16 << 20));
+    set(&mut limits.head_fields, &mut table, "head-fields", whole(1..=256));
+    set(&mut limits.trailer_bytes, &mut table, "trailer-bytes", size(0..=16 << 20));
+    set(&mut limits.connections, &mut table, "connections", whole(1..=10_000_000));
+    set(&mut limits.streams, &mut table, "streams", whole(1..=1_000_000));
+    let idle = "idle-upstream-connections";
+    set(&mut limits.idle_upstream_connections, &mut table, idle, whole(0..=1_000_000));
+    table.deny_rest();
+    Some(limits)
+}
+
+/// Replaces a default by the key's value, if it is there and good.
+fn set<T>(setting: &mut T, table: &mut Table<'_>, key: &'static str, reader: impl FnOnce(&Value) -> Result<T, String>) {
+    if let Some(value) = table.read(key, reader) {
+        *setting = value;
+    }
+}

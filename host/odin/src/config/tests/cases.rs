@@ -1,0 +1,72 @@
+//! Runs the tables in `cases/`: bad configs, each with the exact errors that it must give. A message that gets worse
+//! must not go unseen, so nothing here matches loosely.
+//!
+//! A case is the text of a config, then `=> ` and an error for each error, then an empty line. In a text with `@`, each
+//! line `@ VALUE` is a case of its own with its own errors. `## ` starts a heading.
+
+use super::Folder;
+
+#[test]
+fn toml_that_is_no_config_is_told_why() {
+    all_give_their_errors("a.toml", include_str!("cases/toml.txt"));
+}
+
+#[test]
+fn yaml_that_is_no_config_is_told_why() {
+    all_give_their_errors("a.yaml", include_str!("cases/yaml.txt"));
+}
+
+#[test]
+fn json_that_is_no_config_is_told_why() {
+    all_give_their_errors("a.json", include_str!("cases/json.txt"));
+}
+
+/// The readers of values are the same for every syntax, so one syntax stands for all.
+#[test]
+fn a_value_that_does_not_fit_is_told_what_does() {
+    all_give_their_errors("a.toml", include_str!("cases/values.txt"));
+}
+
+#[test]
+fn listeners_and_names_that_do_not_fit_together_are_told_where() {
+    all_give_their_errors("a.toml", include_str!("cases/listeners.txt"));
+}
+
+fn all_give_their_errors(file: &str, table: &str) {
+    let folder = Folder::new(&format!("cases-{}", table.len()));
+    let mut wrong = String::new();
+    let cases = cases(table);
+    assert!(cases.len() > 10, "the table was not understood");
+    for (text, expected) in &cases {
+        let found = folder.errors(text, file);
+        if found != *expected {
+            wrong += &format!("--- in\n{text}\n--- expected\n{expected}\n--- found\n{found}\n\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Each text with its errors.
+fn cases(table: &str) -> Vec<(String, String)> {
+    let mut cases: Vec<(String, String)> = Vec::new();
+    let (mut text, mut value, mut errors) = (Vec::new(), None, Vec::new());
+    let mut told = false;
+    for line in table.lines().chain([""]) {
+        let next_value = line.strip_prefix("@ ");
+        if !errors.is_empty() && !line.starts_with("=> ") {
+            let text = text.join("\n");
+            let text = value.map_or(text.clone(), |value| text.replace('@', value));
+            cases.push((text, std::mem::take(&mut errors).join("\n")));
+            told = true;
+        }
+        match (line.strip_prefix("=> "), next_value) {
+            (Some(error), _) => errors.push(error),
+            (None, Some(next)) => value = Some(next),
+            (None, None) if told => (text, value, told) = (Vec::new(), None, false),
+            // A text may have empty lines, but does not begin with one.
+            (None, None) if text.is_empty() && (line.is_empty() || line.starts_with("## ")) => {}
+            (None, None) => text.push(line),
+        }
+    }
+    cases
+}

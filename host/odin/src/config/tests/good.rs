@@ -1,0 +1,232 @@
+//! Configs that load: the defaults, the three syntaxes side by side, the way to JSON and back, and configs/.
+
+use std::time::Duration;
+
+use super::super::{
+    Config, Endpoint, EndpointAddress, Isolation, Limits, LogFormat, OnFailure, Plugin, Timeouts, Traffic,
+    UpstreamProtocol,
+};
+use super::Folder;
+
+const TOML: &str = r#"
+workers = 3
+shutdown-grace = "250ms"
+admin = "off"
+access-log = { enabled = false, format = "json" }
+[[listeners]]
+address = "[::1]:8080"
+trust-forwarded = true
+cluster = "web"
+plugins = ["lb"]
+[[listeners.routes]]
+host = "*.Example.com"
+path = "/v1/"
+cluster = "api"
+[[listeners]]
+name = "db"
+address = "127.0.0.1:0"
+protocol = "tcp"
+cluster = "web"
+[clusters.web]
+endpoints = ["127.0.0.1:9000", { address = "db.example:9001", weight = 2 }]
+balancer = "lb"
+[clusters.api]
+endpoints = ["127.0.0.1:9002"]
+protocol = "http2"
+[plugins.lb]
+path = "lb.wasm"
+config = { list = [1, 2.5, true, "x"], table = { "a b" = "" } }
+on-failure = "open"
+isolation = "fresh"
+timeout = "5ms"
+memory = 65536
+[timeouts]
+tcp-idle = "0s"
+[limits]
+head-bytes = "1MiB"
+"#;
+
+const YAML: &str = r#"
+workers: 3
+shutdown-grace: 250ms
+admin: off
+access-log: {enabled: false, format: json}
+listeners:
+  - address: "[::1]:8080"
+    trust-forwarded: true
+    cluster: web
+    plugins: [lb]
+    routes:
+      - {host: "*.Example.com", path: /v1/, cluster: api}
+  - name: db
+    address: 127.0.0.1:0
+    protocol: tcp
+    cluster: web
+clusters:
+  web:
+    endpoints:
+      - 127.0.0.1:9000
+      - address: db.example:9001
+        weight: 2
+    balancer: lb
+  api:
+    endpoints: [127.0.0.1:9002]
+    protocol: http2
+plugins:
+  lb:
+    path: lb.wasm
+    config:
+      list: [1, 2.5, true, x]
+      table: {a b: ""}
+    on-failure: open
+    isolation: fresh
+    timeout: 5ms
+    memory: 0x10000
+timeouts:
+  tcp-idle: 0s
+limits:
+  head-bytes: 1MiB
+"#;
+
+#[test]
+fn the_three_syntaxes_are_one_schema() {
+    let folder = Folder::new("syntaxes");
+    let config = folder.good(TOML, "a.toml");
+    assert_eq!(folder.good(YAML, "a.yaml"), config);
+    assert_eq!(folder.good(YAML, "a.YML"), config);
+    assert_eq!(folder.good(&TOML.replace('\n', "\r\n"), "a.toml"), config);
+    assert_eq!(folder.good(&YAML.replace('\n', "\r\n"), "a.yaml"), config);
+    assert_eq!(folder.good(&format!("\u{feff}{YAML}"), "a.yaml"), config);
+
+    let names: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
+    assert_eq!(names, ["[::1]:8080", "db"]);
+    let Traffic::Http { trust_forwarded: true, routes } = &config.listeners[0].traffic else { panic!() };
+    assert_eq!(routes[0].host.as_deref(), Some("*.example.com"));
+    assert_eq!(routes[0].path.as_deref(), Some("/v1"));
+    assert_eq!((&routes[1].host, &routes[1].path, &routes[1].plugins), (&None, &None, &vec!["lb".to_owned()]));
+    let name = EndpointAddress::Name { host: "db.example".to_owned(), port: 9001 };
+    assert_eq!(config.clusters["web"].endpoints[1], Endpoint { address: name, weight: 2 });
+    assert_eq!(config.clusters["api"].protocol, UpstreamProtocol::Http2);
+    let plugin = &config.plugins["lb"];
+    assert_eq!(plugin.path, folder.path("lb.wasm"));
+    assert_eq!(plugin.config.to_string(), r#"{"list":[1,2.5,true,"x"],"table":{"a b":""}}"#);
+    assert_eq!((plugin.on_failure, plugin.isolation), (OnFailure::Open, Isolation::Fresh));
+    assert_eq!((plugin.timeout, plugin.memory), (Duration::from_millis(5), 65536));
+    assert_eq!((config.workers, config.admin), (Some(3), None));
+    assert_eq!((config.access_log.enabled, config.access_log.format), (false, LogFormat::Json));
+    assert_eq!(config.timeouts, Timeouts { tcp_idle: Duration::ZERO, ..Timeouts::default() });
+    assert_eq!(config.limits, Limits { head_bytes: 1 << 20, ..Limits::default() });
+}
+
+#[test]
+fn a_config_as_json_is_a_config_file() {
+    let folder = Folder::new("json");
+    for text in [TOML, "[[listeners]]\naddress='0.0.0.0:1'\ncluster='a'\n[clusters.a]\nendpoints=['[::1]:1']"] {
+        let config = folder.good(text, "a.toml");
+        let json = serde_json::to_string_pretty(&config).unwrap();
+        assert_eq!(folder.good(&json, "a.json"), config, "{json}");
+    }
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let folder = Folder::new("defaults");
+    let text = "listeners:\n- address: 127.0.0.1:1\n  cluster: a\nclusters:\n  a: {endpoints: [a:1]}\n\
+                plugins:\n  lb: {path: lb.wasm}\ntimeouts:\nlimits:\naccess-log:\n";
+    let config = folder.good(text, "a.yaml");
+    assert_eq!(config.plugins["lb"], Plugin::new(folder.path("lb.wasm")));
+    let (listeners, clusters, plugins) = (config.listeners.clone(), config.clusters.clone(), config.plugins.clone());
+    assert_eq!(config, Config { listeners, clusters, plugins, ..Config::default() });
+}
+
+#[test]
+fn a_fly_style_file_is_tcp_listeners_and_clusters_in_any_syntax() {
+    let folder = Folder::new("fly");
+    let json = r#"{"Apps":[{"Name":"five-thousand","Ports":[5001,5200],"Targets":["tcp-echo.example:5001","127.0.0.1:9001"]}]}"#;
+    let config = folder.good(json, "a.json");
+    let listeners: Vec<_> =
+        config.listeners.iter().map(|l| format!("{} {} {:?}", l.name, l.address, l.traffic)).collect();
+    let cluster = r#"Tcp { cluster: "five-thousand" }"#;
+    assert_eq!(listeners[0], format!("five-thousand:5001 0.0.0.0:5001 {cluster}"));
+    assert_eq!(listeners[1], format!("five-thousand:5200 0.0.0.0:5200 {cluster}"));
+    let endpoints: Vec<_> = config.clusters["five-thousand"].endpoints.iter().map(|e| e.address.to_string()).collect();
+    assert_eq!(endpoints, ["tcp-echo.example:5001", "127.0.0.1:9001"]);
+    let toml = "[[Apps]]\nName='five-thousand'\nPorts=[5001,5200]\nTargets=['tcp-echo.example:5001','127.0.0.1:9001']";
+    assert_eq!(folder.good(toml, "a.toml"), config);
+    assert_eq!(folder.good(json, "a.yaml"), config);
+}
+
+#[test]
+fn the_configs_of_the_repository_load() {
+    let folder = Folder::new("configs");
+    for plugin in ["lb_rr", "headers"] {
+        folder.write(&format!("plugins/target/wasm32-unknown-unknown/release/{plugin}.wasm"), "");
+    }
+    folder.write("configs/here", "");
+    for (file, text) in [
+        ("demo.toml", include_str!("../../../../../configs/demo.toml")),
+        ("tcp.toml", include_str!("../../../../../configs/tcp.toml")),
+        ("http2.yaml", include_str!("../../../../../configs/http2.yaml")),
+        ("headers.toml", include_str!("../../../../../configs/headers.toml")),
+        ("fly.json", include_str!("../../../../../configs/fly.json")),
+    ] {
+        folder.good(text, &format!("configs/{file}"));
+    }
+}
+
+#[test]
+fn the_full_config_shows_every_key_and_the_true_defaults() {
+    let folder = Folder::new("full");
+    for plugin in ["lb_rr", "headers"] {
+        folder.write(&format!("plugins/target/wasm32-unknown-unknown/release/{plugin}.wasm"), "");
+    }
+    folder.write("configs/here", "");
+    let text = include_str!("../../../../../configs/full.toml");
+    let full = folder.good(text, "configs/full.toml");
+    let defaults = Config::default();
+    assert_eq!(
+        (&full.timeouts, &full.limits, &full.access_log),
+        (&defaults.timeouts, &defaults.limits, &defaults.access_log)
+    );
+    assert_eq!(full.shutdown_grace, defaults.shutdown_grace);
+    let lb_rr = &full.plugins["lb_rr"];
+    assert_eq!(*lb_rr, Plugin { config: serde_json::json!({}), ..Plugin::new(lb_rr.path.clone()) });
+    assert!(text.contains(r#"default: "127.0.0.1:9901""#) && defaults.admin.is_some_and(|admin| admin.port() == 9901));
+
+    let json = serde_json::to_value(&full).unwrap();
+    let mut keys = Vec::new();
+    collect_keys(&json, &mut keys);
+    for key in keys {
+        assert!(text.contains(&key), "{key} is not in full.toml");
+    }
+}
+
+fn collect_keys(json: &serde_json::Value, keys: &mut Vec<String>) {
+    match json {
+        serde_json::Value::Object(map) => {
+            for (key, value) in map {
+                keys.push(key.clone());
+                collect_keys(value, keys);
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| collect_keys(item, keys)),
+        _ => {}
+    }
+}
+
+/// A reload reads whatever is in the file, half-written ones too.
+#[test]
+fn no_damaged_text_makes_a_reader_panic() {
+    let folder = Folder::new("damaged");
+    let json = serde_json::to_string_pretty(&folder.good(TOML, "a.toml")).unwrap();
+    for (file, text) in [("a.toml", TOML), ("a.yaml", YAML), ("a.json", &json)] {
+        let path = folder.path(file);
+        for (at, removed) in text.char_indices().step_by(3) {
+            let (before, after) = (&text[..at], &text[at + removed.len_utf8()..]);
+            let _ = super::super::parse(before, &path);
+            for damage in ["", "\"", "[", "\t", "é", "&"] {
+                let _ = super::super::parse(&format!("{before}{damage}{after}"), &path);
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! `/metrics`: the numbers of all workers, summed, in Prometheus' text format 0.0.4.
+
+use std::fmt::Write as _;
+
+use odin_proxy::{DURATION_BUCKETS_MS, ListenerKind};
+use odin_runtime::{BUCKETS_NANOS, Hook};
+
+use crate::odin::Odin;
+
+/// What the format is called.
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// All metrics.
+pub(crate) fn render(odin: &Odin) -> String {
+    let mut out = Text(String::with_capacity(16 * 1024));
+    process(&mut out, odin);
+    listeners(&mut out, odin);
+    clusters(&mut out, odin);
+    plugins(&mut out, odin);
+    out.0
+}
+
+struct Text(String);
+
+impl Text {
+    /// Begins a metric.
+    fn metric(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    /// One sample; label values are escaped.
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        self.0.push_str(name);
+        for (place, (label, text)) in labels.iter().enumerate() {
+            let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.0, "{}{label}=\"{text}\"", if place == 0 { '{' } else { ',' });
+        }
+        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    /// A histogram from buckets that are not cumulative; the last has no bound.
+    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], bounds: &[f64], buckets: &[u64], sum: f64) {
+        let mut count = 0;
+        let mut bounds = bounds.iter();
+        for bucket in buckets {
+            count += bucket;
+            let bound = bounds.next().map_or_else(|| "+Inf".to_owned(), f64::to_string);
+            let labels: Vec<_> = labels.iter().copied().chain([("le", bound.as_str())]).collect();
+            self.sample(&format!("{name}_bucket"), &labels, count);
+        }
+        self.sample(&format!("{name}_sum"), labels, sum);
+        self.sample(&format!("{name}_count"), labels, count);
+    }
+}
+
+fn process(out: &mut Text, odin: &Odin) {
+    out.metric("odin_build_info", "gauge", "The running version.");
+    out.sample("odin_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    out.metric("odin_uptime_seconds", "gauge", "Since the start.");
+    out.sample("odin_uptime_seconds", &[], odin.started.elapsed().as_secs_f64());
+    out.metric("odin_reloads_total", "counter", "Reloads of the config, by outcome.");
+    out.sample("odin_reloads_total", &[("outcome", "applied")], odin.reloads.get());
+    out.sample("odin_reloads_total", &[("outcome", "refused")], odin.failed_reloads.get());
+    out.metric("odin_access_log_dropped_batches_total", "counter", "Access log batches that nobody read in time.");
+    let dropped = odin.with_proxy(|proxy| proxy.access_log_dropped()).unwrap_or(0);
+    out.sample("odin_access_log_dropped_batches_total", &[], dropped);
+}
+
+fn listeners(out: &mut Text, odin: &Odin) {
+    let assembly = odin.assembly();
+    let all: Vec<_> = assembly.snapshot.listeners.values().map(|l| (l, l.counters.totals())).collect();
+    let mut simple = |name: &str, kind: &str, help: &str, value: &dyn Fn(&odin_proxy::ListenerTotals) -> u64| {
+        out.metric(name, kind, help);
+        for (listener, totals) in &all {
+            out.sample(name, &[("listener", &listener.name)], value(totals));
+        }
+    };
+    simple("odin_connections_total", "counter", "Downstream connections accepted.", &|t| t.accepted);
+    simple("odin_connections_open", "gauge", "Downstream connections open now.", &|t| t.open);
+    simple("odin_connections_refused_total", "counter", "Connections over limits.connections.", &|t| t.refused);
+    simple("odin_received_bytes_total", "counter", "Body bytes from clients.", &|t| t.received);
+    simple("odin_sent_bytes_total", "counter", "Body bytes to clients.", &|t| t.sent);
+    out.metric("odin_requests_total", "counter", "HTTP exchanges, by class of status.");
+    for (listener, totals) in all.iter().filter(|(listener, _)| is_http(listener)) {
+        for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().zip(totals.responses) {
+            out.sample("odin_requests_total", &[("listener", &listener.name), ("status", class)], count);
+        }
+    }
+    out.metric("odin_request_duration_seconds", "histogram", "HTTP exchanges, from head to last byte.");
+    let bounds = DURATION_BUCKETS_MS.map(|ms| ms as f64 / 1e3);
+    for (listener, totals) in all.iter().filter(|(listener, _)| is_http(listener)) {
+        let labels = [("listener", listener.name.as_str())];
+        let sum = totals.duration_nanos as f64 / 1e9;
+        out.histogram("odin_request_duration_seconds", &labels, &bounds, &totals.durations, sum);
+    }
+}
+
+fn is_http(listener: &odin_proxy::Listener) -> bool {
+    matches!(listener.kind, ListenerKind::Http { .. })
+}
+
+fn clusters(out: &mut Text, odin: &Odin) {
+    let assembly = odin.assembly();
+    let mut simple = |name: &str, kind: &str, help: &str, value: &dyn Fn(&odin_proxy::Endpoint) -> u64| {
+        out.metric(name, kind, help);
+        for cluster in assembly.clusters() {
+            for endpoint in &cluster.endpoints {
+                let address = endpoint.address.to_string();
+                out.sample(name, &[("cluster", &cluster.name), ("endpoint", &address)], value(endpoint));
+            }
+        }
+    };
+    simple("odin_endpoint_healthy", "gauge", "1 unless a connect has just failed.", &|e| e.healthy().into());
+    simple("odin_endpoint_active", "gauge", "Open exchanges and TCP connections.", &|e| e.totals().active);
+    simple("odin_endpoint_requests_total", "counter", "Exchanges and TCP connections.", &|e| e.totals().requests);
+    simple("odin_endpoint_connects_total", "counter", "Connections opened.", &|e| e.totals().connects);
+    simple("odin_endpoint_connect_failures_total", "counter", "Connects that failed.", &|e| e.totals().connect_failures);
+}
+
+fn plugins(out: &mut Text, odin: &Odin) {
+    let assembly = odin.assembly();
+    let all: Vec<_> =
+        assembly.plugins.iter().map(|(name, l)| (name.as_str(), l.plugin.status(), l.plugin.stats())).collect();
+    out.metric("odin_plugin_generation", "gauge", "The generation that serves, from 1.");
+    for (name, status, _) in &all {
+        out.sample("odin_plugin_generation", &[("plugin", name)], status.generation);
+    }
+    out.metric("odin_plugin_swaps_total", "counter", "Swaps, by outcome.");
+    for (name, status, _) in &all {
+        out.sample("odin_plugin_swaps_total", &[("plugin", name), ("outcome", "swapped")], status.swaps);
+        out.sample("odin_plugin_swaps_total", &[("plugin", name), ("outcome", "refused")], status.failed_swaps);
+    }
+    out.metric("odin_plugin_traps_total", "counter", "Calls that ended in a trap.");
+    for (name, _, stats) in &all {
+        out.sample("odin_plugin_traps_total", &[("plugin", name)], stats.traps);
+    }
+    out.metric("odin_plugin_timeouts_total", "counter", "Calls that overran their time.");
+    for (name, _, stats) in &all {
+        out.sample("odin_plugin_timeouts_total", &[("plugin", name)], stats.timeouts);
+    }
+    out.metric("odin_plugin_instances_total", "counter", "Instances created.");
+    for (name, _, stats) in &all {
+        out.sample("odin_plugin_instances_total", &[("plugin", name)], stats.instances_created);
+    }
+    out.metric("odin_plugin_failures_total", "counter", "Calls that failed, by hook.");
+    for (name, _, stats) in &all {
+        for hook in Hook::ALL {
+            let labels = [("plugin", *name), ("hook", hook.name())];
+            out.sample("odin_plugin_failures_total", &labels, stats.hook(hook).failures);
+        }
+    }
+    out.metric("odin_plugin_call_seconds", "histogram", "Time in hooks.");
+    let bounds = BUCKETS_NANOS.map(|nanos| nanos as f64 / 1e9);
+    for (name, _, stats) in &all {
+        for hook in Hook::ALL {
+            let hook_stats = stats.hook(hook);
+            let labels = [("plugin", *name), ("hook", hook.name())];
+            let sum = hook_stats.nanos_total as f64 / 1e9;
+            out.histogram("odin_plugin_call_seconds", &labels, &bounds, &hook_stats.histogram, sum);
+        }
+    }
+    custom(out, &all);
+}
+
+/// The plugins' own counters; one name may belong to several plugins.
+fn custom(out: &mut Text, all: &[(&str, odin_runtime::PluginStatus, odin_runtime::StatsSnapshot)]) {
+    let mut samples: Vec<(&str, &str, u64)> = Vec::new();
+    for (plugin, _, stats) in all {
+        samples.extend(stats.custom.iter().map(|(name, value)| (name.as_str(), *plugin, *value)));
+    }
+    samples.sort_unstable();
+    let mut last = None;
+    for (name, plugin, value) in samples {
+        let metric = format!("odin_plugin_{name}");
+        if last != Some(name) {
+            out.metric(&metric, "counter", "Counted by a plugin.");
+            last = Some(name);
+        }
+        out.sample(&metric, &[("plugin", plugin)], value);
+    }
+}

@@ -1,0 +1,123 @@
+//! The two sides of a client's connection, shared by the loop that serves it and by the body of the request that is
+//! being served. The body reads from the connection when the upstream wants more of it: backpressure is nothing but
+//! not being polled.
+//!
+//! A borrow must never live across an `await`: loop and body are polled by the same task, one inside the other.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::Frame;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::framing::{BodyError, Decoder, Piece};
+use super::reader::Reader;
+use super::writer::Writer;
+use crate::error::{Error, Kind};
+
+/// A rest of a request's body up to this size is read and dropped, so that the connection can be kept.
+pub(super) const MAX_DRAIN: u64 = 256 * 1024;
+
+/// The side that reads: shared by the loop and the body of the request.
+pub(super) struct Inlet {
+    pub(super) io: OwnedReadHalf,
+    pub(super) reader: Reader,
+    pub(super) decoder: Decoder,
+}
+
+/// The side that writes: shared by the loop and, for `100 Continue`, the body of the request.
+pub(super) struct Outlet {
+    pub(super) io: OwnedWriteHalf,
+    pub(super) writer: Writer,
+    /// The client waits to be told that its body is wanted.
+    pub(super) continue_due: bool,
+}
+
+pub(super) struct Halves {
+    pub(super) inlet: RefCell<Inlet>,
+    pub(super) outlet: RefCell<Outlet>,
+}
+
+impl Halves {
+    pub(super) fn new(stream: TcpStream) -> Rc<Self> {
+        let (read, write) = stream.into_split();
+        Rc::new(Halves {
+            inlet: RefCell::new(Inlet { io: read, reader: Reader::new(), decoder: Decoder::End }),
+            outlet: RefCell::new(Outlet { io: write, writer: Writer::default(), continue_due: false }),
+        })
+    }
+
+    /// The stream, and what was read from it and not yet used; none while a body still holds it.
+    pub(super) fn into_stream(self: Rc<Self>) -> Option<(TcpStream, Bytes)> {
+        let Halves { inlet, outlet } = Rc::into_inner(self)?;
+        let (inlet, outlet) = (inlet.into_inner(), outlet.into_inner());
+        Some((inlet.io.reunite(outlet.io).ok()?, inlet.reader.buffer.freeze()))
+    }
+
+    /// The body of the request that comes next.
+    pub(super) fn body(self: &Rc<Self>) -> RequestBody {
+        RequestBody { halves: self.clone() }
+    }
+
+    /// The next piece of the request's body.
+    pub(super) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Inlet { io, reader, decoder } = &mut *self.inlet.borrow_mut();
+        loop {
+            let piece = decoder.decode(&mut reader.buffer, reader.ended).map_err(|error| match error {
+                BodyError::Truncated => Error::new(Kind::DownstreamClosed, error.to_string()),
+                BodyError::Malformed(_) => Error::new(Kind::MalformedRequest, error.to_string()),
+            });
+            return Poll::Ready(match piece {
+                Ok(Piece::Data(data)) => Some(Ok(Frame::data(data))),
+                Ok(Piece::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+                Ok(Piece::End) => None,
+                Ok(Piece::Incomplete) => match ready!(reader.poll_fill(io, cx)) {
+                    Ok(_) => continue,
+                    Err(error) => Some(Err(Error::new(Kind::DownstreamClosed, error.to_string()))),
+                },
+                Err(error) => Some(Err(error)),
+            });
+        }
+    }
+
+    /// The rest of the request's body may never come, or is not worth reading.
+    pub(super) fn too_much_unread(&self) -> bool {
+        self.outlet.borrow().continue_due
+            || self.inlet.borrow().decoder.remaining().is_some_and(|rest| rest > MAX_DRAIN)
+    }
+
+    /// Tells the client that its body is wanted; not once a response has begun.
+    fn send_continue(&self, cx: &mut Context<'_>) {
+        if let Ok(mut outlet) = self.outlet.try_borrow_mut()
+            && std::mem::take(&mut outlet.continue_due)
+        {
+            let Outlet { io, writer, .. } = &mut *outlet;
+            writer.buffer().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            // What does not go out now goes out with the response; a failed write shows there too.
+            let _ = writer.poll_flush(io, cx);
+        }
+    }
+}
+
+/// The body of the request that is being served.
+pub(crate) struct RequestBody {
+    halves: Rc<Halves>,
+}
+
+impl RequestBody {
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.halves.send_continue(cx);
+        self.halves.poll_body(cx)
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.halves.inlet.borrow().decoder.is_end()
+    }
+
+    pub(crate) fn remaining(&self) -> Option<u64> {
+        self.halves.inlet.borrow().decoder.remaining()
+    }
+}

@@ -1,0 +1,67 @@
+//! HAProxy: one thread, connections to the backend shared by all clients, splice where it sees a gain.
+//!
+//! The Lua of the `plugin` case is the pair of actions that its manual recommends, not a filter.
+
+use std::fs;
+
+use anyhow::Result;
+
+use super::{IDLE_UPSTREAM, MAX_CONNECTIONS, Setup};
+use crate::case::{Shape, Variant};
+
+const LUA: &str = r#"core.register_action("odin_request", { "http-req" }, function(txn)
+  local agent = txn.sf:req_hdr("user-agent")
+  txn.http:req_set_header("x-odin", agent ~= "" and "seen" or "none")
+end)
+core.register_action("odin_response", { "http-res" }, function(txn)
+  txn.http:res_set_header("x-odin-response", "yes")
+end)
+"#;
+
+pub(super) fn config(setup: &Setup) -> Result<String> {
+    let Setup { listen, upstream, .. } = setup;
+    let (global, rules) = match setup.variant {
+        Variant::Bare => (String::new(), ""),
+        Variant::Plugin => {
+            let script = setup.dir.join("haproxy.lua");
+            fs::write(&script, LUA)?;
+            (
+                format!("  lua-load {}\n", script.display()),
+                "  http-request lua.odin_request\n  http-response lua.odin_response\n",
+            )
+        }
+        Variant::Forwarded => (
+            String::new(),
+            r#"  unique-id-format %[rand(4294967295),hex]%[rand(4294967295),hex]
+  unique-id-header x-request-id
+  http-request set-header x-forwarded-for %[src]
+  http-request set-header x-forwarded-proto http
+  http-request set-header x-forwarded-host %[req.hdr(host)]
+  http-request set-header forwarded for=%[src];host=%[req.hdr(host)];proto=http
+  http-request add-header via "1.1 haproxy"
+  http-response add-header via "1.1 haproxy"
+"#,
+        ),
+    };
+    let (mode, listener, options) = match setup.shape {
+        Shape::Tcp => ("tcp", "", "  option splice-auto\n"),
+        Shape::Http1 => ("http", "", "  http-reuse always\n"),
+        Shape::Http2 => ("http", " proto h2", "  http-reuse always\n"),
+    };
+    Ok(format!(
+        "global
+  nbthread 1
+  maxconn {MAX_CONNECTIONS}
+{global}defaults
+  mode {mode}
+  timeout connect 3s
+  timeout client 60s
+  timeout server 60s
+{options}frontend bench
+  bind 127.0.0.1:{listen} backlog 4096{listener}
+{rules}  default_backend origin
+backend origin
+  server origin 127.0.0.1:{upstream} pool-max-conn {IDLE_UPSTREAM}
+"
+    ))
+}

@@ -1,0 +1,107 @@
+//! What was measured: every sample of every case and proxy, and what can be asked of them.
+//!
+//! It keeps failures beside figures: a proxy that failed a case must show up as failed, not as absent.
+
+use std::collections::BTreeMap;
+
+use crate::case::Case;
+use crate::load::Done;
+use crate::peers::{Installed, Kind};
+use crate::stats::Summary;
+
+/// One measured run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    /// CPU time of the proxy per operation, in the case's unit.
+    pub(crate) cost: f64,
+    /// Operations a second, in the case's unit.
+    pub(crate) rate: f64,
+    /// Share of its CPU that the proxy used, 0 to 1.
+    pub(crate) busy: f64,
+    /// Share of that CPU that everything else used meanwhile.
+    pub(crate) others: f64,
+    /// Microseconds.
+    pub(crate) p50: Option<f64>,
+    pub(crate) p99: Option<f64>,
+}
+
+impl Sample {
+    pub(crate) fn new(case: Case, cpu_nanos: u64, others_nanos: u64, done: Done) -> Sample {
+        let operations = done.operations as f64 / if case == Case::Bulk { 1e9 } else { 1.0 };
+        Sample {
+            cost: cpu_nanos as f64 / case.unit_nanos() / operations,
+            rate: operations / done.seconds,
+            busy: cpu_nanos as f64 / 1e9 / done.seconds,
+            others: others_nanos as f64 / 1e9 / done.seconds,
+            p50: done.p50,
+            p99: done.p99,
+        }
+    }
+}
+
+/// All of a run of the benchmark.
+#[derive(Default)]
+pub(crate) struct Results {
+    pub(crate) cases: Vec<Case>,
+    /// The proxies that take part, the missing ones too.
+    pub(crate) proxies: Vec<(Kind, Option<Installed>)>,
+    pub(crate) rounds: usize,
+    samples: BTreeMap<(Case, Kind), Vec<Sample>>,
+    failures: BTreeMap<(Case, Kind), String>,
+}
+
+impl Results {
+    pub(crate) fn new(rounds: usize) -> Results {
+        Results { rounds, ..Results::default() }
+    }
+
+    pub(crate) fn push(&mut self, case: Case, kind: Kind, sample: Sample) {
+        self.samples.entry((case, kind)).or_default().push(sample);
+    }
+
+    pub(crate) fn fail(&mut self, case: Case, kind: Kind, why: String) {
+        self.failures.insert((case, kind), why);
+    }
+
+    pub(crate) fn failure(&self, case: Case, kind: Kind) -> Option<&str> {
+        self.failures.get(&(case, kind)).map(String::as_str)
+    }
+
+    pub(crate) fn any_failed(&self) -> bool {
+        !self.failures.is_empty()
+    }
+
+    /// None after a failure, or when nothing was measured.
+    pub(crate) fn samples(&self, case: Case, kind: Kind) -> Option<&[Sample]> {
+        // Odin adds the forwarding fields in every case: one figure stands for both.
+        let case = if (case, kind) == (Case::Forwarded, Kind::Odin) { Case::Http1 } else { case };
+        if self.failures.contains_key(&(case, kind)) {
+            return None;
+        }
+        self.samples.get(&(case, kind)).map(Vec::as_slice)
+    }
+
+    pub(crate) fn cost(&self, case: Case, kind: Kind) -> Option<Summary> {
+        self.median(case, kind, |sample| Some(sample.cost))
+    }
+
+    pub(crate) fn median(&self, case: Case, kind: Kind, part: impl Fn(&Sample) -> Option<f64>) -> Option<Summary> {
+        Summary::of(self.samples(case, kind)?.iter().filter_map(part))
+    }
+
+    /// Share of the proxies' CPU that other programs used in each run.
+    pub(crate) fn others(&self) -> Option<Summary> {
+        Summary::of(self.samples.values().flatten().map(|sample| sample.others))
+    }
+
+    /// What a case costs more than the bare one, round by round.
+    pub(crate) fn added(&self, case: Case, kind: Kind) -> Option<Summary> {
+        let bare = self.samples(Case::Http1, kind)?;
+        Summary::of(self.samples(case, kind)?.iter().zip(bare).map(|(with, without)| with.cost - without.cost))
+    }
+
+    /// Odin's cost over that of another, medians.
+    pub(crate) fn ratio(&self, case: Case, to: Kind) -> Option<f64> {
+        Some(self.cost(case, Kind::Odin)?.median / self.cost(case, to)?.median)
+    }
+}

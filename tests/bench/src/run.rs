@@ -1,0 +1,129 @@
+//! The order of the runs: round by round, and in each round one proxy after the other.
+//!
+//! Interleaving spreads whatever else the machine does over all of them alike. Every run starts its proxy anew and must not
+//! share it with the next.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::case::{Case, Shape};
+use crate::cpu;
+use crate::load::h2load::H2load;
+use crate::load::wrk::Wrk;
+use crate::load::{Done, tcp};
+use crate::options::Options;
+use crate::origin::Origin;
+use crate::peers::{Installed, Kind, Running, Setup};
+use crate::results::{Results, Sample};
+use crate::sandbox::Inside;
+
+/// Long enough for a proxy to have closed what the load left, and for the scheduler to have written its account.
+const SETTLE: Duration = Duration::from_millis(30);
+
+/// Runs everything that was asked for. A proxy that fails a case is out of that case only.
+pub(crate) fn all(options: &Options, inside: &Inside) -> Result<Results> {
+    let mut results = Results::new(options.rounds());
+    for kind in Kind::ALL.into_iter().filter(|kind| options.wants_peer(*kind)) {
+        let found = kind.find()?;
+        match &found {
+            Some(proxy) => eprintln!("{} {}: {}", kind.name(), proxy.version, proxy.binary.display()),
+            None => eprintln!("{} {}", kind.name(), kind.install_hint()),
+        }
+        results.proxies.push((kind, found));
+    }
+    let bench = Bench { options, inside, origin: Origin::start()? };
+    for group in Case::GROUPS {
+        let cases: Vec<Case> = group.iter().copied().filter(|case| options.wants(*case)).collect();
+        results.cases.extend(&cases);
+        for round in 1..=options.rounds() {
+            for case in &cases {
+                bench.round(*case, round, &mut results);
+            }
+        }
+    }
+    Ok(results)
+}
+
+struct Bench<'a> {
+    options: &'a Options,
+    inside: &'a Inside,
+    origin: Origin,
+}
+
+impl Bench<'_> {
+    fn round(&self, case: Case, round: usize, results: &mut Results) {
+        let proxies: Vec<Installed> = results.proxies.iter().filter_map(|(_, found)| found.clone()).collect();
+        for proxy in proxies {
+            let kind = proxy.kind;
+            if results.failure(case, kind).is_some() || (case, kind) == (Case::Forwarded, Kind::Odin) {
+                continue;
+            }
+            let said = format!("{:<11} {round}/{} {:<7}", case.name(), self.options.rounds(), kind.name());
+            match self.measure(case, &proxy) {
+                Ok(sample) => {
+                    eprintln!(
+                        "{said} {:>8.2} {} at {:.1} {}, {:.0} % busy, others {:.0} %",
+                        sample.cost,
+                        case.unit(),
+                        sample.rate,
+                        case.rate_unit(),
+                        sample.busy * 100.0,
+                        sample.others * 100.0
+                    );
+                    results.push(case, kind, sample);
+                }
+                Err(error) => {
+                    eprintln!("{said} failed: {error:#}");
+                    results.fail(case, kind, format!("{error:#}"));
+                }
+            }
+        }
+    }
+
+    fn measure(&self, case: Case, proxy: &Installed) -> Result<Sample> {
+        let name = proxy.kind.name();
+        let dir = self.inside.dir.join(format!("{}-{}", case.name(), name.to_lowercase()));
+        fs::create_dir_all(&dir)?;
+        let setup = Setup {
+            shape: case.shape(),
+            variant: case.variant(),
+            listen: self.inside.free_port()?,
+            upstream: match case {
+                Case::Bulk => self.origin.sink,
+                Case::PingPong => self.origin.echo,
+                _ => self.origin.http,
+            },
+            dir: &dir,
+        };
+        let proxy = Running::start(proxy, &setup, self.options.proxy_cpu())?;
+        self.load(case, &setup, true).with_context(|| proxy.explain(name, "failed under the warm-up"))?;
+        thread::sleep(SETTLE);
+        let (before, machine) = (proxy.cpu_nanos()?, cpu::busy_nanos(self.options.proxy_cpu()));
+        let done = self.load(case, &setup, false).with_context(|| proxy.explain(name, "failed under the load"))?;
+        thread::sleep(SETTLE);
+        let used = proxy.cpu_nanos()?.saturating_sub(before);
+        if used == 0 {
+            bail!(proxy.explain(name, "seems to have used no CPU at all: its account was not found"));
+        }
+        let machine =
+            cpu::busy_nanos(self.options.proxy_cpu()).zip(machine).map_or(0, |(after, before)| after - before);
+        Ok(Sample::new(case, used, machine.saturating_sub(used), done))
+    }
+
+    fn load(&self, case: Case, setup: &Setup, warm_up: bool) -> Result<Done> {
+        let port = setup.listen;
+        let amount = |full: u64| if warm_up { self.options.scale(full) / 10 } else { self.options.scale(full) };
+        match (case, setup.shape) {
+            (Case::Bulk, _) => tcp::bulk(port, 4, amount(5_000_000_000)),
+            (Case::PingPong, _) => tcp::ping_pong(port, 16, amount(120_000)),
+            (_, Shape::Http2) => H2load { port, requests: amount(80_000), connections: 8, streams: 8 }.run(setup.dir),
+            _ => {
+                let seconds = if warm_up { 1 } else { self.options.seconds() };
+                Wrk { port, connections: 32, seconds, close: case == Case::Connections }.run(setup.dir)
+            }
+        }
+    }
+}

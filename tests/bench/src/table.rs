@@ -1,0 +1,157 @@
+//! The results as Markdown tables.
+//!
+//! It must never round a miss into a hit: limits are compared before anything is rounded.
+
+use std::fmt::Write;
+
+use crate::case::Case;
+use crate::peers::Kind;
+use crate::results::Results;
+use crate::stats::Summary;
+
+const PEERS: [Kind; 3] = [Kind::Nginx, Kind::Haproxy, Kind::Envoy];
+
+/// CPU per operation, with Odin's ratio to each peer.
+pub(crate) fn costs(results: &Results) -> String {
+    let mut text = String::from(
+        "| CPU of the proxy | Odin | nginx | HAProxy | Envoy | Odin / nginx | Odin / HAProxy | Odin / Envoy |\n\
+         |---|---|---|---|---|---|---|---|\n",
+    );
+    for case in &results.cases {
+        let _ = write!(text, "| {}, {} |", case.title(), case.unit());
+        for kind in Kind::ALL {
+            let cell = results.cost(*case, kind).map_or_else(|| absent(results, *case, kind), spread);
+            let _ = write!(text, " {cell} |");
+        }
+        for peer in PEERS {
+            let cell = results.ratio(*case, peer).map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
+            let _ = write!(text, " {cell} |");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// What a plugin that reads one field and sets two adds to each proxy.
+pub(crate) fn plugin(results: &Results) -> Option<String> {
+    if !results.cases.contains(&Case::Plugin) {
+        return None;
+    }
+    let mut text = String::from(
+        "| A header plugin, µs/request | bare | with it | added (median of the rounds' differences) |\n|---|---|---|---|\n",
+    );
+    for (kind, _) in &results.proxies {
+        let bare = results.cost(Case::Http1, *kind).map_or_else(|| absent(results, Case::Http1, *kind), spread);
+        let with = results.cost(Case::Plugin, *kind).map_or_else(|| absent(results, Case::Plugin, *kind), spread);
+        let added = results.added(Case::Plugin, *kind).map_or("–".to_owned(), spread);
+        let _ = writeln!(text, "| {}, {} | {bare} | {with} | {added} |", kind.name(), kind.plugin_language());
+    }
+    Some(text)
+}
+
+/// The limits that Odin set itself.
+pub(crate) fn limits(results: &Results) -> String {
+    let checks = [
+        (Case::Http1, "HTTP/1.1 keep-alive: Odin / nginx", results.ratio(Case::Http1, Kind::Nginx), 1.15),
+        (Case::Http1, "HTTP/1.1 keep-alive: Odin / Envoy", results.ratio(Case::Http1, Kind::Envoy), 0.60),
+        (
+            Case::Plugin,
+            "one header plugin adds, µs/request",
+            results.added(Case::Plugin, Kind::Odin).map(|added| added.median),
+            2.0,
+        ),
+        (Case::Plugin, "with the plugin: Odin / Envoy with Lua", results.ratio(Case::Plugin, Kind::Envoy), 0.65),
+        (Case::Bulk, "TCP bulk: Odin / HAProxy with splice", results.ratio(Case::Bulk, Kind::Haproxy), 0.60),
+        (Case::PingPong, "TCP ping-pong: Odin / HAProxy", results.ratio(Case::PingPong, Kind::Haproxy), 1.10),
+    ];
+    let mut text = String::from("| Limit | at most | measured | |\n|---|---|---|---|\n");
+    for (case, name, measured, limit) in checks {
+        if !results.cases.contains(&case) {
+            continue;
+        }
+        let (value, verdict) = match measured {
+            Some(value) if value <= limit => (format!("{value:.2}"), "hit"),
+            Some(value) => (format!("{value:.2}"), "**miss**"),
+            None => ("–".to_owned(), "not measured"),
+        };
+        let _ = writeln!(text, "| {name} | {limit:.2} | {value} | {verdict} |");
+    }
+    text
+}
+
+/// Rates and latencies: side figures, taken with a load and a backend that share one CPU.
+pub(crate) fn rates(results: &Results) -> String {
+    let mut text = String::from("| | | rate | p50 µs | p99 µs | proxy's CPU busy |\n|---|---|---|---|---|---|\n");
+    for case in &results.cases {
+        for (kind, _) in &results.proxies {
+            if (*case, *kind) == (Case::Forwarded, Kind::Odin) {
+                continue;
+            }
+            let median = |part: fn(&crate::results::Sample) -> Option<f64>| {
+                results.median(*case, *kind, part).map(|summary| summary.median)
+            };
+            let Some(rate) = median(|sample| Some(sample.rate)) else { continue };
+            let rate = if *case == Case::Bulk { format!("{rate:.2}") } else { thousands(rate) };
+            let micros = |value: Option<f64>| value.map_or("–".to_owned(), thousands);
+            let busy = median(|sample| Some(sample.busy)).unwrap_or_default() * 100.0;
+            let _ = writeln!(
+                text,
+                "| {} | {} | {rate} {} | {} | {} | {busy:.0} % |",
+                case.title(),
+                kind.name(),
+                case.rate_unit(),
+                micros(median(|sample| sample.p50)),
+                micros(median(|sample| sample.p99)),
+            );
+        }
+    }
+    text
+}
+
+/// Why there is no figure.
+fn absent(results: &Results, case: Case, kind: Kind) -> String {
+    match results.proxies.iter().find(|(known, _)| *known == kind) {
+        None => "–".to_owned(),
+        Some((_, None)) => kind.install_hint().to_owned(),
+        Some(_) if results.failure(case, kind).is_some() => "failed".to_owned(),
+        Some(_) => "–".to_owned(),
+    }
+}
+
+fn spread(summary: Summary) -> String {
+    let Summary { median, min, max } = summary;
+    format!("**{}** ({}–{})", short(median), short(min), short(max))
+}
+
+/// Three significant digits, more or less.
+pub(crate) fn short(value: f64) -> String {
+    match value.abs() {
+        large if large >= 100.0 => format!("{value:.0}"),
+        middle if middle >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_people_read_them() {
+        assert_eq!(thousands(1_234_567.0), "1,234,567");
+        assert_eq!(thousands(999.0), "999");
+        assert_eq!((short(123.4), short(12.34), short(1.234)), ("123".into(), "12.3".into(), "1.23".into()));
+    }
+}

@@ -1,0 +1,250 @@
+//! Says what Odin is to be started with, and writes the config file that says the same.
+//!
+//! Without [`Builder::with_config`] there is an HTTP listener `web` with the cluster `web`, and a TCP listener `tcp` with
+//! the cluster `tcp` when it has a target. Every port is 0.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use crate::backend::Protocol;
+use crate::odin::Odin;
+use crate::program::{Finished, Program};
+use crate::{Target, paths};
+
+/// One `[plugins.<name>]` section and the file that belongs to it.
+#[derive(Clone)]
+pub struct PluginEntry {
+    name: String,
+    /// The content of `<name>.wasm` beside the config; none to have no file there.
+    wasm: Option<Vec<u8>>,
+    settings: String,
+}
+
+impl PluginEntry {
+    /// The compiled plugin or test guest of that name, under its own name.
+    pub fn new(name: &str) -> PluginEntry {
+        PluginEntry { name: name.to_string(), wasm: Some(paths::plugin_bytes(name)), settings: String::new() }
+    }
+
+    /// A plugin with any content.
+    pub fn of_bytes(name: &str, wasm: impl Into<Vec<u8>>) -> PluginEntry {
+        PluginEntry { name: name.to_string(), wasm: Some(wasm.into()), settings: String::new() }
+    }
+
+    /// A plugin whose file is not there.
+    pub fn missing(name: &str) -> PluginEntry {
+        PluginEntry { name: name.to_string(), wasm: None, settings: String::new() }
+    }
+
+    /// The compiled plugin under another name.
+    pub fn called(mut self, name: &str) -> PluginEntry {
+        self.name = name.to_string();
+        self
+    }
+
+    /// One more line of the section, such as `on-failure = "open"`.
+    pub fn with(mut self, line: &str) -> PluginEntry {
+        writeln!(self.settings, "{line}").expect("a string takes any text");
+        self
+    }
+}
+
+impl From<&str> for PluginEntry {
+    fn from(name: &str) -> Self {
+        PluginEntry::new(name)
+    }
+}
+
+/// What Odin is to be started with.
+#[derive(Clone, Default)]
+pub struct Builder {
+    workers: Option<usize>,
+    top: String,
+    listener: String,
+    cluster: String,
+    sections: String,
+    targets: Vec<String>,
+    tcp_targets: Vec<String>,
+    balancer: Option<String>,
+    route_plugins: Vec<String>,
+    plugins: Vec<PluginEntry>,
+    config: Option<(String, String)>,
+    file: Option<PathBuf>,
+    arguments: Vec<String>,
+}
+
+impl Builder {
+    /// How many workers; 1 unless said otherwise.
+    pub fn workers(mut self, workers: usize) -> Builder {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// One more endpoint of the cluster `web`.
+    pub fn target(mut self, target: &impl Target) -> Builder {
+        self.targets.push(format!("\"{}\"", target.address()));
+        self
+    }
+
+    /// One more endpoint of the cluster `web`, with a weight.
+    pub fn weighted_target(mut self, target: &impl Target, weight: u32) -> Builder {
+        self.targets.push(format!("{{ address = \"{}\", weight = {weight} }}", target.address()));
+        self
+    }
+
+    /// One more endpoint of the cluster `tcp`.
+    pub fn tcp_target(mut self, target: &impl Target) -> Builder {
+        self.tcp_targets.push(format!("\"{}\"", target.address()));
+        self
+    }
+
+    /// What the cluster `web` speaks; HTTP/1.1 unless said otherwise.
+    pub fn upstream(self, protocol: Protocol) -> Builder {
+        self.in_cluster(&format!("protocol = \"{}\"", protocol.name()))
+    }
+
+    /// The plugin that picks the endpoints of every cluster.
+    pub fn balancer(mut self, plugin: impl Into<PluginEntry>) -> Builder {
+        let plugin = plugin.into();
+        self.balancer = Some(plugin.name.clone());
+        self.plugins.push(plugin);
+        self
+    }
+
+    /// One more plugin on the route of the listener `web`.
+    pub fn plugin(mut self, plugin: impl Into<PluginEntry>) -> Builder {
+        let plugin = plugin.into();
+        self.route_plugins.push(format!("\"{}\"", plugin.name));
+        self.plugins.push(plugin);
+        self
+    }
+
+    /// A plugin file and its section, used by what [`Builder::with_config`] or [`Builder::section`] says.
+    pub fn plugin_file(mut self, plugin: impl Into<PluginEntry>) -> Builder {
+        self.plugins.push(plugin.into());
+        self
+    }
+
+    /// One more line at the top of the config.
+    pub fn top(mut self, line: &str) -> Builder {
+        writeln!(self.top, "{line}").expect("a string takes any text");
+        self
+    }
+
+    /// One more line in the listener `web`.
+    pub fn in_listener(mut self, line: &str) -> Builder {
+        writeln!(self.listener, "{line}").expect("a string takes any text");
+        self
+    }
+
+    /// One more line in the cluster `web`.
+    pub fn in_cluster(mut self, line: &str) -> Builder {
+        writeln!(self.cluster, "{line}").expect("a string takes any text");
+        self
+    }
+
+    /// More sections, such as `[timeouts]`.
+    pub fn section(mut self, text: &str) -> Builder {
+        writeln!(self.sections, "{text}").expect("a string takes any text");
+        self
+    }
+
+    /// The whole config, as TOML; targets and other lines are not used then.
+    pub fn with_config(self, toml: impl Into<String>) -> Builder {
+        self.with_config_named("odin.toml", toml)
+    }
+
+    /// The whole config under a file name whose ending says the syntax.
+    pub fn with_config_named(mut self, name: &str, text: impl Into<String>) -> Builder {
+        self.config = Some((name.to_string(), text.into()));
+        self
+    }
+
+    /// Starts with a config file that is there already.
+    pub fn config_file(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.file = Some(path.into());
+        self
+    }
+
+    /// One more argument on the command line.
+    pub fn argument(mut self, argument: &str) -> Builder {
+        self.arguments.push(argument.to_string());
+        self
+    }
+
+    /// The config as it will be written.
+    pub fn toml(&self) -> String {
+        let mut text = format!("workers = {}\nadmin = \"127.0.0.1:0\"\n{}", self.workers.unwrap_or(1), self.top);
+        let endpoints = self.targets.join(", ");
+        let plugins = self.route_plugins.join(", ");
+        let balancer = self.balancer.as_ref().map(|name| format!("balancer = \"{name}\"\n")).unwrap_or_default();
+        if !self.targets.is_empty() {
+            text += &format!(
+                "[[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\ncluster = \"web\"\nplugins = [{plugins}]\n{}",
+                self.listener
+            );
+        }
+        if !self.tcp_targets.is_empty() {
+            text += "[[listeners]]\nname = \"tcp\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\ncluster = \"tcp\"\n";
+        }
+        if !self.targets.is_empty() {
+            text += &format!("[clusters.web]\nendpoints = [{endpoints}]\n{balancer}{}", self.cluster);
+        }
+        if !self.tcp_targets.is_empty() {
+            text += &format!("[clusters.tcp]\nendpoints = [{}]\n{balancer}", self.tcp_targets.join(", "));
+        }
+        text + &self.plugin_sections() + &self.sections
+    }
+
+    fn plugin_sections(&self) -> String {
+        let section = |p: &PluginEntry| format!("[plugins.{0}]\npath = \"{0}.wasm\"\n{1}", p.name, p.settings);
+        self.plugins.iter().map(section).collect()
+    }
+
+    /// Writes config and plugins into a folder of their own.
+    fn write(&self) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for plugin in &self.plugins {
+            if let Some(wasm) = &plugin.wasm {
+                std::fs::write(folder.path().join(format!("{}.wasm", plugin.name)), wasm).expect("a file is written");
+            }
+        }
+        let (name, text) = match &self.config {
+            Some((name, text)) if name.ends_with(".toml") => (name.as_str(), text.clone() + &self.plugin_sections()),
+            Some((name, text)) => (name.as_str(), text.clone()),
+            None => ("odin.toml", self.toml()),
+        };
+        let file = self.file.clone().unwrap_or_else(|| folder.path().join(name));
+        if self.file.is_none() {
+            std::fs::write(&file, text).expect("a file is written");
+        }
+        (folder, file)
+    }
+
+    fn command_line(&self, file: &std::path::Path) -> Vec<String> {
+        let mut arguments = vec!["-f".to_string(), file.display().to_string()];
+        arguments.extend(self.arguments.iter().cloned());
+        arguments
+    }
+
+    /// Starts Odin and waits until it is ready.
+    pub async fn start(self) -> Odin {
+        let (folder, file) = self.write();
+        let program = Program::spawn(self.command_line(&file));
+        Odin::ready(program, folder, file).await
+    }
+
+    /// Starts Odin, which must refuse and exit with a failure; answers what it said.
+    pub async fn refuses_to_start(self) -> Finished {
+        let (_folder, file) = self.write();
+        let finished = Program::spawn(self.command_line(&file)).finished().await;
+        assert!(!finished.success(), "Odin was to refuse: {finished:?}");
+        finished
+    }
+
+    /// `odin check` on the config.
+    pub async fn check(self) -> Finished {
+        let (_folder, file) = self.write();
+        Program::spawn(["check".to_string(), file.display().to_string()]).finished().await
+    }
+}

@@ -1,0 +1,252 @@
+//! A running Odin: where it listens, what it logs, what it measures, and the requests that a test sends to it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use http::Request;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::assert::Response;
+use crate::body::{self, Body};
+use crate::builder::Builder;
+use crate::client::{Connection, get};
+use crate::metrics::Metrics;
+use crate::output::Lines;
+use crate::process;
+use crate::program::{Finished, Program};
+use crate::raw::Raw;
+use crate::wait::within;
+
+/// Odin, started and ready.
+pub struct Odin {
+    program: Program,
+    folder: TempDir,
+    config: PathBuf,
+    listeners: Vec<Listening>,
+    admin: Option<SocketAddr>,
+}
+
+/// One of the start lines.
+#[derive(Debug, Clone)]
+pub struct Listening {
+    /// `http` or `tcp`.
+    pub scheme: String,
+    /// Where.
+    pub address: SocketAddr,
+    /// The name of the listener.
+    pub name: String,
+}
+
+impl Odin {
+    /// Says what Odin is to be started with.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Starts Odin with a command line of the test's own and waits until it is ready.
+    pub async fn command(arguments: &[&str]) -> Odin {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = folder.path().join("none");
+        Odin::ready(Program::spawn(arguments), folder, config).await
+    }
+
+    pub(crate) async fn ready(program: Program, folder: TempDir, config: PathBuf) -> Odin {
+        if program.stderr.find_from(0, |line| line == "odin: ready").await.is_none() {
+            panic!("odin did not become ready; it said:\n{}", program.said());
+        }
+        let (mut listeners, mut admin) = (Vec::new(), None);
+        for line in program.stderr.all() {
+            if let Some(rest) = line.strip_prefix("odin: listening on ") {
+                listeners.push(Listening::parse(rest).unwrap_or_else(|| panic!("a start line: {line:?}")));
+            }
+            if let Some(rest) = line.strip_prefix("odin: admin on http://") {
+                admin = Some(rest.parse().unwrap_or_else(|_| panic!("a start line: {line:?}")));
+            }
+        }
+        Odin { program, folder, config, listeners, admin }
+    }
+
+    /// The address of the listener with this name.
+    #[track_caller]
+    pub fn address(&self, name: &str) -> SocketAddr {
+        let found = self.listeners.iter().find(|listening| listening.name == name);
+        found.unwrap_or_else(|| panic!("no listener {name} in {:?}", self.listeners)).address
+    }
+
+    /// All listeners, as the start lines name them.
+    pub fn listeners(&self) -> &[Listening] {
+        &self.listeners
+    }
+
+    /// The address of the admin listener.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.expect("the admin listener is on")
+    }
+
+    /// `GET path` at the listener `web`, on a connection of its own.
+    pub async fn get(&self, path: &str) -> Response {
+        self.request(get(path)).await
+    }
+
+    /// One request to the listener `web`, on a connection of its own.
+    pub async fn request(&self, request: Request<Body>) -> Response {
+        self.connect().await.send(request).await
+    }
+
+    /// `POST path` with this body.
+    pub async fn post(&self, path: &str, content: impl Into<bytes::Bytes>) -> Response {
+        self.request(Request::post(path).body(body::full(content)).expect("a request")).await
+    }
+
+    /// An HTTP/1.1 connection to the listener `web` that stays open.
+    pub async fn connect(&self) -> Connection {
+        Connection::http1(self.address("web")).await
+    }
+
+    /// An HTTP/2 connection to the listener `web`.
+    pub async fn connect_http2(&self) -> Connection {
+        Connection::http2(self.address("web")).await
+    }
+
+    /// A connection to the listener `web`, byte by byte.
+    pub async fn connect_raw(&self) -> Raw {
+        Raw::connect(self.address("web")).await
+    }
+
+    /// A connection to the listener `tcp`, byte by byte.
+    pub async fn connect_tcp(&self) -> Raw {
+        Raw::connect(self.address("tcp")).await
+    }
+
+    /// `GET path` at the admin listener.
+    pub async fn admin(&self, path: &str) -> Response {
+        Connection::http1(self.admin_address()).await.get(path).await
+    }
+
+    /// Whether `/readyz` answers 200; an admin listener that is gone is not ready.
+    pub async fn is_ready(&self) -> bool {
+        let Ok(stream) = tokio::net::TcpStream::connect(self.admin_address()).await else { return false };
+        let mut raw = Raw::new(stream);
+        raw.send("GET /readyz HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").await;
+        raw.response("GET").await.is_some_and(|response| response.head.status() == 200)
+    }
+
+    /// A scrape of `/metrics`, checked as a scraper would.
+    pub async fn metrics(&self) -> Metrics {
+        let text = self.admin("/metrics").await.has_status(200).text();
+        Metrics::parse(&text).unwrap_or_else(|error| panic!("/metrics is not Prometheus text: {error}\n{text}"))
+    }
+
+    /// Sends a plugin to the admin listener.
+    pub async fn post_plugin(&self, name: &str, wasm: impl Into<bytes::Bytes>) -> Response {
+        let request = Request::post(format!("/plugins/{name}")).body(body::full(wasm)).expect("a request");
+        Connection::http1(self.admin_address()).await.send(request).await
+    }
+
+    /// The file of the plugin with this name.
+    pub fn plugin_file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.wasm"))
+    }
+
+    /// The folder of the config and the plugins.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The config file.
+    pub fn config_file(&self) -> &Path {
+        &self.config
+    }
+
+    /// Odin's own log.
+    pub fn log(&self) -> &Lines {
+        &self.program.stderr
+    }
+
+    /// The access log.
+    pub fn access_log(&self) -> &Lines {
+        &self.program.stdout
+    }
+
+    /// Waits for a line in Odin's log that contains all of these words, and answers it.
+    pub async fn log_contains(&self, words: &[&str]) -> String {
+        self.log_contains_after(0, words).await
+    }
+
+    /// As [`Odin::log_contains`], in the lines from number `from` on.
+    pub async fn log_contains_after(&self, from: usize, words: &[&str]) -> String {
+        let wanted = |line: &str| words.iter().all(|word| line.contains(word));
+        match self.program.stderr.find_from(from, wanted).await {
+            Some(line) => line,
+            None => panic!("no line with {words:?} in the log"),
+        }
+    }
+
+    /// Waits for a line in the access log that contains all of these words, and answers it.
+    pub async fn access_log_contains(&self, words: &[&str]) -> String {
+        let wanted = |line: &str| words.iter().all(|word| line.contains(word));
+        match self.program.stdout.find_from(0, wanted).await {
+            Some(line) => line,
+            None => panic!("no line with {words:?} in the access log: {:#?}", self.program.stdout.all()),
+        }
+    }
+
+    /// The resident memory of the process, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        process::resident_bytes(self.program.pid())
+    }
+
+    /// The most that was resident since the start, or since [`Odin::forget_peak`], in bytes.
+    pub fn peak_resident_bytes(&self) -> u64 {
+        process::peak_resident_bytes(self.program.pid())
+    }
+
+    /// Lets the peak begin anew.
+    pub fn forget_peak(&self) {
+        process::forget_peak(self.program.pid());
+    }
+
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        process::signal(self.program.pid(), Signal::HUP);
+    }
+
+    /// Sends SIGTERM and does not wait.
+    pub fn terminate(&self) {
+        process::signal(self.program.pid(), Signal::TERM);
+    }
+
+    /// Sends SIGINT, as Ctrl-C does, and does not wait.
+    pub fn interrupt(&self) {
+        process::signal(self.program.pid(), Signal::INT);
+    }
+
+    /// Whether the process is still there.
+    pub fn is_running(&mut self) -> bool {
+        self.program.is_running()
+    }
+
+    /// Waits until Odin has ended.
+    pub async fn finished(self) -> Finished {
+        self.program.finished().await
+    }
+
+    /// Sends SIGTERM; Odin must drain and exit with 0.
+    pub async fn stop(self) -> Finished {
+        self.terminate();
+        let finished = within("odin drains and exits", self.finished()).await;
+        assert!(finished.success(), "{finished:?}");
+        finished
+    }
+}
+
+impl Listening {
+    /// Reads `http://127.0.0.1:40123 (web)`.
+    fn parse(text: &str) -> Option<Listening> {
+        let (scheme, rest) = text.split_once("://")?;
+        let (address, name) = rest.split_once(' ')?;
+        let name = name.strip_prefix('(')?.strip_suffix(')')?;
+        Some(Listening { scheme: scheme.to_string(), address: address.parse().ok()?, name: name.to_string() })
+    }
+}
