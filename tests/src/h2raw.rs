@@ -222,7 +222,11 @@ impl H2Raw {
                     if !of_stream || interim {
                         continue;
                     }
-                    if outcome.head.is_empty() { outcome.head = fields } else { outcome.trailers = fields }
+                    if outcome.head.is_empty() {
+                        outcome.head = fields
+                    } else {
+                        outcome.trailers = fields
+                    }
                     outcome.complete = end_stream;
                 }
                 kind::DATA if frame.stream == stream => {

@@ -121,6 +121,13 @@ impl Raw {
         Raw::new(stream.unwrap_or_else(|error| panic!("connect to {address}: {error}")))
     }
 
+    /// Connects and waits for the peer to end the connection without a word, however soon it does.
+    pub async fn connect_and_end(address: SocketAddr) {
+        if let Ok(stream) = within("connect", TcpStream::connect(address)).await {
+            Raw::new(stream).ends().await;
+        }
+    }
+
     /// Takes over a connection.
     pub fn new(stream: TcpStream) -> Raw {
         let _ = stream.set_nodelay(true);

@@ -12,7 +12,7 @@ async fn running() -> (Odin, HttpBackend, TcpPeer) {
 
 #[tokio::test]
 async fn health_and_readiness_are_200() {
-    let (odin, ..) = running().await;
+    let (odin, _backend, _tcp) = running().await;
     odin.admin("/healthz").await.has_status(200);
     odin.admin("/readyz").await.has_status(200);
     odin.admin("/nothing").await.has_status(404);
@@ -22,7 +22,7 @@ async fn health_and_readiness_are_200() {
 
 #[tokio::test]
 async fn metrics_are_prometheus_text_and_count() {
-    let (odin, ..) = running().await;
+    let (odin, _backend, _tcp) = running().await;
     let mut client = odin.connect().await;
     for _ in 0..5 {
         client.get("/").await.has_status(200);
@@ -49,7 +49,7 @@ async fn metrics_are_prometheus_text_and_count() {
 
 #[tokio::test]
 async fn plugins_are_listed_with_generation_hooks_and_hash() {
-    let (odin, ..) = running().await;
+    let (odin, _backend, _tcp) = running().await;
     let listed = odin.admin("/plugins").await.has_status(200).json();
     let text = listed.to_string();
     for word in ["lb_rr", "headers", "trap", "generation", "request-headers", "balancer"] {

@@ -22,8 +22,10 @@ async fn every_port_of_every_app_answers_and_a_dead_target_is_passed_over() {
         // The dead one is first, so that it is the first choice of every balancer.
         ("gamma", &numbers[5..], vec![at(&dead), format!("localhost:{}", peers[3].address().port())], vec!["gamma\n"]),
     ];
-    let list: Vec<_> =
-        apps.iter().map(|(name, ports, targets, _)| json!({"Name": name, "Ports": ports, "Targets": targets})).collect();
+    let list: Vec<_> = apps
+        .iter()
+        .map(|(name, ports, targets, _)| json!({"Name": name, "Ports": ports, "Targets": targets}))
+        .collect();
     let config = json!({ "Apps": list }).to_string();
     let odin = Odin::builder().with_config_named("fly.json", config).argument("--admin").argument("127.0.0.1:0");
     let odin = odin.start().await;

@@ -128,6 +128,25 @@ async fn a_posted_plugin_that_does_not_load_changes_nothing_and_the_reply_says_w
 }
 
 #[tokio::test]
+async fn a_plugin_that_is_cut_short_anywhere_is_refused() {
+    let pair = chooser().await;
+    let whole = paths::plugin_bytes("lb_last");
+    for length in (0..whole.len()).step_by(whole.len() / 60) {
+        let cut = whole[..length].to_vec();
+        pair.odin.post_plugin("chooser", cut).await.has_status(422);
+    }
+    let mut scrambled = whole.clone();
+    for at in (0..whole.len()).step_by(whole.len() / 60) {
+        scrambled[at] ^= 0x55;
+        let reply = pair.odin.post_plugin("chooser", scrambled.clone()).await;
+        assert!(matches!(reply.status.as_u16(), 200 | 422), "{reply:?}");
+        scrambled[at] ^= 0x55;
+    }
+    pair.odin.post_plugin("chooser", whole).await.has_status(200);
+    assert_eq!(pair.chosen().await, "last");
+}
+
+#[tokio::test]
 async fn a_bad_file_changes_nothing_and_the_log_and_the_metrics_say_why() {
     let pair = chooser().await;
     std::fs::write(pair.file(), "just a text file").unwrap();

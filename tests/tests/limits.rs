@@ -133,7 +133,8 @@ async fn the_stream_limit_is_announced_and_kept() {
         }
     };
     assert_eq!(announced, Some((3, 3)));
-    let fields: &[(&[u8], &[u8])] = &[(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/")];
+    let fields: &[(&[u8], &[u8])] =
+        &[(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/")];
     for stream in [1, 3, 5, 7] {
         client.send(h2raw::headers(stream, fields, true)).await;
     }

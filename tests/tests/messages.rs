@@ -49,7 +49,8 @@ async fn the_line_and_the_fields_arrive_as_they_were_sent() {
 
 #[tokio::test]
 async fn the_status_and_the_fields_come_back_as_they_were_sent() {
-    let answer = "HTTP/1.1 299 Odd But Fine\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Empty:\r\nContent-Length: 2\r\n\r\nok";
+    let answer =
+        "HTTP/1.1 299 Odd But Fine\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Empty:\r\nContent-Length: 2\r\n\r\nok";
     let (backend, _) = scripted(move |_| answer.to_string()).await;
     let odin = Odin::builder().target(&backend).start().await;
     for mut client in [odin.connect().await, odin.connect_http2().await] {

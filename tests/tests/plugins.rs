@@ -1,7 +1,7 @@
 //! Plugins that misbehave: each costs its own exchange, says clearly why, and nobody else notices.
 
 use http::Request;
-use odin_tests::{DeadPort, HttpBackend, Odin, PluginEntry, Protocol, TcpPeer, body, echoed, paths, within};
+use odin_tests::{DeadPort, HttpBackend, Odin, PluginEntry, Protocol, Raw, TcpPeer, body, echoed, paths, within};
 
 /// Sends one request that the plugin spoils while another is under way; answers nothing but fails unless the spoiled one
 /// is a 502, the other goes on untouched, and the log has one line with these words.
@@ -131,7 +131,7 @@ async fn a_balancer_that_answers_an_index_out_of_range_costs_its_exchange() {
 async fn a_balancer_that_answers_an_index_out_of_range_costs_its_tcp_connection() {
     let backend = TcpPeer::echo("hello\n").await;
     let odin = Odin::builder().balancer("bad_index").tcp_target(&backend).start().await;
-    odin.connect_tcp().await.ends().await;
+    Raw::connect_and_end(odin.address("tcp")).await;
     odin.log_contains(&["\"bad_index\"", "balancer"]).await;
     assert_eq!(backend.connections(), 0);
 }

@@ -4,7 +4,8 @@ use http::Request;
 use odin_tests::{HttpBackend, Odin, Protocol, Target, body};
 
 async fn odin_with_routes(routes: &[(&str, &str, &str)], backends: &[(&str, &HttpBackend)]) -> Odin {
-    let mut config = "workers = 1\nadmin = \"127.0.0.1:0\"\n[[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n".to_string();
+    let mut config =
+        "workers = 1\nadmin = \"127.0.0.1:0\"\n[[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n".to_string();
     for (host, path, cluster) in routes {
         config += "[[listeners.routes]]\n";
         if !host.is_empty() {

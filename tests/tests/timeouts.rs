@@ -31,9 +31,13 @@ async fn when_no_endpoint_completes_the_connect_the_client_is_told() {
 async fn an_upstream_that_does_not_answer_is_a_504() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let backend = RawBackend::silent().await;
-        let odin = with_timeouts("request = \"400ms\"").upstream(protocol).target(&backend).start().await;
-        for mut client in [odin.connect().await, odin.connect_http2().await] {
-            client.get("/").await.has_status(504).mentions("odin: ");
+        for timeout in ["response", "request"] {
+            let line = format!("{timeout} = \"400ms\"");
+            let odin = with_timeouts(&line).upstream(protocol).target(&backend).start().await;
+            for mut client in [odin.connect().await, odin.connect_http2().await] {
+                println!("{timeout}: {protocol:?} upstream");
+                client.get("/").await.has_status(504).mentions("odin: ");
+            }
         }
     }
 }
@@ -47,7 +51,7 @@ async fn an_upstream_that_answers_in_time_may_take_its_time_with_the_body() {
         async move { http::Response::new(content) }
     })
     .await;
-    let odin = with_timeouts("request = \"300ms\"").target(&backend).start().await;
+    let odin = with_timeouts("response = \"300ms\"").target(&backend).start().await;
     let mut client = odin.connect().await;
     let response = client.start(Request::get("/").body(body::empty()).unwrap()).await;
     let started = Instant::now();
@@ -58,6 +62,30 @@ async fn an_upstream_that_answers_in_time_may_take_its_time_with_the_body() {
     }
     drop(feed);
     assert!(body::digest(response.into_body()).await.unwrap().0 > 0);
+}
+
+#[tokio::test]
+async fn an_exchange_that_takes_longer_than_it_may_is_visibly_truncated() {
+    for upstream in [Protocol::Http1, Protocol::Http2] {
+        let backend = HttpBackend::start(upstream, |_| async {
+            let (feed, content) = body::by_hand();
+            tokio::spawn(async move {
+                let mut turn = tokio::time::interval(std::time::Duration::from_millis(20));
+                while feed.send("piece ").await {
+                    turn.tick().await;
+                }
+            });
+            http::Response::new(content)
+        })
+        .await;
+        let odin = with_timeouts("request = \"400ms\"").upstream(upstream).target(&backend).start().await;
+        for mut client in [odin.connect().await, odin.connect_http2().await] {
+            println!("{upstream:?} upstream");
+            let response = client.start(Request::get("/").body(body::empty()).unwrap()).await;
+            let end = within("the body is cut off", body::digest(response.into_body())).await;
+            assert!(end.is_err(), "{end:?}");
+        }
+    }
 }
 
 #[tokio::test]

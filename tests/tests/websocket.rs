@@ -46,6 +46,7 @@ async fn a_websocket_echoes() {
     }
     socket.close(None).await.unwrap();
     while let Some(Ok(_)) = within("the goodbye", socket.next()).await {}
+    drop(socket);
     odin.access_log_contains(&["/chat", "101"]).await;
     odin.stop().await;
 }

@@ -27,7 +27,7 @@ const FLUSH_AT: usize = 32 * 1024;
 const WAITING: usize = 256;
 
 /// The thread that writes to standard output.
-pub struct LogWriter {
+pub(crate) struct LogWriter {
     sender: SyncSender<Vec<u8>>,
     dropped: Arc<AtomicU64>,
     thread: JoinHandle<()>,
@@ -35,7 +35,7 @@ pub struct LogWriter {
 
 impl LogWriter {
     /// Starts the thread.
-    pub fn start() -> std::io::Result<Self> {
+    pub(crate) fn start() -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel::<Vec<u8>>(WAITING);
         let write = move || {
             for batch in receiver {
@@ -48,7 +48,7 @@ impl LogWriter {
     }
 
     /// Batches of lines that were dropped because the writer was behind.
-    pub fn dropped(&self) -> Arc<AtomicU64> {
+    pub(crate) fn dropped(&self) -> Arc<AtomicU64> {
         self.dropped.clone()
     }
 
@@ -57,7 +57,7 @@ impl LogWriter {
     }
 
     /// Writes what is left; every worker must have ended.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         drop(self.sender);
         let _ = self.thread.join();
     }

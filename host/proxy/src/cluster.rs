@@ -155,7 +155,7 @@ pub(crate) struct EndpointCounters {
 
 /// A number with one writer and any readers: no locked instruction.
 #[derive(Default)]
-pub struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     /// Adds; only the owning worker may call this.
@@ -164,7 +164,7 @@ impl Counter {
     }
 
     /// The value now.
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }

@@ -10,7 +10,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 /// Who has to look into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blame {
+pub(crate) enum Blame {
     /// The client, or the network on its side.
     Downstream,
     /// The endpoint, or the network on its side.
@@ -23,7 +23,7 @@ pub enum Blame {
 
 impl Blame {
     /// The word used in logs.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Blame::Downstream => "downstream",
             Blame::Upstream => "upstream",
@@ -35,13 +35,15 @@ impl Blame {
 
 /// What happened. Each kind has one status, one blame and one sentence for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// The request is not one that HTTP allows, or that can be forwarded safely.
     MalformedRequest,
     /// The request's head or trailers are over the limit.
     HeadTooLarge,
     /// The head did not arrive in time.
     HeaderTimeout,
+    /// The body of the request stalled.
+    BodyTimeout,
     /// `Expect` asks for something else than `100-continue` (RFC 9110, section 10.1.1).
     ExpectationFailed,
     /// A method that Odin does not implement (`CONNECT`).
@@ -73,6 +75,7 @@ impl Kind {
             Kind::MalformedRequest => (StatusCode::BAD_REQUEST, Downstream, "malformed request"),
             Kind::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Downstream, "request head too large"),
             Kind::HeaderTimeout => (StatusCode::REQUEST_TIMEOUT, Downstream, "request head did not arrive in time"),
+            Kind::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, Downstream, "request body did not arrive in time"),
             Kind::ExpectationFailed => (StatusCode::EXPECTATION_FAILED, Downstream, "expectation failed"),
             Kind::NotImplemented => (StatusCode::NOT_IMPLEMENTED, Downstream, "method not implemented"),
             Kind::NoRoute => (StatusCode::NOT_FOUND, Odin, "no route"),
@@ -90,13 +93,13 @@ impl Kind {
         }
     }
 
-    /// The status that the client gets.
-    pub fn status(self) -> StatusCode {
+    /// The status that the client gets, or would get.
+    pub(crate) fn status(self) -> StatusCode {
         self.facts().0
     }
 
     /// Who has to look into it.
-    pub fn blame(self) -> Blame {
+    pub(crate) fn blame(self) -> Blame {
         self.facts().1
     }
 }
@@ -104,29 +107,29 @@ impl Kind {
 /// What went wrong with one exchange or connection.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {detail}", .kind.facts().2)]
-pub struct Error {
+pub(crate) struct Error {
     /// What happened.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// The particulars, for the log.
-    pub detail: Cow<'static, str>,
+    pub(crate) detail: Cow<'static, str>,
     /// True when nothing reached the upstream, or nothing that it may have acted on: another endpoint may be tried.
-    pub retryable: bool,
+    pub(crate) retryable: bool,
 }
 
 impl Error {
     /// An error that must not be retried.
-    pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         Error { kind, detail: detail.into(), retryable: false }
     }
 
     /// Marks the error as one after which another endpoint may be tried.
-    pub fn retryable(mut self, retryable: bool) -> Self {
+    pub(crate) fn retryable(mut self, retryable: bool) -> Self {
         self.retryable = retryable;
         self
     }
 
     /// The response that tells the client. The only place where an error becomes a response.
-    pub fn to_response(&self) -> Response<Bytes> {
+    pub(crate) fn to_response(&self) -> Response<Bytes> {
         let (status, _, words) = self.kind.facts();
         let text = match self.kind {
             Kind::MalformedRequest => format!("odin: {words}: {}\n", self.detail),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, Version, header, request, response};
+use http::{HeaderValue, Method, Response, Uri, Version, header, request, response};
 use odin_runtime::HookState;
 use tokio::net::TcpStream;
 
@@ -64,7 +64,11 @@ pub(crate) struct Origin {
 impl Origin {
     /// The record of an exchange that begins now.
     pub(crate) fn record(&self, head: Option<&request::Parts>) -> Box<Record> {
-        let unknown = || (http::Method::default(), http::Uri::default(), Version::HTTP_11);
+        // A head that could not be read has neither.
+        let unknown = || {
+            let method = Method::from_bytes(b"-").unwrap_or_default();
+            (method, Uri::from_static("-"), Version::HTTP_11)
+        };
         let (method, uri, version) =
             head.map_or_else(unknown, |head| (head.method.clone(), head.uri.clone(), head.version));
         Box::new(Record {
@@ -77,7 +81,7 @@ impl Origin {
             uri,
             version,
             id: None,
-            status: StatusCode::OK,
+            status: Kind::DownstreamClosed.status(),
             received: None,
             sent: 0,
             endpoint: None,

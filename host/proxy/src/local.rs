@@ -15,7 +15,6 @@ use crate::snapshot::{Listener, ListenerKind, Snapshot};
 
 /// The snapshot, as this worker uses it.
 pub(crate) struct Local {
-    pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) listeners: HashMap<String, Rc<LocalListener>>,
     clusters: HashMap<*const Cluster, Rc<LocalCluster>>,
     plugins: HashMap<*const Plugin, Rc<WorkerPlugin>>,
@@ -69,7 +68,7 @@ impl Local {
             listeners.insert(name.clone(), Rc::new(local));
         }
         let Build { clusters, plugins, .. } = build;
-        Local { snapshot, listeners, clusters, plugins }
+        Local { listeners, clusters, plugins }
     }
 
     /// Closes idle connections and lets old generations of plugins go.

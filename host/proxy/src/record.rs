@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
@@ -16,6 +16,7 @@ use crate::error::{Blame, Error, Kind};
 use crate::fields::Downstream;
 use crate::local::{LocalCluster, LocalListener};
 use crate::snapshot::{AccessLog, DURATION_BUCKETS_MS};
+use crate::timer::{Deadline, Elapsed};
 use crate::worker::Worker;
 
 /// The record of one exchange.
@@ -91,11 +92,18 @@ impl Drop for Record {
 pub(crate) struct RecordedBody {
     body: Body,
     pub(crate) record: Box<Record>,
+    watch: Option<(Deadline, Duration)>,
 }
 
 impl RecordedBody {
     pub(crate) fn new(body: Body, record: Box<Record>) -> Self {
-        RecordedBody { body, record }
+        RecordedBody { body, record, watch: None }
+    }
+
+    /// Lets the body fail when nothing comes for so long: for a codec that has no deadline of its own.
+    pub(crate) fn watch(&mut self, mut deadline: Deadline, idle: Duration) {
+        deadline.set(idle);
+        self.watch = Some((deadline, idle));
     }
 }
 
@@ -105,7 +113,19 @@ impl HttpBody for RecordedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let frame = match (Pin::new(&mut this.body).poll_frame(cx), &mut this.watch) {
+            (Poll::Ready(frame), watch) => {
+                if let Some((deadline, idle)) = watch {
+                    deadline.set(*idle);
+                }
+                frame
+            }
+            (Poll::Pending, None) => return Poll::Pending,
+            (Poll::Pending, Some((deadline, _))) => {
+                let Elapsed = ready!(deadline.poll(cx));
+                Some(Err(Error::new(Kind::UpstreamTimeout, "the response's body stalled")))
+            }
+        };
         match &frame {
             Some(Ok(frame)) => this.record.sent += frame.data_ref().map_or(0, |data| data.len() as u64),
             Some(Err(error)) => this.record.fail(error),

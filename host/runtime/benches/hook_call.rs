@@ -6,10 +6,41 @@
 mod common;
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use common::*;
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{Criterion, criterion_group, criterion_main};
 use odin_runtime::{HookState, Isolation, PluginSpec};
+use rustix::time::{ClockId, clock_gettime};
+
+/// CPU time of this thread: the same on a busy machine as on an idle one, or nearly so.
+struct CpuTime;
+
+impl Measurement for CpuTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        let now = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap())
+    }
+    fn end(&self, start: Duration) -> Duration {
+        self.start() - start
+    }
+    fn add(&self, a: &Duration, b: &Duration) -> Duration {
+        *a + *b
+    }
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+    fn to_f64(&self, value: &Duration) -> f64 {
+        value.as_nanos() as f64
+    }
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
 
 /// An exchange with ten request fields.
 fn ten_fields() -> Box<HookState> {
@@ -24,7 +55,7 @@ fn ten_fields() -> Box<HookState> {
     state
 }
 
-fn hook_call(c: &mut Criterion) {
+fn hook_call(c: &mut Criterion<CpuTime>) {
     let mut group = c.benchmark_group("hook_call");
     for (name, code) in [("noop", noop()), ("get_set", get_set())] {
         let pin = worker(PluginSpec::new("bench"), &guest(&["request-headers"], &code)).pin();
@@ -37,7 +68,7 @@ fn hook_call(c: &mut Criterion) {
     group.finish();
 }
 
-fn instance(c: &mut Criterion) {
+fn instance(c: &mut Criterion<CpuTime>) {
     let mut spec = PluginSpec::new("bench");
     spec.isolation = Isolation::Fresh;
     let pin = worker(spec, &guest(&["request-headers"], &get_set())).pin();
@@ -45,5 +76,9 @@ fn instance(c: &mut Criterion) {
     c.bench_function("instance/fresh", |b| b.iter(|| black_box(pin.request_headers(&mut state)).unwrap()));
 }
 
-criterion_group!(benches, hook_call, instance);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = hook_call, instance
+}
 criterion_main!(benches);

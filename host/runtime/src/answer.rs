@@ -29,12 +29,15 @@ pub(crate) struct WitResponse {
     body: Vec<u8>,
 }
 
+/// A decision other than to go on; a response is large, and going on is what nearly every call answers.
+pub(crate) type Unusual = Option<Box<Decision>>;
+
 /// The decision, or what is wrong with it.
-pub(crate) fn decision(answer: WitDecision, max_head_bytes: usize) -> Result<Decision, String> {
+pub(crate) fn decision(answer: WitDecision, max_head_bytes: usize) -> Result<Unusual, String> {
     match answer {
-        WitDecision::Continue => Ok(Decision::Continue),
-        WitDecision::Reject(reason) => Ok(Decision::Reject(reason)),
-        WitDecision::Reply(response) => reply(response, max_head_bytes).map(Decision::Reply),
+        WitDecision::Continue => Ok(None),
+        WitDecision::Reject(reason) => Ok(Some(Box::new(Decision::Reject(reason)))),
+        WitDecision::Reply(response) => Ok(Some(Box::new(Decision::Reply(reply(response, max_head_bytes)?)))),
     }
 }
 
@@ -79,6 +82,7 @@ mod tests {
     fn answer(status: u16, fields: &[(&str, &str)], body: &str) -> Result<Decision, String> {
         let fields = fields.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
         decision(WitDecision::Reply(WitResponse { status, fields, body: body.into() }), 100)
+            .map(|reply| *reply.unwrap())
     }
 
     #[test]

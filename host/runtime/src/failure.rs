@@ -17,9 +17,9 @@ pub(crate) struct Failure {
     pub(crate) backtrace: String,
 }
 
-impl From<Cause> for Failure {
+impl From<Cause> for Box<Failure> {
     fn from(cause: Cause) -> Self {
-        Failure { cause, backtrace: String::new() }
+        Box::new(Failure { cause, backtrace: String::new() })
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use wasmtime::Store;
 use wasmtime::component::{ComponentType, Lower, Resource, TypedFunc};
 
-use crate::answer::{self, WitDecision};
+use crate::answer::{self, Unusual, WitDecision};
 use crate::capability::connection::Connection;
 use crate::capability::endpoints::EndpointsHandle;
 use crate::capability::head::{RequestHead, ResponseHead};
@@ -19,7 +19,7 @@ use crate::failure::{self, Failure};
 use crate::generation::Generation;
 use crate::slot::Slot;
 use crate::spec::{Hook, Limits};
-use crate::state::{Decision, Endpoints, HookState};
+use crate::state::{Endpoints, HookState};
 use crate::store::StoreData;
 
 /// Handles that a guest may hold at once.
@@ -130,16 +130,16 @@ impl Instance {
     }
 
     /// Calls the hook, which the generation exports.
-    pub(crate) fn request_headers(&mut self, state: &mut Box<HookState>) -> Result<Decision, Failure> {
-        let Some(hook) = self.request_headers else { return Ok(Decision::Continue) };
+    pub(crate) fn request_headers(&mut self, state: &mut Box<HookState>) -> Result<Unusual, Box<Failure>> {
+        let Some(hook) = self.request_headers else { return Ok(None) };
         let (answer,) =
             self.call(Hook::RequestHeaders, state, None, |store| hook.call(store, (Resource::new_borrow(ONLY),)))?;
         answer::decision(answer, state.max_head_bytes).map_err(|what| Cause::BadAnswer(what).into())
     }
 
     /// Calls the hook, which the generation exports.
-    pub(crate) fn response_headers(&mut self, state: &mut Box<HookState>) -> Result<Decision, Failure> {
-        let Some(hook) = self.response_headers else { return Ok(Decision::Continue) };
+    pub(crate) fn response_headers(&mut self, state: &mut Box<HookState>) -> Result<Unusual, Box<Failure>> {
+        let Some(hook) = self.response_headers else { return Ok(None) };
         let (answer,) = self.call(Hook::ResponseHeaders, state, None, |store| {
             hook.call(store, (Resource::new_borrow(ONLY), Resource::new_borrow(ONLY)))
         })?;
@@ -151,7 +151,7 @@ impl Instance {
         &mut self,
         state: &mut Box<HookState>,
         endpoints: Rc<dyn Endpoints>,
-    ) -> Result<Option<u32>, Failure> {
+    ) -> Result<Option<u32>, Box<Failure>> {
         let Some(hook) = self.pick else {
             return Err(Cause::BadAnswer("the plugin exports no balancer".to_owned()).into());
         };
@@ -182,7 +182,7 @@ impl Instance {
         state: &mut Box<HookState>,
         endpoints: Option<Rc<dyn Endpoints>>,
         run: impl FnOnce(&mut Store<StoreData>) -> wasmtime::Result<R>,
-    ) -> Result<R, Failure> {
+    ) -> Result<R, Box<Failure>> {
         self.calls_left = self.calls_left.saturating_sub(1);
         let store = &mut self.store;
         begin_call(store, hook);
@@ -191,7 +191,7 @@ impl Instance {
         let result = run(store);
         std::mem::swap(&mut store.data_mut().state, state);
         store.data_mut().endpoints = None;
-        result.map_err(|error| failure::failure(&error, store.data()))
+        result.map_err(|error| Box::new(failure::failure(&error, store.data())))
     }
 }
 

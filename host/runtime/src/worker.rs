@@ -9,6 +9,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 
+use crate::answer::Unusual;
 use crate::error::{CallError, Cause};
 use crate::failure::Failure;
 use crate::generation::Generation;
@@ -98,7 +99,7 @@ impl PinnedPlugin {
         if self.generation.exports.request_headers.is_none() {
             return Ok(Decision::Continue);
         }
-        self.call(Hook::RequestHeaders, state, Instance::request_headers)
+        Ok(decision(self.call(Hook::RequestHeaders, state, Instance::request_headers)?))
     }
 
     /// Calls the hook; `Continue` when it is not exported. `state.request` and `state.response` must be there.
@@ -106,7 +107,7 @@ impl PinnedPlugin {
         if self.generation.exports.response_headers.is_none() {
             return Ok(Decision::Continue);
         }
-        self.call(Hook::ResponseHeaders, state, Instance::response_headers)
+        Ok(decision(self.call(Hook::ResponseHeaders, state, Instance::response_headers)?))
     }
 
     /// Asks the balancer. An index that it answers is in range; it is not checked to be eligible. `BadAnswer` when the
@@ -119,13 +120,16 @@ impl PinnedPlugin {
         &self,
         hook: Hook,
         state: &mut Box<HookState>,
-        run: impl FnOnce(&mut Instance, &mut Box<HookState>) -> Result<R, Failure>,
+        run: impl FnOnce(&mut Instance, &mut Box<HookState>) -> Result<R, Box<Failure>>,
     ) -> Result<R, CallError> {
         let start = Instant::now();
-        let result = self.instance().map_err(Failure::from).and_then(|mut instance| {
+        let result = self.instance().map_err(Box::from).and_then(|mut instance| {
             let result = run(&mut instance, state);
             // After a trap the guest's memory is in no known state.
-            let sound = matches!(result, Ok(_) | Err(Failure { cause: Cause::BadAnswer(_), .. }));
+            let sound = match &result {
+                Ok(_) => true,
+                Err(failure) => matches!(failure.cause, Cause::BadAnswer(_)),
+            };
             if sound && self.plugin.spec().isolation == Isolation::Pooled && !instance.is_worn() {
                 self.warm.set(Some(instance));
             }
@@ -134,11 +138,9 @@ impl PinnedPlugin {
         let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         state.plugin_nanos += nanos;
         self.plugin.slot().stats[self.worker].record(hook, nanos, result.as_ref().err().map(|failure| &failure.cause));
-        result.map_err(|Failure { cause, backtrace }| CallError {
-            plugin: self.plugin.name().to_owned(),
-            hook,
-            cause,
-            backtrace,
+        result.map_err(|failure| {
+            let Failure { cause, backtrace } = *failure;
+            CallError { plugin: self.plugin.name().to_owned(), hook, cause, backtrace }
         })
     }
 
@@ -154,5 +156,12 @@ impl PinnedPlugin {
         if self.plugin.spec().isolation == Isolation::Pooled {
             self.warm.set(self.instance().ok());
         }
+    }
+}
+
+fn decision(unusual: Unusual) -> Decision {
+    match unusual {
+        None => Decision::Continue,
+        Some(decision) => *decision,
     }
 }

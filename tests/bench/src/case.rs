@@ -28,7 +28,16 @@ pub(crate) enum Case {
 pub(crate) enum Shape {
     Http1,
     Http2,
-    Tcp,
+    /// Much in one direction.
+    TcpBulk,
+    /// Little, to and fro.
+    TcpSmall,
+}
+
+impl Shape {
+    pub(crate) fn is_tcp(self) -> bool {
+        matches!(self, Shape::TcpBulk | Shape::TcpSmall)
+    }
 }
 
 /// What the proxy does with a request besides forwarding it.
@@ -102,7 +111,8 @@ impl Case {
     pub(crate) fn shape(self) -> Shape {
         match self {
             Case::Http2 => Shape::Http2,
-            Case::Bulk | Case::PingPong => Shape::Tcp,
+            Case::Bulk => Shape::TcpBulk,
+            Case::PingPong => Shape::TcpSmall,
             _ => Shape::Http1,
         }
     }

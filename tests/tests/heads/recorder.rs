@@ -102,7 +102,12 @@ async fn record_http1(mut connection: odin_tests::Raw, to: Log) {
 }
 
 fn garbage(raw: &[u8]) -> Arrived {
-    Arrived { path: format!("?{}", String::from_utf8_lossy(raw)), fields: Vec::new(), body: Vec::new(), complete: false }
+    Arrived {
+        path: format!("?{}", String::from_utf8_lossy(raw)),
+        fields: Vec::new(),
+        body: Vec::new(),
+        complete: false,
+    }
 }
 
 async fn record_http2(request: http::Request<hyper::body::Incoming>, to: Log) -> http::Response<body::Body> {

@@ -61,10 +61,15 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.extend(FORWARDED.iter().map(|(name, body)| Case::new(name, with(body), Wanted::Forwarded(hello))));
     let extensions: String = std::iter::repeat_n(format!("1;{}\r\nx\r\n", "e".repeat(200)), 200).collect();
     let trailers: String = (0..300).map(|n| format!("X-{n}: {}\r\n", "t".repeat(60))).collect();
-    let forbidden = "5\r\nhello\r\n0\r\nContent-Length: 9\r\nHost: b\r\nTransfer-Encoding: gzip\r\nConnection: x\r\n\r\n";
+    let forbidden =
+        "5\r\nhello\r\n0\r\nContent-Length: 9\r\nHost: b\r\nTransfer-Encoding: gzip\r\nConnection: x\r\n\r\n";
     let only_once: &[_] = &[Has("host", "a"), Body("hello"), Lacks("connection")];
     cases.extend([
-        Case::new("an extension too large", with(&format!("5;{}\r\nhello\r\n0\r\n\r\n", "e".repeat(20_000))), Wanted::CutOff),
+        Case::new(
+            "an extension too large",
+            with(&format!("5;{}\r\nhello\r\n0\r\n\r\n", "e".repeat(20_000))),
+            Wanted::CutOff,
+        ),
         Case::new("a size line that never ends", with(&"0".repeat(20_000)), Wanted::CutOff),
         Case::new("extensions too large together", with(&(extensions + "0\r\n\r\n")), Wanted::CutOff),
         Case::new("trailers too large", with(&format!("5\r\nhello\r\n0\r\n{trailers}\r\n")), Wanted::CutOff),

@@ -213,11 +213,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("a GET with a length", get("Content-Length: 5\r\n") + "hello", Wanted::Forwarded(hello)),
         Case::new("a length with zeros in front", post("Content-Length: 005\r\n", "hello"), Wanted::Either(hello)),
         Case::new("an empty line in front", format!("\r\n{}", get("")), Wanted::Either(HOST_A)),
-        Case::new(
-            "Connection names Host",
-            get("Connection: host\r\n"),
-            Wanted::Either(HOST_A),
-        ),
+        Case::new("Connection names Host", get("Connection: host\r\n"), Wanted::Either(HOST_A)),
         Case::new(
             "Connection names Content-Length",
             post("Connection: content-length\r\nContent-Length: 5\r\n", "hello"),

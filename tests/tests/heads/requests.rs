@@ -90,7 +90,8 @@ async fn run(table: &str, cases: Vec<Case>, upstream: Protocol) {
         }
     }
     let expected = |request: &&Arrived| request.path.starts_with("/case-") || request.path == "/sentinel";
-    failures.extend(arrived.iter().filter(|request| !expected(request)).map(|r| format!("  arrived from nowhere: {r:?}")));
+    failures
+        .extend(arrived.iter().filter(|request| !expected(request)).map(|r| format!("  arrived from nowhere: {r:?}")));
     report(table, failures);
     odin.stop().await;
 }

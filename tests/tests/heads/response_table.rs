@@ -38,8 +38,14 @@ const BAD_GATEWAY: &[(&str, &str)] = &[
     ("a NUL in a value", "HTTP/1.1 200 OK\r\nX-A: \0\r\nContent-Length: 0\r\n\r\n"),
     ("a control character in a value", "HTTP/1.1 200 OK\r\nX-A: \u{8}\r\nContent-Length: 0\r\n\r\n"),
     ("a DEL in a value", "HTTP/1.1 200 OK\r\nX-A: \u{7f}\r\nContent-Length: 0\r\n\r\n"),
-    ("Content-Length and Transfer-Encoding", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-    ("Transfer-Encoding and Content-Length", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
+    (
+        "Content-Length and Transfer-Encoding",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "Transfer-Encoding and Content-Length",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    ),
     ("two equal lengths", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello"),
     ("two different lengths", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello"),
     ("a list of lengths", "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello"),
@@ -52,12 +58,18 @@ const BAD_GATEWAY: &[(&str, &str)] = &[
     ("gzip, chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
     ("Chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\n\r\n"),
     ("identity", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nhello"),
-    ("two Transfer-Encodings", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    (
+        "two Transfer-Encodings",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
     ("HTTP/1.0 with chunks", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     ("chunks on a 204", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     ("an unasked 101", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
     ("a 101 that says nothing more", "HTTP/1.1 101 Switching Protocols\r\n\r\n"),
-    ("a 101 after a 100", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"),
+    (
+        "a 101 after a 100",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+    ),
     ("a malformed head after a 103", "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nX-A : 1\r\n\r\n"),
 ];
 
@@ -85,7 +97,10 @@ const TRUNCATED: &[(&str, &str)] = &[
     ("the end inside a chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nhello"),
     ("the end between two chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
     ("the end before the last CRLF", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"),
-    ("the end inside the trailers", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-A: 1\r\n"),
+    (
+        "the end inside the trailers",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-A: 1\r\n",
+    ),
 ];
 
 const SMUGGLED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled";
@@ -95,12 +110,9 @@ pub(crate) fn cases() -> Vec<Case> {
     let case = |name, answer: String, then, wanted| Case { name, method: "GET", answer, then, wanted };
     let chunked = |body: &str| format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
     let stays = |name: &'static str, answer: &str, wanted| case(name, answer.to_string(), Then::Stays, wanted);
-    let mut cases: Vec<_> =
-        BAD_GATEWAY.iter().map(|(name, answer)| stays(name, answer, Wanted::BadGateway)).collect();
+    let mut cases: Vec<_> = BAD_GATEWAY.iter().map(|(name, answer)| stays(name, answer, Wanted::BadGateway)).collect();
     cases.extend(BROKEN.iter().map(|(name, body)| case(name, chunked(body), Then::Stays, Wanted::Broken)));
-    cases.extend(
-        TRUNCATED.iter().map(|(name, answer)| case(name, answer.to_string(), Then::Closes, Wanted::Broken)),
-    );
+    cases.extend(TRUNCATED.iter().map(|(name, answer)| case(name, answer.to_string(), Then::Closes, Wanted::Broken)));
     let ok = Wanted::PassedAndReused(200, "hello");
     let once = Wanted::PassedAndCutOff(200, "hello");
     let hello = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -147,13 +159,28 @@ pub(crate) fn cases() -> Vec<Case> {
         stays("an interim response", &format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n{hello}"), ok),
         stays("no reason", "HTTP/1.1 200 \r\nContent-Length: 5\r\n\r\nhello", ok),
         stays("no reason and no space", "HTTP/1.1 200\r\nContent-Length: 5\r\n\r\nhello", Wanted::Either(200, "hello")),
-        stays("status 299", "HTTP/1.1 299 Odd\r\nContent-Length: 5\r\n\r\nhello", Wanted::PassedAndReused(299, "hello")),
+        stays(
+            "status 299",
+            "HTTP/1.1 299 Odd\r\nContent-Length: 5\r\n\r\nhello",
+            Wanted::PassedAndReused(299, "hello"),
+        ),
         stays("a 204", "HTTP/1.1 204 No Content\r\n\r\n", Wanted::PassedAndReused(204, "")),
-        stays("a 304 with a length", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", Wanted::PassedAndReused(304, "")),
-        Case { method: "HEAD", ..stays("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Wanted::PassedAndReused(200, "")) },
+        stays(
+            "a 304 with a length",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+            Wanted::PassedAndReused(304, ""),
+        ),
         Case {
             method: "HEAD",
-            ..stays("HEAD, chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Wanted::PassedAndReused(200, ""))
+            ..stays("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Wanted::PassedAndReused(200, ""))
+        },
+        Case {
+            method: "HEAD",
+            ..stays(
+                "HEAD, chunked",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Wanted::PassedAndReused(200, ""),
+            )
         },
     ]);
     cases

@@ -95,7 +95,7 @@ pub(crate) async fn send(
             Poll::Pending if wait.progress() != before => deadline.set(stall),
             Poll::Pending => {}
         }
-        deadline.poll(cx).map(|Elapsed| Err(Error::new(Kind::UpstreamTimeout, "no response head in time")))
+        deadline.poll(cx).map(|Elapsed| Err(wait.late(&connection)))
     })
     .await?;
 
@@ -135,6 +135,15 @@ impl Wait {
         self.pump.as_ref().map_or(u64::MAX, |pump| pump.progress)
     }
 
+    /// Who kept us waiting: the upstream, unless all that the client has sent so far was passed on.
+    fn late(&self, connection: &Connection) -> Error {
+        match &self.pump {
+            Some(_) if connection.writer.is_empty() => Error::new(Kind::BodyTimeout, "the request's body stalled"),
+            Some(_) => Error::new(Kind::UpstreamTimeout, "the upstream takes no more of the request"),
+            None => Error::new(Kind::UpstreamTimeout, "no response head in time"),
+        }
+    }
+
     fn poll(
         &mut self,
         connection: &mut Connection,
@@ -148,7 +157,7 @@ impl Wait {
             match pump.poll(body, &mut connection.writer, &mut connection.io, cx) {
                 Poll::Ready(Err(PumpError::Source(error))) => return Poll::Ready(Err(error)),
                 // The upstream reads no more, but it may have answered: see what it says.
-                Poll::Ready(Err(PumpError::Sink(_))) => (self.pump, self.cut) = (None, true),
+                Poll::Ready(Err(PumpError::Sink)) => (self.pump, self.cut) = (None, true),
                 Poll::Ready(Ok(())) => self.pump = None,
                 Poll::Pending => {}
             }
@@ -228,7 +237,7 @@ impl ResponseBody {
             match pump.poll(body, &mut connection.writer, &mut connection.io, cx) {
                 Poll::Ready(Ok(())) => self.upload = None,
                 Poll::Ready(Err(PumpError::Source(error))) => return Poll::Ready(Some(Err(error))),
-                Poll::Ready(Err(PumpError::Sink(_))) => (self.upload, self.pool) = (None, None),
+                Poll::Ready(Err(PumpError::Sink)) => (self.upload, self.pool) = (None, None),
                 Poll::Pending => {}
             }
         }

@@ -215,8 +215,11 @@ impl Connection {
                 Poll::Pending if pump.progress != before => deadline.set(idle),
                 Poll::Pending => {}
             }
-            let stalled = || Err(PumpError::Source(Error::new(Kind::UpstreamTimeout, "the response stalled")));
-            deadline.poll(cx).map(|Elapsed| stalled())
+            let (kind, who) = match writer.is_empty() {
+                true => (Kind::UpstreamTimeout, "the response's body stalled"),
+                false => (Kind::DownstreamClosed, "the client takes no more of the response"),
+            };
+            deadline.poll(cx).map(|Elapsed| Err(PumpError::Source(Error::new(kind, who))))
         })
         .await;
         match result {
@@ -229,7 +232,7 @@ impl Connection {
                 }
                 return Next::Close;
             }
-            Err(PumpError::Sink(_)) => {
+            Err(PumpError::Sink) => {
                 body.record.complete = false;
                 return Next::Close;
             }

@@ -110,7 +110,7 @@ pub(crate) enum PumpError {
     /// The body failed where it comes from.
     Source(Error),
     /// The connection that it goes to failed.
-    Sink(io::Error),
+    Sink,
 }
 
 /// Moves one body into one connection.
@@ -149,7 +149,7 @@ impl Pump {
                 }
             }
             if !writer.is_empty() {
-                ready!(writer.poll_flush(io, cx)).map_err(PumpError::Sink)?;
+                ready!(writer.poll_flush(io, cx)).map_err(|_| PumpError::Sink)?;
                 self.progress += 1;
             }
             if self.finished {

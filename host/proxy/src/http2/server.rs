@@ -60,7 +60,9 @@ pub(crate) async fn serve(
 }
 
 async fn answer(origin: Origin, request: hyper::Request<Incoming>) -> Response<RecordedBody> {
+    let timeouts = &origin.listener.snapshot.timeouts;
     let mut deadline = Deadline::default();
+    deadline.begin(timeouts.request);
     let request = match check(request) {
         Ok(request) => request,
         Err(refused) => return exchange::refuse(&refused.0, origin.record(Some(&refused.1))),
@@ -73,7 +75,7 @@ async fn answer(origin: Origin, request: hyper::Request<Incoming>) -> Response<R
             exchange::refuse(&error, switched.record)
         }
     };
-    response.headers_mut().remove(header::CONNECTION);
+    response.body_mut().watch(deadline, timeouts.idle);
     response
 }
 

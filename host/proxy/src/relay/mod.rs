@@ -60,6 +60,7 @@ pub enum RelayEnd {
         /// Whose connection failed.
         side: Side,
         /// The direction that met the failure: reading from `side` or writing to it.
+        #[allow(dead_code, reason = "part of what the relay knows; the log names the side")]
         direction: Direction,
         /// What the system said.
         error: io::Error,

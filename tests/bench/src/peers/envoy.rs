@@ -42,7 +42,7 @@ pub(super) fn arguments(config: String) -> Vec<String> {
 
 pub(super) fn config(setup: &Setup) -> String {
     let Setup { listen, upstream, .. } = setup;
-    let filter = if setup.shape == Shape::Tcp { TCP.to_owned() } else { http(setup) };
+    let filter = if setup.shape.is_tcp() { TCP.to_owned() } else { http(setup) };
     format!(
         "static_resources:
   listeners:

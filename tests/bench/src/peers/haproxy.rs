@@ -1,4 +1,4 @@
-//! HAProxy: one thread, connections to the backend shared by all clients, splice where it sees a gain.
+//! HAProxy: one thread, connections to the backend shared by all clients, splice where it gains.
 //!
 //! The Lua of the `plugin` case is the pair of actions that its manual recommends, not a filter.
 
@@ -44,7 +44,9 @@ pub(super) fn config(setup: &Setup) -> Result<String> {
         ),
     };
     let (mode, listener, options) = match setup.shape {
-        Shape::Tcp => ("tcp", "", "  option splice-auto\n"),
+        // Its best in each: told to decide, it copies the first part of a bulk transfer; told to splice, it splices 64 bytes too.
+        Shape::TcpBulk => ("tcp", "", "  option splice-request\n  option splice-response\n"),
+        Shape::TcpSmall => ("tcp", "", "  option splice-auto\n"),
         Shape::Http1 => ("http", "", "  http-reuse always\n"),
         Shape::Http2 => ("http", " proto h2", "  http-reuse always\n"),
     };

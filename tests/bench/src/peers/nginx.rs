@@ -20,11 +20,11 @@ pub(super) fn arguments(setup: &Setup, config: String) -> Vec<String> {
 pub(super) fn config(setup: &Setup) -> Result<String> {
     let dir = setup.dir.display();
     let load = match (setup.shape, setup.variant) {
-        (Shape::Tcp, _) => load(&["ngx_stream_module.so"], "libnginx-mod-stream")?,
+        (shape, _) if shape.is_tcp() => load(&["ngx_stream_module.so"], "libnginx-mod-stream")?,
         (_, Variant::Plugin) => load(&["ndk_http_module.so", "ngx_http_lua_module.so"], "libnginx-mod-http-lua")?,
         _ => String::new(),
     };
-    let body = if setup.shape == Shape::Tcp { stream(setup) } else { http(setup) };
+    let body = if setup.shape.is_tcp() { stream(setup) } else { http(setup) };
     Ok(format!(
         "{load}user root;
 daemon off;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use super::{IDLE_UPSTREAM, MAX_CONNECTIONS, Setup};
-use crate::case::{Shape, Variant};
+use crate::case::Variant;
 use crate::options::repository;
 
 pub(super) fn find() -> Option<PathBuf> {
@@ -18,7 +18,7 @@ pub(super) fn find() -> Option<PathBuf> {
 
 pub(super) fn config(setup: &Setup) -> Result<String> {
     let Setup { listen, upstream, .. } = setup;
-    let protocol = if setup.shape == Shape::Tcp { "tcp" } else { "http" };
+    let protocol = if setup.shape.is_tcp() { "tcp" } else { "http" };
     let (used, declared) = match setup.variant {
         // Odin adds the forwarding fields always: there is nothing to turn on.
         Variant::Bare | Variant::Forwarded => ("", String::new()),
