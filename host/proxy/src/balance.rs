@@ -56,6 +56,14 @@ impl Endpoints for Candidates {
         if self.all_fine() { (n < self.len()).then_some(n) } else { self.eligible_indexes().nth(n as usize) }
     }
 
+    fn turn(&self) -> u64 {
+        self.cluster.turn.fetch_add(1, Relaxed)
+    }
+
+    fn uniform(&self) -> bool {
+        self.cluster.uniform
+    }
+
     fn eligible(&self, index: u32) -> bool {
         if self.all_fine() { index < self.len() } else { self.eligible_indexes().any(|other| other == index) }
     }
@@ -94,8 +102,7 @@ pub(crate) fn pick(
             if eligible == 0 {
                 return Err(none("every endpoint failed"));
             }
-            let turn = candidates.cluster.turn.fetch_add(1, Relaxed);
-            let n = (turn % u64::from(eligible)) as u32;
+            let n = (candidates.turn() % u64::from(eligible)) as u32;
             // Health may have changed between the two questions.
             candidates.nth_eligible(n).or_else(|| candidates.nth_eligible(0)).ok_or_else(|| none("no endpoint"))?
         }

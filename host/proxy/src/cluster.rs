@@ -33,7 +33,9 @@ pub struct Cluster {
     pub balancer: Option<Arc<Plugin>>,
     /// For HTTP.
     pub protocol: Protocol,
-    /// The built-in round robin's turn.
+    /// Whether all endpoints have the same weight.
+    pub(crate) uniform: bool,
+    /// The turn of whoever goes round.
     pub(crate) turn: AtomicU64,
     /// False while every endpoint is fine: then nobody looks at their health one by one.
     pub(crate) any_failed: AtomicBool,
@@ -48,9 +50,12 @@ impl Cluster {
         protocol: Protocol,
         workers: usize,
     ) -> Self {
+        let endpoints: Vec<_> =
+            endpoints.into_iter().map(|(address, weight)| Endpoint::new(address, weight, workers)).collect();
         Cluster {
             name: name.into(),
-            endpoints: endpoints.into_iter().map(|(address, weight)| Endpoint::new(address, weight, workers)).collect(),
+            uniform: endpoints.windows(2).all(|pair| pair[0].weight == pair[1].weight),
+            endpoints,
             balancer,
             protocol,
             turn: AtomicU64::new(0),

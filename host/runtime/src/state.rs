@@ -89,6 +89,10 @@ pub trait Endpoints {
     fn eligible_len(&self) -> u32;
     /// The index of the `n`-th eligible endpoint, from zero.
     fn nth_eligible(&self, n: u32) -> Option<u32>;
+    /// Takes the cluster's next turn: no two callers get the same.
+    fn turn(&self) -> u64;
+    /// Whether all endpoints have the same weight.
+    fn uniform(&self) -> bool;
     /// Whether the endpoint may be picked now.
     fn eligible(&self, index: u32) -> bool;
     /// `192.0.2.1:80`

@@ -180,7 +180,7 @@ fn a_reply_that_breaks_the_contract_is_a_bad_answer() {
 #[test]
 fn a_balancer_picks_by_turns_among_the_eligible() {
     let worker = worker(PluginSpec::new("lb_rr"), &guest(&["balancer"], &round_robin()));
-    let cluster = Rc::new(Cluster { len: 3, failed: vec![1] });
+    let cluster = Rc::new(Cluster { len: 3, failed: vec![1], turns: Default::default() });
     let picks: Vec<_> = (0..4).map(|_| worker.pin().pick(&mut exchange(), cluster.clone()).unwrap()).collect();
     assert_eq!(picks, [Some(0), Some(2), Some(0), Some(2)]);
 }

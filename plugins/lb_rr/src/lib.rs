@@ -1,11 +1,7 @@
-//! Round robin, strict across all workers: they share one counter, so two endpoints alternate exactly.
-//!
-//! Endpoints of different weights get their turns in proportion, spread out evenly. The counter belongs to the plugin:
-//! clusters that are to take turns each on their own need a plugin entry each.
+//! Round robin, strict across all workers: they share the turn of the cluster, so two endpoints alternate exactly.
+//! Endpoints of different weights get their turns in proportion, spread out evenly.
 
-use odin_sdk::{Balancer, Endpoints, SharedCounter, Subject};
-
-static TURN: SharedCounter = SharedCounter::new("turn");
+use odin_sdk::{Balancer, Endpoints, Subject};
 
 struct RoundRobin;
 
@@ -16,7 +12,7 @@ impl Balancer for RoundRobin {
         if weights.eligible == 0 {
             return None;
         }
-        let turn = TURN.add(1);
+        let turn = endpoints.turn();
         if weights.uniform {
             return endpoints.nth_eligible((turn % u64::from(weights.eligible)) as u32);
         }

@@ -15,6 +15,9 @@ impl Endpoints {
 
     /// The weights of the eligible endpoints, summed up.
     pub fn weights(&self) -> Weights {
+        if self.uniform() {
+            return Weights::even(self.eligible_len());
+        }
         Weights::sum(self.iter_eligible().map(|index| self.weight(index)))
     }
 

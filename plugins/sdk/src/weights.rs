@@ -20,6 +20,11 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// So many endpoints of the same weight.
+    pub(crate) fn even(eligible: u32) -> Self {
+        Self { eligible, total: u64::from(eligible), uniform: true }
+    }
+
     pub(crate) fn sum(weights: impl Iterator<Item = u32>) -> Self {
         let mut sum = Self { eligible: 0, total: 0, uniform: true };
         let mut first = None;

@@ -1,7 +1,9 @@
 //! What is wrong with a config, for people to read. Must never hold more than one problem in one error.
 
 use std::path::{Path, PathBuf};
-use std::{fmt, slice};
+use std::fmt;
+#[cfg(test)]
+use std::slice;
 
 /// One thing that is wrong. `Display` gives the whole line, for example
 /// ``configs/web.toml:7: unknown key `adress` in [[listeners]]; did you mean `address`?``.
@@ -63,6 +65,7 @@ impl Errors {
     }
 
     /// Each error in turn.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> slice::Iter<'_, ConfigError> {
         self.0.iter()
     }

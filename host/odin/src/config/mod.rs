@@ -26,7 +26,7 @@ use std::path::Path;
 
 pub(crate) use error::{ConfigError, Errors};
 pub(crate) use schema::{
-    Cluster, Config, DEFAULT_ADMIN, Endpoint, EndpointAddress, Isolation, Limits, Listener, LogFormat, OnFailure,
+    Cluster, Config, Endpoint, EndpointAddress, Isolation, Limits, Listener, LogFormat, OnFailure,
     Plugin, Route, Timeouts, Traffic, UpstreamProtocol,
 };
 pub(crate) use units::{endpoint_address, socket_address};

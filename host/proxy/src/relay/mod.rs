@@ -32,25 +32,25 @@ const LAST_BYTES: Duration = Duration::from_secs(2);
 
 /// How a relay behaves.
 #[derive(Clone, Debug, Default)]
-pub struct RelayOptions {
+pub(crate) struct RelayOptions {
     /// Ends a relay on which no byte moved in either direction for this long. `None`: never.
-    pub idle: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
 }
 
 /// What a relay did.
 #[derive(Debug)]
-pub struct RelayReport {
+pub(crate) struct RelayReport {
     /// Bytes taken from `a` and written to `b`, early ones included.
-    pub a_to_b: u64,
+    pub(crate) a_to_b: u64,
     /// Bytes taken from `b` and written to `a`, early ones included.
-    pub b_to_a: u64,
+    pub(crate) b_to_a: u64,
     /// Why it ended.
-    pub end: RelayEnd,
+    pub(crate) end: RelayEnd,
 }
 
 /// Why a relay ended.
 #[derive(Debug)]
-pub enum RelayEnd {
+pub(crate) enum RelayEnd {
     /// Both sides sent their FIN and got the other's.
     Closed,
     /// Nothing moved for the idle time.
@@ -69,7 +69,7 @@ pub enum RelayEnd {
 
 /// One of the two connections of a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     /// The first one.
     A,
     /// The second one.
@@ -78,7 +78,7 @@ pub enum Side {
 
 /// One of the two directions of a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
+pub(crate) enum Direction {
     /// From `a` to `b`.
     AToB,
     /// From `b` to `a`.
@@ -94,7 +94,7 @@ pub enum Direction {
 ///
 /// Needs a tokio runtime with I/O, and with time unless nothing ever fails and `idle` is `None`. Set `TCP_NODELAY` on
 /// both connections: the relay writes each piece as soon as it has it.
-pub async fn relay(
+pub(crate) async fn relay(
     a: &TcpStream,
     b: &TcpStream,
     early_from_a: Bytes,

@@ -23,6 +23,12 @@ pub(crate) fn link(types: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Resul
     types.func_wrap("[method]endpoints.nth-eligible", |store: Ctx<'_>, (_endpoints, n): (Handle, u32)| {
         Ok((store.data().endpoints()?.nth_eligible(n),))
     })?;
+    types.func_wrap("[method]endpoints.turn", |store: Ctx<'_>, (_endpoints,): (Handle,)| {
+        Ok((store.data().endpoints()?.turn(),))
+    })?;
+    types.func_wrap("[method]endpoints.uniform", |store: Ctx<'_>, (_endpoints,): (Handle,)| {
+        Ok((store.data().endpoints()?.uniform(),))
+    })?;
     types.func_wrap("[method]endpoints.eligible", |store: Ctx<'_>, (_endpoints, index): (Handle, u32)| {
         let endpoints = store.data().endpoints()?;
         Ok((index < endpoints.len() && endpoints.eligible(index),))

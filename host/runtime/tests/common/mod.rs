@@ -140,11 +140,12 @@ pub(crate) fn answered() -> Box<HookState> {
 pub(crate) struct Cluster {
     pub(crate) len: u32,
     pub(crate) failed: Vec<u32>,
+    pub(crate) turns: std::sync::atomic::AtomicU64,
 }
 
 impl Cluster {
     pub(crate) fn of(len: u32) -> Rc<dyn Endpoints> {
-        Rc::new(Cluster { len, failed: Vec::new() })
+        Rc::new(Cluster { len, failed: Vec::new(), turns: Default::default() })
     }
 }
 
@@ -157,6 +158,12 @@ impl Endpoints for Cluster {
     }
     fn nth_eligible(&self, n: u32) -> Option<u32> {
         (0..self.len).filter(|&index| self.eligible(index)).nth(n as usize)
+    }
+    fn turn(&self) -> u64 {
+        self.turns.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+    fn uniform(&self) -> bool {
+        true
     }
     fn eligible(&self, index: u32) -> bool {
         assert!(index < self.len, "the runtime checks the index");
