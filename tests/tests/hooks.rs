@@ -104,7 +104,7 @@ async fn everything_that_the_contract_offers_works() {
     assert_eq!(response.headers.get_all("x-probe-append").iter().count(), 2);
     let line = odin.log_contains(&["probe", "a line"]).await;
     assert!(line.contains("with a tab"), "control characters are escaped: {line}");
-    let counted = odin.metrics().await.sum("odin_plugin_requests_total", &[("plugin", "probe")]);
+    let counted = odin.metrics().await.sum("odin_custom_requests_total", &[("plugin", "probe")]);
     assert_eq!(counted, 1.0);
 }
 

@@ -171,7 +171,7 @@ fn custom(out: &mut Text, all: &[(&str, odin_runtime::PluginStatus, odin_runtime
     samples.sort_unstable();
     let mut last = None;
     for (name, plugin, value) in samples {
-        let metric = format!("odin_plugin_{name}");
+        let metric = format!("odin_custom_{name}");
         if last != Some(name) {
             out.metric(&metric, "counter", "Counted by a plugin.");
             last = Some(name);

@@ -216,7 +216,7 @@ fn json(record: &Record, elapsed: Duration) -> String {
         record.version,
         record.status.as_u16(),
         record.sent,
-        record.received.as_ref().map_or(0, |bytes| bytes.get()),
+        record.received(),
         elapsed.as_secs_f64() * 1e3,
         record.attempts,
         record.plugin_nanos as f64 / 1e3,

@@ -1,6 +1,6 @@
 //! The body of a request or a response, wherever it comes from. Streams: nothing here gathers a body in memory.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -25,8 +25,23 @@ pub(crate) enum Body {
     Http2Request(hyper::body::Incoming),
     /// From an HTTP/2 upstream.
     Http2Response(hyper::body::Incoming),
-    /// A request's, with the bytes that went through it so far.
-    Counted(Box<Body>, Rc<Cell<u64>>),
+    /// A request's, with what its exchange wants to know about it.
+    Watched(Box<Body>, Rc<Upload>),
+}
+
+/// What has become of a request's body so far.
+#[derive(Default)]
+pub(crate) struct Upload {
+    /// Bytes that went through.
+    pub(crate) bytes: Cell<u64>,
+    /// Why it broke off: whoever sends it upstream may only say that it did.
+    pub(crate) failure: RefCell<Option<Error>>,
+}
+
+impl Upload {
+    fn count(&self, bytes: u64) {
+        self.bytes.set(self.bytes.get() + bytes);
+    }
 }
 
 impl HttpBody for Body {
@@ -43,18 +58,14 @@ impl HttpBody for Body {
             }
             Body::Http1Request(body) => body.poll_frame(cx),
             Body::Http1Response(body) => body.poll_frame(cx),
-            Body::Http2Request(body) => {
-                let frame = ready!(Pin::new(body).poll_frame(cx));
-                Poll::Ready(frame.map(|frame| frame.map_err(|error| broken(Kind::DownstreamClosed, &error))))
-            }
-            Body::Http2Response(body) => {
-                let frame = ready!(Pin::new(body).poll_frame(cx));
-                Poll::Ready(frame.map(|frame| frame.map_err(|error| broken(Kind::UpstreamClosed, &error))))
-            }
-            Body::Counted(body, bytes) => {
+            Body::Http2Request(body) => poll_http2(body, Kind::DownstreamClosed, cx),
+            Body::Http2Response(body) => poll_http2(body, Kind::UpstreamClosed, cx),
+            Body::Watched(body, upload) => {
                 let frame = ready!(Pin::new(&mut **body).poll_frame(cx));
-                if let Some(Ok(frame)) = &frame {
-                    bytes.set(bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
+                match &frame {
+                    Some(Ok(frame)) => upload.count(frame.data_ref().map_or(0, |data| data.len() as u64)),
+                    Some(Err(error)) => *upload.failure.borrow_mut() = Some(error.clone()),
+                    None => {}
                 }
                 Poll::Ready(frame)
             }
@@ -68,7 +79,7 @@ impl HttpBody for Body {
             Body::Http1Request(body) => body.is_end_stream(),
             Body::Http1Response(body) => body.is_end_stream(),
             Body::Http2Request(body) | Body::Http2Response(body) => body.is_end_stream(),
-            Body::Counted(body, _) => body.is_end_stream(),
+            Body::Watched(body, _) => body.is_end_stream(),
         }
     }
 
@@ -79,14 +90,28 @@ impl HttpBody for Body {
             Body::Http1Request(body) => body.remaining(),
             Body::Http1Response(body) => body.remaining(),
             Body::Http2Request(body) | Body::Http2Response(body) => return body.size_hint(),
-            Body::Counted(body, _) => return body.size_hint(),
+            Body::Watched(body, _) => return body.size_hint(),
         };
         exact.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
+fn poll_http2(
+    body: &mut hyper::body::Incoming,
+    kind: Kind,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+        Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+        Some(Err(error)) => Poll::Ready(Some(Err(broken(kind, &error)))),
+        // hyper ends a body quietly when the peer resets the stream with NO_ERROR or CANCEL. It is not whole for that.
+        None if !body.is_end_stream() => Poll::Ready(Some(Err(Error::new(kind, "stream reset inside the body")))),
+        None => Poll::Ready(None),
+    }
+}
+
 /// An HTTP/2 stream or its connection failed.
-fn broken(kind: Kind, error: &hyper::Error) -> Error {
+pub(crate) fn broken(kind: Kind, error: &hyper::Error) -> Error {
     let mut detail = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

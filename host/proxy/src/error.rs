@@ -105,7 +105,7 @@ impl Kind {
 }
 
 /// What went wrong with one exchange or connection.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{}: {detail}", .kind.facts().2)]
 pub(crate) struct Error {
     /// What happened.

@@ -3,17 +3,15 @@
 //! `handle` is the outer function: it turns errors into responses and makes sure that the record is written. `run` is
 //! the inner one: it does the work, in the order of docs/life-of-a-request.md. No codec is named here.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, Uri, Version, header, request, response};
+use http::{HeaderValue, Method, Response, Uri, Version, request, response};
 use odin_runtime::HookState;
 use tokio::net::TcpStream;
 
-use crate::body::Body;
-use crate::cluster::Protocol;
+use crate::body::{Body, Upload};
 use crate::error::{Error, Kind};
 use crate::fields::{self, Downstream};
 use crate::local::{LocalKind, LocalListener};
@@ -28,11 +26,17 @@ pub(crate) struct Request {
     /// Origin-form URI; no field of the connection and no `Host`.
     pub(crate) head: request::Parts,
     pub(crate) authority: HeaderValue,
-    /// The protocol that the client asks to switch to.
-    pub(crate) upgrade: Option<HeaderValue>,
-    /// The client accepts trailers.
-    pub(crate) te_trailers: bool,
+    pub(crate) wishes: Wishes,
     pub(crate) body: Body,
+}
+
+/// What the client asks of the connection, for Odin to ask of the upstream's.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    /// The protocol to switch to.
+    pub(crate) upgrade: Option<HeaderValue>,
+    /// `TE: trailers`: the client reads them.
+    pub(crate) trailers: bool,
 }
 
 /// What the codec does next.
@@ -82,7 +86,7 @@ impl Origin {
             version,
             id: None,
             status: Kind::DownstreamClosed.status(),
-            received: None,
+            upload: None,
             sent: 0,
             endpoint: None,
             attempts: 0,
@@ -128,7 +132,7 @@ async fn run(
     deadline: &mut Deadline,
 ) -> Result<Reply, Error> {
     const SCHEME: &str = "http";
-    let Request { mut head, authority, upgrade, te_trailers, mut body } = request;
+    let Request { mut head, authority, wishes, mut body } = request;
     let LocalKind::Http { routes, trust_forwarded } = &origin.listener.kind else {
         return Err(Error::new(Kind::NoRoute, "the listener became a TCP listener"));
     };
@@ -146,9 +150,9 @@ async fn run(
     );
     record.id = Some(id);
     if !matches!(body, Body::Empty) {
-        let bytes = Rc::new(Cell::new(0));
-        record.received = Some(bytes.clone());
-        body = Body::Counted(Box::new(body), bytes);
+        let upload = Rc::new(Upload::default());
+        record.upload = Some(upload.clone());
+        body = Body::Watched(Box::new(body), upload);
     }
 
     let chain = plugins::pin(&target.plugins);
@@ -158,15 +162,11 @@ async fn run(
         if let Some(reply) = plugins::request_headers(&chain, &mut state)? {
             return Ok(answer(reply));
         }
-        if let Some(head) = &mut state.request
-            && te_trailers
-            && target.cluster.shared.protocol == Protocol::Http2
-        {
-            head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        }
-        upstream::send(&target.cluster, snapshot, &mut state, upgrade.as_ref(), &mut body, record, deadline).await
+        upstream::send(&target.cluster, snapshot, &mut state, &wishes, &mut body, record, deadline).await
     }
-    .await;
+    .await
+    // A request that broke off is the client's failure, whatever the upstream makes of it.
+    .map_err(|error| record.upload.as_ref().and_then(|upload| upload.failure.take()).unwrap_or(error));
     let replied = match answered {
         Ok(Reply::Response(mut head, body)) => {
             fields::via(&mut head.headers, head.version);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::body::Body;
+use crate::body::{Body, Upload};
 use crate::error::{Blame, Error, Kind};
 use crate::fields::Downstream;
 use crate::local::{LocalCluster, LocalListener};
@@ -31,7 +31,7 @@ pub(crate) struct Record {
     pub(crate) version: Version,
     pub(crate) id: Option<HeaderValue>,
     pub(crate) status: StatusCode,
-    pub(crate) received: Option<Rc<Cell<u64>>>,
+    pub(crate) upload: Option<Rc<Upload>>,
     pub(crate) sent: u64,
     pub(crate) endpoint: Option<(Rc<LocalCluster>, usize)>,
     pub(crate) attempts: u32,
@@ -49,6 +49,11 @@ impl Record {
         cluster.shared.endpoints[index].counters(self.worker.id).started.add(1);
         self.endpoint = Some((cluster.clone(), index));
         self.attempts += 1;
+    }
+
+    /// Bytes of the request's body.
+    pub(crate) fn received(&self) -> u64 {
+        self.upload.as_ref().map_or(0, |upload| upload.bytes.get())
     }
 
     fn release(&mut self) {
@@ -75,7 +80,7 @@ impl Drop for Record {
         let share = self.listener.shared.counters.share(self.worker.id);
         let class = usize::from(self.status.as_u16() / 100).clamp(1, 5) - 1;
         share.responses[class].add(1);
-        share.received.add(self.received.as_ref().map_or(0, |bytes| bytes.get()));
+        share.received.add(self.received());
         share.sent.add(self.sent);
         share.duration_nanos.add(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
         let millis = elapsed.as_millis() as u64;
@@ -92,7 +97,31 @@ impl Drop for Record {
 pub(crate) struct RecordedBody {
     body: Body,
     pub(crate) record: Box<Record>,
-    watch: Option<(Deadline, Duration)>,
+    watch: Option<Watch>,
+}
+
+/// What a codec that has no deadline of its own needs of a body.
+struct Watch {
+    deadline: Deadline,
+    idle: Duration,
+    /// Held as long as the exchange is open.
+    _open: OpenExchange,
+}
+
+/// Counts the open exchanges of a connection.
+pub(crate) struct OpenExchange(Rc<Cell<usize>>);
+
+impl OpenExchange {
+    pub(crate) fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        OpenExchange(count.clone())
+    }
+}
+
+impl Drop for OpenExchange {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl RecordedBody {
@@ -101,9 +130,9 @@ impl RecordedBody {
     }
 
     /// Lets the body fail when nothing comes for so long: for a codec that has no deadline of its own.
-    pub(crate) fn watch(&mut self, mut deadline: Deadline, idle: Duration) {
+    pub(crate) fn watch(&mut self, mut deadline: Deadline, idle: Duration, open: OpenExchange) {
         deadline.set(idle);
-        self.watch = Some((deadline, idle));
+        self.watch = Some(Watch { deadline, idle, _open: open });
     }
 }
 
@@ -115,13 +144,13 @@ impl HttpBody for RecordedBody {
         let this = &mut *self;
         let frame = match (Pin::new(&mut this.body).poll_frame(cx), &mut this.watch) {
             (Poll::Ready(frame), watch) => {
-                if let Some((deadline, idle)) = watch {
+                if let Some(Watch { deadline, idle, .. }) = watch {
                     deadline.set(*idle);
                 }
                 frame
             }
             (Poll::Pending, None) => return Poll::Pending,
-            (Poll::Pending, Some((deadline, _))) => {
+            (Poll::Pending, Some(Watch { deadline, .. })) => {
                 let Elapsed = ready!(deadline.poll(cx));
                 Some(Err(Error::new(Kind::UpstreamTimeout, "the response's body stalled")))
             }

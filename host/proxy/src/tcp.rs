@@ -33,7 +33,7 @@ pub(crate) async fn serve(
             let counters = chosen.counters(worker.id);
             counters.started.add(1);
             let options = RelayOptions { idle: Some(snapshot.timeouts.tcp_idle).filter(|idle| !idle.is_zero()) };
-            let report = relay::relay(&client, &server, Bytes::new(), Bytes::new(), &options).await;
+            let report = relay::relay(client, server, Bytes::new(), Bytes::new(), &options).await;
             counters.ended.add(1);
             let share = listener.shared.counters.share(worker.id);
             share.received.add(report.a_to_b);

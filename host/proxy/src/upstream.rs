@@ -13,6 +13,7 @@ use crate::balance::{self, Candidates};
 use crate::body::Body;
 use crate::cluster::Protocol;
 use crate::error::{Error, Kind};
+use crate::exchange::Wishes;
 use crate::http1::client::{self as http1, Answer, Connection, Outgoing};
 use crate::http2::client as http2;
 use crate::local::LocalCluster;
@@ -34,7 +35,7 @@ pub(crate) async fn send(
     cluster: &Rc<LocalCluster>,
     snapshot: &Snapshot,
     state: &mut Box<HookState>,
-    upgrade: Option<&HeaderValue>,
+    wishes: &Wishes,
     body: &mut Body,
     record: &mut Record,
     deadline: &mut Deadline,
@@ -53,7 +54,7 @@ pub(crate) async fn send(
         };
         record.assign(cluster, index);
         let worker = record.worker.id;
-        match attempt(cluster, index, worker, snapshot, state, upgrade, body, deadline).await {
+        match attempt(cluster, index, worker, snapshot, state, wishes, body, deadline).await {
             Ok(reply) => return Ok(reply),
             Err(error) if error.retryable => {
                 failed.push(index as u32);
@@ -73,18 +74,15 @@ async fn attempt(
     worker: usize,
     snapshot: &Snapshot,
     state: &HookState,
-    upgrade: Option<&HeaderValue>,
+    wishes: &Wishes,
     body: &mut Body,
     deadline: &mut Deadline,
 ) -> Result<Reply, Error> {
     let Some(head) = &state.request else { return Err(Error::new(Kind::NoEndpoint, "no request")) };
     let pool = &cluster.pools[index];
-    let stall = snapshot.timeouts.response;
     if cluster.shared.protocol == Protocol::Http2 {
-        if upgrade.is_some() {
-            return Err(Error::new(Kind::NotImplemented, "Upgrade to an HTTP/2 upstream"));
-        }
-        return http2::send(cluster, index, worker, snapshot, state, body, deadline).await;
+        // An Upgrade may be ignored (RFC 9110, section 7.8); HTTP/2 has none.
+        return http2::send(cluster, index, worker, snapshot, state, wishes.trailers, body, deadline).await;
     }
     loop {
         let kept = pool.take();
@@ -93,8 +91,8 @@ async fn attempt(
             Some(connection) => connection,
             None => Connection::new(connect(cluster, index, worker, snapshot.timeouts.connect).await?),
         };
-        let request = Outgoing { head, authority: &state.authority, upgrade };
-        match http1::send(connection, request, body, &snapshot.limits, deadline, stall, pool).await {
+        let request = Outgoing { head, authority: &state.authority, wishes };
+        match http1::send(connection, request, body, snapshot, deadline, pool).await {
             Ok(Answer::Response(parts, body)) => return Ok(Reply::Response(parts, body)),
             Ok(Answer::Switched { parts, protocol, io, early }) => {
                 return Ok(Reply::Switched { parts, protocol, io, early });

@@ -94,6 +94,9 @@ fn component(wasm: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
 
 fn encode(module: &[u8]) -> Result<Vec<u8>, LoadError> {
     let words = |error| LoadError::Encode(failure::single_line(&format!("{error:#}")));
+    // Before anything looks inside: wit-component panics on a module that is cut short.
+    let whole = wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all()).validate_all(module);
+    whole.map_err(|error| LoadError::Invalid(failure::single_line(&error.to_string())))?;
     let (embedded, _) = wit_component::metadata::decode(module).map_err(words)?;
     if embedded.is_none() {
         return Err(LoadError::NoComponentType);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use wasmtime::component::Linker;
 use wasmtime::{StoreContextMut, bail};
 
+use crate::capability::fields::Names;
 use crate::capability::{metrics, shared};
 use crate::deadline::Deadline;
 use crate::meter::Meter;
@@ -36,6 +37,7 @@ pub(crate) struct StoreData {
     pub(crate) slot: Arc<Slot>,
     /// The index of this worker's counters in the slot.
     pub(crate) worker: usize,
+    pub(crate) names: Names,
     pub(crate) counters: shared::Opened,
     pub(crate) metrics: metrics::Opened,
 }
@@ -50,6 +52,7 @@ impl StoreData {
             meter: Meter::new(&slot.spec.limits),
             slot,
             worker,
+            names: Names::default(),
             counters: shared::Opened::default(),
             metrics: metrics::Opened::default(),
         }

@@ -22,8 +22,10 @@ use super::response::{self as head, ResponseHead};
 use super::writer::{Encoding, Pump, PumpError, Writer};
 use crate::body::Body;
 use crate::error::{Error, Kind};
+use crate::exchange::Wishes;
 use crate::pool::Pool;
-use crate::settings::Limits;
+use crate::settings::{Limits, Timeouts};
+use crate::snapshot::Snapshot;
 use crate::timer::{Deadline, Elapsed};
 
 /// Interim responses before the final one: more is a peer that does not end.
@@ -55,7 +57,7 @@ impl Connection {
 pub(crate) struct Outgoing<'a> {
     pub(crate) head: &'a http::request::Parts,
     pub(crate) authority: &'a HeaderValue,
-    pub(crate) upgrade: Option<&'a HeaderValue>,
+    pub(crate) wishes: &'a Wishes,
 }
 
 /// What came back.
@@ -66,14 +68,13 @@ pub(crate) enum Answer {
 }
 
 /// Sends the request and waits for the head of the response. `body` is taken only when its rest must still be sent
-/// while the response comes in. `stall` is how long nothing may happen.
+/// while the response comes in.
 pub(crate) async fn send(
     mut connection: Box<Connection>,
     request: Outgoing<'_>,
     body: &mut Body,
-    limits: &Limits,
+    snapshot: &Snapshot,
     deadline: &mut Deadline,
-    stall: Duration,
     pool: &Rc<Pool>,
 ) -> Result<Answer, Error> {
     let encoding = match body.size_hint().exact() {
@@ -81,18 +82,20 @@ pub(crate) async fn send(
         Some(length) => Encoding::Length(length),
         None => Encoding::Chunked,
     };
-    let Outgoing { head, authority, upgrade } = request;
-    let line = RequestLine { method: &head.method, uri: &head.uri, authority, encoding, upgrade };
+    let (limits, timeouts) = (&snapshot.limits, &snapshot.timeouts);
+    let Outgoing { head, authority, wishes } = request;
+    let upgrade = wishes.upgrade.as_ref();
+    let line = RequestLine { method: &head.method, uri: &head.uri, authority, encoding, wishes };
     encode::request_head(connection.writer.buffer(), &line, &head.headers);
 
     let mut wait = Wait { pump: Some(Pump::new(encoding)), scanner: HeadScanner::default(), interim: 0, cut: false, heard: false };
-    deadline.set(stall);
+    deadline.set(wait.patience(timeouts));
     let answer = poll_fn(|cx| {
         let before = wait.progress();
         match wait.poll(&mut connection, body, head, upgrade, limits, cx) {
             Poll::Ready(answer) => return Poll::Ready(answer),
             // A request that is still being sent holds the clock.
-            Poll::Pending if wait.progress() != before => deadline.set(stall),
+            Poll::Pending if wait.progress() != before => deadline.set(wait.patience(timeouts)),
             Poll::Pending => {}
         }
         deadline.poll(cx).map(|Elapsed| Err(wait.late(&connection)))
@@ -133,6 +136,11 @@ struct Wait {
 impl Wait {
     fn progress(&self) -> u64 {
         self.pump.as_ref().map_or(u64::MAX, |pump| pump.progress)
+    }
+
+    /// How long the next step may take.
+    fn patience(&self, timeouts: &Timeouts) -> Duration {
+        if self.pump.is_some() { timeouts.idle } else { timeouts.response }
     }
 
     /// Who kept us waiting: the upstream, unless all that the client has sent so far was passed on.

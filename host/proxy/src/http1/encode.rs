@@ -4,6 +4,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
 use super::writer::Encoding;
+use crate::exchange::Wishes;
 
 fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
@@ -48,7 +49,7 @@ pub(crate) struct RequestLine<'a> {
     pub(crate) uri: &'a Uri,
     pub(crate) authority: &'a HeaderValue,
     pub(crate) encoding: Encoding,
-    pub(crate) upgrade: Option<&'a HeaderValue>,
+    pub(crate) wishes: &'a Wishes,
 }
 
 /// A request head for an upstream, in origin form.
@@ -67,9 +68,11 @@ pub(crate) fn request_head(out: &mut Vec<u8>, line: &RequestLine<'_>, headers: &
         Encoding::None if matches!(*line.method, Method::POST | Method::PUT | Method::PATCH) => length(out, 0),
         Encoding::None | Encoding::UntilClose => {}
     }
-    if let Some(protocol) = line.upgrade {
+    if let Some(protocol) = &line.wishes.upgrade {
         out.extend_from_slice(b"connection: upgrade\r\n");
         field(out, b"upgrade", protocol.as_bytes());
+    } else if line.wishes.trailers {
+        out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
     }
     out.extend_from_slice(b"\r\n");
 }

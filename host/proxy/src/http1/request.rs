@@ -5,7 +5,8 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, Version, request};
 
-use super::head::{ConnectionFields, Framing, HeadError, MAX_FIELDS, Result, is_authority, read_fields};
+use super::head::{ConnectionFields, Framing, HeadError, MAX_FIELDS, Result, is_authority, lists, read_fields};
+use crate::exchange::Wishes;
 
 /// A checked request head.
 #[derive(Debug)]
@@ -19,10 +20,7 @@ pub(crate) struct RequestHead {
     pub(crate) keep_alive: bool,
     /// The client waits for `100 Continue` before it sends the body.
     pub(crate) expect_continue: bool,
-    /// The protocol that the client asks to switch to.
-    pub(crate) upgrade: Option<HeaderValue>,
-    /// The client accepts trailers.
-    pub(crate) te_trailers: bool,
+    pub(crate) wishes: Wishes,
 }
 
 /// Reads a whole head, from the request line to the empty line.
@@ -81,9 +79,12 @@ fn finish(parts: request::Parts, authority: HeaderValue, fields: ConnectionField
     // An Upgrade on a request with a body may be ignored (RFC 9110, section 7.8), and is: no byte of such a body could
     // be told from a byte of the new protocol by a peer that gets it wrong.
     let upgradable = fields.upgrade_listed && parts.version == Version::HTTP_11 && framing == Framing::None;
+    // `h2c` would carry requests past every check and every hook.
+    let upgrade = fields.upgrade.filter(|protocol| {
+        upgradable && !lists(protocol).any(|name| name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("h2c")))
+    });
     Ok(RequestHead {
-        upgrade: fields.upgrade.filter(|_| upgradable),
-        te_trailers: fields.te_trailers,
+        wishes: Wishes { upgrade, trailers: fields.te_trailers },
         parts,
         authority,
         framing,

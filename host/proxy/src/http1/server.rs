@@ -20,13 +20,13 @@ use super::head::{HeadError, HeadScanner};
 use super::reader::Reader;
 use super::request::{self as head, RequestHead};
 use super::writer::{Encoding, Pump, PumpError};
-use crate::body::Body;
+use crate::body::{Body, Upload};
 use crate::error::{Error, Kind};
 use crate::exchange::{self, Origin, Outcome, Request, Switched};
 use crate::fields::Downstream;
 use crate::http2;
 use crate::listener::Handle;
-use crate::record::RecordedBody;
+use crate::record::{Record, RecordedBody};
 use crate::relay::{self, RelayOptions};
 use crate::settings::Limits;
 use crate::timer::{Deadline, Elapsed};
@@ -47,6 +47,19 @@ enum Next {
     Close,
     /// The connection speaks another protocol from here on.
     Switch(Box<Switched>),
+}
+
+/// What a response answers.
+struct Answered<'a> {
+    method: &'a Method,
+    version: Version,
+    keep_alive: bool,
+}
+
+/// A response that broke while all of it was still here.
+struct Broken {
+    error: Error,
+    record: Box<Record>,
 }
 
 /// What came next on the connection.
@@ -136,7 +149,7 @@ impl Connection {
     /// One exchange, from its head to the last byte of its response.
     async fn exchange(&mut self, request: RequestHead, origin: &Origin) -> Next {
         let snapshot = &origin.listener.snapshot;
-        let RequestHead { parts, authority, framing, keep_alive, expect_continue, upgrade, te_trailers } = request;
+        let RequestHead { parts, authority, framing, keep_alive, expect_continue, wishes } = request;
         let (method, version) = (parts.method.clone(), parts.version);
         let decoder = Decoder::new(framing, snapshot.limits.trailer_bytes);
         let body = match decoder.is_end() {
@@ -146,7 +159,7 @@ impl Connection {
         self.halves.inlet.borrow_mut().decoder = decoder;
         self.halves.outlet.borrow_mut().continue_due = expect_continue;
         self.deadline.begin(snapshot.timeouts.request);
-        let request = Request { head: parts, authority, upgrade, te_trailers, body };
+        let request = Request { head: parts, authority, wishes, body };
         match self.run(origin, request).await {
             None => Next::Close,
             Some(Outcome::Switched(switched)) => Next::Switch(switched),
@@ -177,7 +190,8 @@ impl Connection {
         .await
     }
 
-    /// Writes a response, and says what becomes of the connection.
+    /// Writes a response, and says what becomes of the connection. A response that breaks before a byte of it has left
+    /// is replaced by one that says so.
     async fn respond(
         &mut self,
         response: Response<RecordedBody>,
@@ -186,23 +200,41 @@ impl Connection {
         version: Version,
         keep_alive: bool,
     ) -> Next {
+        let answered = Answered { method, version, keep_alive };
+        match self.write(response, origin, &answered).await {
+            Ok(next) => next,
+            Err(Broken { error, record }) => {
+                let refusal = exchange::refuse(&error, record);
+                self.write(refusal, origin, &answered).await.unwrap_or(Next::Close)
+            }
+        }
+    }
+
+    async fn write(
+        &mut self,
+        response: Response<RecordedBody>,
+        origin: &Origin,
+        answered: &Answered<'_>,
+    ) -> Result<Next, Broken> {
         let Connection { halves, deadline, .. } = self;
         let idle = origin.listener.snapshot.timeouts.idle;
         let (mut head, mut body) = response.into_parts();
-        let encoding = encoding(&head, &body, method, version);
-        if *method == Method::HEAD && let Some(length @ 1..) = body.size_hint().exact() {
+        let encoding = encoding(&head, &body, answered);
+        if *answered.method == Method::HEAD && let Some(length @ 1..) = body.size_hint().exact() {
             head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
         }
         let unread = !halves.inlet.borrow().decoder.is_end();
-        let keep = keep_alive
+        let keep = answered.keep_alive
             && encoding != Encoding::UntilClose
             && !(unread && halves.too_much_unread())
             && !origin.worker.draining();
-        let persistence = match (keep, version) {
+        let persistence = match (keep, answered.version) {
             (false, _) => Persistence::Close,
             (true, Version::HTTP_10) => Persistence::KeepAlive,
             (true, _) => Persistence::Implied,
         };
+        // What goes before it, a `100 Continue`, may still be waiting there.
+        let before = halves.outlet.borrow().writer.position();
         encode::response_head(halves.outlet.borrow_mut().writer.buffer(), head.status, &head.headers, encoding, persistence);
 
         let mut pump = Pump::new(encoding);
@@ -224,25 +256,28 @@ impl Connection {
         .await;
         match result {
             Ok(()) => body.record.complete = true,
+            Err(PumpError::Source(error)) if halves.outlet.borrow_mut().writer.take_back(before) => {
+                return Err(Broken { error, record: body.record });
+            }
             // What the client has got must not look whole: the connection ends without the last chunk.
             Err(PumpError::Source(error)) => {
                 body.record.fail(&error);
                 if encoding == Encoding::UntilClose {
                     let _ = halves.inlet.borrow().io.as_ref().set_zero_linger();
                 }
-                return Next::Close;
+                return Ok(Next::Close);
             }
             Err(PumpError::Sink) => {
                 body.record.complete = false;
-                return Next::Close;
+                return Ok(Next::Close);
             }
         }
         drop(body);
-        match (keep, unread) {
+        Ok(match (keep, unread) {
             (true, false) => Next::Keep,
             (true, true) => self.drain(idle).await,
             (false, _) => Next::Linger,
-        }
+        })
     }
 
     /// Reads and drops the rest of the request's body.
@@ -311,8 +346,8 @@ impl Connection {
         let Some((client, early_from_client)) = self.halves.into_stream().filter(|_| sent.is_ok()) else { return };
         let idle = origin.listener.snapshot.timeouts.tcp_idle;
         let options = RelayOptions { idle: (!idle.is_zero()).then_some(idle) };
-        let report = relay::relay(&client, &upstream, early_from_client, early, &options).await;
-        record.received = Some(Rc::new(report.a_to_b.into()));
+        let report = relay::relay(client, upstream, early_from_client, early, &options).await;
+        record.upload = Some(Rc::new(Upload { bytes: report.a_to_b.into(), ..Upload::default() }));
         record.sent = report.b_to_a;
         record.complete = true;
     }
@@ -351,14 +386,14 @@ fn next_head(scanner: &mut HeadScanner, reader: &mut Reader, limits: &Limits, fi
 }
 
 /// How the response's body is delimited for this client (RFC 9112, section 6.3).
-fn encoding(head: &response::Parts, body: &RecordedBody, method: &Method, version: Version) -> Encoding {
+fn encoding(head: &response::Parts, body: &RecordedBody, answered: &Answered<'_>) -> Encoding {
     let bodiless = head.status.is_informational()
         || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-        || *method == Method::HEAD;
+        || *answered.method == Method::HEAD;
     match (bodiless, body.size_hint().exact()) {
         (true, _) => Encoding::None,
         (false, Some(length)) => Encoding::Length(length),
-        (false, None) if version == Version::HTTP_10 => Encoding::UntilClose,
+        (false, None) if answered.version == Version::HTTP_10 => Encoding::UntilClose,
         (false, None) => Encoding::Chunked,
     }
 }

@@ -24,6 +24,15 @@ pub(crate) struct Writer {
     written: usize,
     data: Bytes,
     tail: &'static [u8],
+    /// Bytes written since the connection began.
+    sent: u64,
+}
+
+/// A place in what is being written.
+#[derive(Clone, Copy)]
+pub(crate) struct Position {
+    sent: u64,
+    encoded: usize,
 }
 
 impl Writer {
@@ -38,6 +47,21 @@ impl Writer {
 
     pub(crate) fn has_room(&self) -> bool {
         self.data.is_empty() && self.tail.is_empty() && self.encoded.len() - self.written < HIGH_WATER
+    }
+
+    /// Where the next byte will stand: for [`Writer::take_back`].
+    pub(crate) fn position(&self) -> Position {
+        Position { sent: self.sent, encoded: self.encoded.len() }
+    }
+
+    /// Takes back everything from `position` on. False when a byte has been written since.
+    pub(crate) fn take_back(&mut self, position: Position) -> bool {
+        let whole = self.sent == position.sent;
+        if whole {
+            self.encoded.truncate(position.encoded);
+            (self.data, self.tail) = (Bytes::new(), b"");
+        }
+        whole
     }
 
     fn push(&mut self, data: Bytes, chunked: bool) {
@@ -82,6 +106,7 @@ impl Writer {
     }
 
     fn advance(&mut self, mut written: usize) {
+        self.sent += written as u64;
         let step = written.min(self.encoded.len() - self.written);
         self.written += step;
         written -= step;

@@ -3,15 +3,16 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Request, Uri, Version, uri};
+use http::{HeaderValue, Request, Uri, Version, header, uri};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use odin_runtime::HookState;
 
 use super::io::{Io, LocalExecutor};
-use crate::body::Body;
+use crate::body::{self, Body};
 use crate::error::{Error, Kind};
 use crate::fields;
 use crate::local::LocalCluster;
+use crate::pool::Pool;
 use crate::snapshot::Snapshot;
 use crate::timer::{Deadline, Elapsed};
 use crate::upstream::{self, Reply};
@@ -37,21 +38,44 @@ pub(crate) async fn send(
     worker: usize,
     snapshot: &Snapshot,
     state: &HookState,
+    trailers: bool,
     body: &mut Body,
     deadline: &mut Deadline,
 ) -> Result<Reply, Error> {
     let pool = &cluster.pools[index];
-    let kept = pool.http2.borrow().clone().filter(|sender| !sender.is_closed());
-    let mut sender = match kept {
-        Some(sender) => sender,
-        None => {
-            let sender = connect(cluster, index, worker, snapshot).await?;
-            *pool.http2.borrow_mut() = Some(sender.clone());
-            sender
+    loop {
+        let kept = pool.http2.borrow().clone().filter(|sender| !sender.is_closed());
+        let reused = kept.is_some();
+        let sender = match kept {
+            Some(sender) => sender,
+            None => {
+                let sender = connect(cluster, index, worker, snapshot).await?;
+                *pool.http2.borrow_mut() = Some(sender.clone());
+                sender
+            }
+        };
+        match send_on(sender, pool, snapshot, state, trailers, body, deadline).await {
+            // The connection was going away: not the endpoint's failure.
+            Err(error) if reused && error.retryable => {}
+            result => return result,
         }
-    };
-    let request = request(state, std::mem::replace(body, Body::Empty))?;
-    let idempotent = request.method().is_idempotent();
+    }
+}
+
+async fn send_on(
+    mut sender: Sender,
+    pool: &Pool,
+    snapshot: &Snapshot,
+    state: &HookState,
+    trailers: bool,
+    body: &mut Body,
+    deadline: &mut Deadline,
+) -> Result<Reply, Error> {
+    let mut request = request(state, std::mem::replace(body, Body::Empty))?;
+    if trailers {
+        request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    let replayable = request.method().is_idempotent() && matches!(request.body(), Body::Empty);
     deadline.set(snapshot.timeouts.response);
     let answered = deadline.race(sender.0.try_send_request(request)).await;
     let response = match answered {
@@ -61,12 +85,12 @@ pub(crate) async fn send(
             pool.http2.borrow_mut().take();
             // What was not sent comes back, and may be sent to another.
             let unsent = failed.take_message();
-            let retryable = unsent.is_some() && idempotent;
+            let error = failed.into_error();
+            let retryable = unsent.is_some() || (replayable && refused_unseen(&error));
             if let Some(request) = unsent {
                 *body = request.into_body();
             }
-            let error = Error::new(Kind::UpstreamClosed, failed.into_error().to_string());
-            return Err(error.retryable(retryable));
+            return Err(body::broken(Kind::UpstreamClosed, &error).retryable(retryable));
         }
     };
     let (parts, incoming) = response.into_parts();
@@ -74,6 +98,12 @@ pub(crate) async fn send(
         return Err(Error::new(Kind::MalformedResponse, "fields that HTTP/2 forbids"));
     }
     Ok(Reply::Response(parts, Body::Http2Response(incoming)))
+}
+
+/// The upstream says that it has not looked at the request (RFC 9113, section 8.7).
+fn refused_unseen(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.is_go_away() || cause.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
 async fn connect(cluster: &LocalCluster, index: usize, worker: usize, snapshot: &Snapshot) -> Result<Sender, Error> {

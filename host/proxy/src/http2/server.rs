@@ -1,10 +1,12 @@
 //! HTTP/2 from clients: hyper's framing, Odin's checks of the head, the same exchange as for HTTP/1.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, header};
@@ -18,11 +20,11 @@ use super::client::{CONNECTION_WINDOW, STREAM_WINDOW};
 use super::io::{Io, LocalExecutor};
 use crate::body::Body;
 use crate::error::{Error, Kind};
-use crate::exchange::{self, Origin, Outcome, Request};
+use crate::exchange::{self, Origin, Outcome, Request, Wishes};
 use crate::fields::{self, Downstream};
 use crate::http1::head::{is_authority, parse_length};
 use crate::listener::Handle;
-use crate::record::RecordedBody;
+use crate::record::{OpenExchange, RecordedBody};
 use crate::timer::Deadline;
 use crate::worker::Worker;
 
@@ -35,9 +37,12 @@ pub(crate) async fn serve(
     worker: &Rc<Worker>,
 ) {
     let limits = handle.current().snapshot.limits.clone();
+    let idle = handle.current().snapshot.timeouts.idle;
+    let open = Rc::new(Cell::new(0));
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let origin = Origin { worker: worker.clone(), listener: handle.current(), downstream: downstream.clone() };
-        async move { Ok::<_, Infallible>(answer(origin, request).await) }
+        let open = OpenExchange::new(&open);
+        async move { Ok::<_, Infallible>(answer(origin, request, open).await) }
     });
     let connection = Builder::new(LocalExecutor)
         .max_concurrent_streams(limits.streams)
@@ -46,12 +51,22 @@ pub(crate) async fn serve(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .serve_connection(Io::new(early, stream), service);
     let mut connection = pin!(connection);
-    let mut draining = false;
+    let (mut ending, mut was_open, mut deadline) = (false, 1, Deadline::default());
     let ended = poll_fn(|cx| {
-        if worker.draining() && !std::mem::replace(&mut draining, true) {
-            connection.as_mut().graceful_shutdown();
+        let polled = connection.as_mut().poll(cx);
+        if polled.is_ready() || ending {
+            return polled;
         }
-        Poll::Ready(std::task::ready!(connection.as_mut().poll(cx)))
+        // Idle is a connection without an open exchange.
+        if std::mem::replace(&mut was_open, open.get()) != open.get() {
+            deadline.set(if open.get() == 0 { idle } else { Duration::ZERO });
+        }
+        if worker.draining() || deadline.poll(cx).is_ready() {
+            ending = true;
+            connection.as_mut().graceful_shutdown();
+            return connection.as_mut().poll(cx);
+        }
+        Poll::Pending
     })
     .await;
     if let Err(error) = ended {
@@ -59,13 +74,17 @@ pub(crate) async fn serve(
     }
 }
 
-async fn answer(origin: Origin, request: hyper::Request<Incoming>) -> Response<RecordedBody> {
+async fn answer(origin: Origin, request: hyper::Request<Incoming>, open: OpenExchange) -> Response<RecordedBody> {
     let timeouts = &origin.listener.snapshot.timeouts;
     let mut deadline = Deadline::default();
     deadline.begin(timeouts.request);
-    let request = match check(request) {
+    let request = match check(request, origin.listener.snapshot.limits.head_fields) {
         Ok(request) => request,
-        Err(refused) => return exchange::refuse(&refused.0, origin.record(Some(&refused.1))),
+        Err(refused) => {
+            let mut response = exchange::refuse(&refused.0, origin.record(Some(&refused.1)));
+            response.body_mut().watch(deadline, timeouts.idle, open);
+            return response;
+        }
     };
     let mut response = match exchange::handle(&origin, request, &mut deadline).await {
         Outcome::Response(response) => response,
@@ -75,18 +94,21 @@ async fn answer(origin: Origin, request: hyper::Request<Incoming>) -> Response<R
             exchange::refuse(&error, switched.record)
         }
     };
-    response.body_mut().watch(deadline, timeouts.idle);
+    response.body_mut().watch(deadline, timeouts.idle, open);
     response
 }
 
 type Refused = (Error, http::request::Parts);
 
 /// What hyper lets through and Odin does not.
-fn check(request: hyper::Request<Incoming>) -> Result<Request, Box<Refused>> {
+fn check(request: hyper::Request<Incoming>, max_fields: usize) -> Result<Request, Box<Refused>> {
     let (mut head, incoming) = request.into_parts();
     let refuse = |detail: &'static str, head| Err(Box::new((Error::new(Kind::MalformedRequest, detail), head)));
     if head.method == Method::CONNECT {
         return Err(Box::new((Error::new(Kind::NotImplemented, "CONNECT"), head)));
+    }
+    if head.headers.len() > max_fields {
+        return Err(Box::new((Error::new(Kind::HeadTooLarge, "too many fields"), head)));
     }
     if let Err(detail) = check_fields(&head.headers) {
         return refuse(detail, head);
@@ -102,15 +124,16 @@ fn check(request: hyper::Request<Incoming>) -> Result<Request, Box<Refused>> {
     if !is_authority(authority.as_bytes()) {
         return refuse("invalid :authority", head);
     }
-    let Some(path) = head.uri.path_and_query().filter(|path| path.as_str().starts_with(['/', '*'])) else {
+    let plain = |path: &str| path.starts_with('/') || (path == "*" && head.method == Method::OPTIONS);
+    let Some(path) = head.uri.path_and_query().filter(|path| plain(path.as_str())) else {
         return refuse("invalid :path", head);
     };
     head.uri = path.clone().into();
-    let te_trailers = head.headers.remove(header::TE).is_some();
+    let wishes = Wishes { upgrade: None, trailers: head.headers.remove(header::TE).is_some() };
     head.headers.remove(header::EXPECT);
     fields::join_cookies(&mut head.headers);
     let body = if incoming.is_end_stream() { Body::Empty } else { Body::Http2Request(incoming) };
-    Ok(Request { head, authority, upgrade: None, te_trailers, body })
+    Ok(Request { head, authority, wishes, body })
 }
 
 fn check_fields(headers: &HeaderMap) -> Result<(), &'static str> {

@@ -12,12 +12,9 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use tokio::{io::Interest, net::TcpStream};
+use tokio::io::Interest;
 
-use super::{
-    pipe::{PIPE_BYTES, Pipe},
-    sys,
-};
+use super::{pipe::Pipe, socket::Socket, sys};
 
 /// The shared buffer: the most that one read of the copying mode takes.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -27,6 +24,8 @@ const BULK_READS: i32 = 3;
 /// … and is not any more after `SMALL_ROUNDS` splices in a row of less than `SMALL_BYTES`.
 const SMALL_BYTES: usize = 16 * 1024;
 const SMALL_ROUNDS: i32 = 4;
+/// The most that one splice takes, and so the most that a stalled direction holds.
+const SPLICE_BYTES: usize = 512 * 1024;
 /// Large reads to pass before a direction asks again for a pipe that it did not get.
 const RETRY_READS: i32 = 256;
 /// After this much in one poll the other tasks of the worker and its I/O driver have their turn.
@@ -76,8 +75,8 @@ enum Mode {
 }
 
 pub(super) struct Flow<'s> {
-    source: &'s TcpStream,
-    sink: &'s TcpStream,
+    source: &'s Socket,
+    sink: &'s Socket,
     held: Held,
     mode: Mode,
     /// The source said that it ended.
@@ -92,7 +91,7 @@ pub(super) struct Flow<'s> {
 
 impl<'s> Flow<'s> {
     /// `early` is written to `sink` before anything that `source` sends.
-    pub(super) fn new(source: &'s TcpStream, sink: &'s TcpStream, early: Bytes) -> Flow<'s> {
+    pub(super) fn new(source: &'s Socket, sink: &'s Socket, early: Bytes) -> Flow<'s> {
         let held = if early.is_empty() { Held::Nothing } else { Held::Bytes(early) };
         let mode = Mode::Copy { large: 0 };
         Flow { source, sink, held, mode, ended: false, closed: false, truncated: false, moved: 0, delivered: 0 }
@@ -137,7 +136,7 @@ impl<'s> Flow<'s> {
     /// Passes the end of the source on. A sink that is gone already is found by whoever reads it.
     fn close(&mut self) {
         if !self.truncated {
-            let _ = sys::shutdown_write(self.sink);
+            let _ = self.sink.shutdown_write();
         }
         self.closed = true;
     }
@@ -168,7 +167,7 @@ impl<'s> Flow<'s> {
             self.mode = Mode::Copy { large: -RETRY_READS };
             return Ok(());
         };
-        match self.source.try_io(Interest::READABLE, || sys::splice(self.source, &pipe.write_end, PIPE_BYTES)) {
+        match self.source.try_io(Interest::READABLE, |source| sys::splice(source, &pipe.write_end, SPLICE_BYTES)) {
             // The end of the stream, or urgent data ahead, at which splice gives up: a copying read knows which.
             Ok(0) => self.mode = Mode::Copy { large: 0 },
             Ok(count) => {
@@ -209,10 +208,10 @@ impl<'s> Flow<'s> {
 
     fn deliver_pipe(&mut self, mut pipe: Pipe) -> io::Result<()> {
         let mut sent = 0;
-        let outcome = self.sink.try_io(Interest::WRITABLE, || {
+        let outcome = self.sink.try_io(Interest::WRITABLE, |sink| {
             #[cfg(test)]
             super::tests::faults::splice_out()?;
-            sent = sys::splice(&pipe.read_end, self.sink, pipe.filled)?;
+            sent = sys::splice(&pipe.read_end, sink, pipe.filled)?;
             // As with a short send: the sink is full, so the next write must wait for the driver.
             if sent < pipe.filled { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
@@ -249,9 +248,9 @@ impl<'s> Flow<'s> {
 /// A read that also tells tokio when it emptied the socket, so that the next one waits for the driver and does not
 /// spend a system call on `EAGAIN`. Sound with edge-triggered epoll: whatever arrives later raises a new event, and a
 /// FIN that came along keeps the socket readable. `None`: nothing there after all.
-fn receive(source: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+fn receive(source: &Socket, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     let mut count = None;
-    let outcome = source.try_io(Interest::READABLE, || {
+    let outcome = source.try_io(Interest::READABLE, |source| {
         let read = sys::recv(source, buffer)?;
         count = Some(read);
         if (1..buffer.len()).contains(&read) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
@@ -263,9 +262,9 @@ fn receive(source: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
 }
 
 /// A write that also tells tokio when it filled the socket. Answers how much was taken, 0 when the sink is full.
-fn transmit(sink: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+fn transmit(sink: &Socket, bytes: &[u8]) -> io::Result<usize> {
     let mut sent = 0;
-    let outcome = sink.try_io(Interest::WRITABLE, || {
+    let outcome = sink.try_io(Interest::WRITABLE, |sink| {
         sent = sys::send(sink, bytes)?;
         if sent < bytes.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     });

@@ -4,11 +4,13 @@
 //! sender down, and a stream that broke never ends like one that was finished: FIN is passed on as FIN, everything else
 //! as RST. Must never look at the bytes, spawn tasks, or hold more than one left-over or one pipe per direction.
 //!
-//! `flow` is one direction, `pipe` the pool for `splice(2)`, `idle` the only timer, `sys` the system calls.
+//! `flow` is one direction, `socket` a connection that can be muted, `pipe` the pool for `splice(2)`, `idle` the only timer,
+//! `sys` the system calls.
 
 mod flow;
 mod idle;
 mod pipe;
+mod socket;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -16,16 +18,17 @@ mod tests;
 use std::{
     future::poll_fn,
     io,
-    pin::{Pin, pin},
+    pin::pin,
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::{io::Interest, net::TcpStream, task::yield_now};
+use tokio::{net::TcpStream, task::yield_now};
 
 use flow::{Fault, Flow, Turn};
 use idle::IdleTimer;
+use socket::Socket;
 
 /// After one connection failed, what it had sent before is still delivered, but for no longer than this.
 const LAST_BYTES: Duration = Duration::from_secs(2);
@@ -88,41 +91,40 @@ pub(crate) enum Direction {
 /// Relays in both directions until both ended, one connection failed, or nothing moved for the idle time.
 ///
 /// `early_from_a` is what was read from `a` before (it goes to `b` first), `early_from_b` the opposite. An end of one
-/// direction is passed on as a half-close; the other goes on. The caller then drops both connections: after an error, and
-/// after an idle end that cut bytes off, they are set to send RST, so that neither peer takes a broken stream for a
-/// whole one. Dropping the future earlier loses what it holds; set a zero linger first if the peers must notice.
+/// direction is passed on as a half-close; the other goes on. Both connections are closed when this returns: after an
+/// error, and after an idle end that cut bytes off, with RST, so that neither peer takes a broken stream for a whole
+/// one. Dropping the future earlier is such an end too.
 ///
 /// Needs a tokio runtime with I/O, and with time unless nothing ever fails and `idle` is `None`. Set `TCP_NODELAY` on
 /// both connections: the relay writes each piece as soon as it has it.
 pub(crate) async fn relay(
-    a: &TcpStream,
-    b: &TcpStream,
+    a: TcpStream,
+    b: TcpStream,
     early_from_a: Bytes,
     early_from_b: Bytes,
     options: &RelayOptions,
 ) -> RelayReport {
+    let (a, b) = (Socket::new(a), Socket::new(b));
     let mut relay = Relay {
-        a_to_b: Flow::new(a, b, early_from_a),
-        b_to_a: Flow::new(b, a, early_from_b),
+        a: &a,
+        b: &b,
+        a_to_b: Flow::new(&a, &b, early_from_a),
+        b_to_a: Flow::new(&b, &a, early_from_b),
         idle: options.idle.map(IdleTimer::new),
         failure: None,
         last_bytes: None,
+        whole: false,
     };
-    // Nobody reads from a connection whose bytes cannot be delivered; these notice when it is reset meanwhile.
-    let mut reset_a = pin!(reset(a));
-    let mut reset_b = pin!(reset(b));
-    let end = poll_fn(|cx| relay.poll(cx, reset_a.as_mut(), reset_b.as_mut())).await;
+    let end = poll_fn(|cx| relay.poll(cx)).await;
     let cut = relay.a_to_b.holds_bytes() || relay.b_to_a.holds_bytes();
-    if cut || matches!(end, RelayEnd::Error { .. }) {
-        // Fails only on a connection that is gone.
-        let _ = a.set_zero_linger();
-        let _ = b.set_zero_linger();
-    }
+    relay.whole = !cut && !matches!(end, RelayEnd::Error { .. });
     RelayReport { a_to_b: relay.a_to_b.delivered, b_to_a: relay.b_to_a.delivered, end }
 }
 
 /// Both directions, and what holds for them together.
 struct Relay<'s> {
+    a: &'s Socket,
+    b: &'s Socket,
     a_to_b: Flow<'s>,
     b_to_a: Flow<'s>,
     idle: Option<IdleTimer>,
@@ -130,6 +132,8 @@ struct Relay<'s> {
     failure: Option<Failure>,
     /// Runs while those last bytes have to wait.
     last_bytes: Option<IdleTimer>,
+    /// It ended, and no byte was lost: the peers may see a regular end.
+    whole: bool,
 }
 
 struct Failure {
@@ -138,33 +142,38 @@ struct Failure {
     error: io::Error,
 }
 
+impl Drop for Relay<'_> {
+    fn drop(&mut self) {
+        if !self.whole {
+            self.a.reset_on_drop();
+            self.b.reset_on_drop();
+        }
+    }
+}
+
 impl Relay<'_> {
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        reset_a: Pin<&mut impl Future<Output = io::Error>>,
-        reset_b: Pin<&mut impl Future<Output = io::Error>>,
-    ) -> Poll<RelayEnd> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
         if self.failure.is_some() {
             return self.poll_last_bytes(cx);
         }
         let before = self.a_to_b.moved + self.b_to_a.moved;
-        let there = match self.a_to_b.poll(cx) {
-            Ok(turn) => turn,
-            Err(fault) => return self.fail(Direction::AToB, fault, cx),
-        };
-        let back = match self.b_to_a.poll(cx) {
-            Ok(turn) => turn,
-            Err(fault) => return self.fail(Direction::BToA, fault, cx),
+        let (there, back) = loop {
+            let registrations = self.a.registrations().wrapping_add(self.b.registrations());
+            let there = match poll_direction(&mut self.a_to_b, self.a, cx) {
+                Ok(turn) => turn,
+                Err(fault) => return self.fail(Direction::AToB, fault, cx),
+            };
+            let back = match poll_direction(&mut self.b_to_a, self.b, cx) {
+                Ok(turn) => turn,
+                Err(fault) => return self.fail(Direction::BToA, fault, cx),
+            };
+            // Who waited for a socket before it was registered anew must ask again.
+            if registrations == self.a.registrations().wrapping_add(self.b.registrations()) {
+                break (there, back);
+            }
         };
         if (there, back) == (Turn::Closed, Turn::Closed) {
             return Poll::Ready(RelayEnd::Closed);
-        }
-        if let Some(error) = unless_read(there, reset_a, cx) {
-            return self.fail(Direction::AToB, Fault::Source(error), cx);
-        }
-        if let Some(error) = unless_read(back, reset_b, cx) {
-            return self.fail(Direction::BToA, Fault::Source(error), cx);
         }
         let moved = self.a_to_b.moved + self.b_to_a.moved != before;
         if self.idle.as_mut().is_some_and(|timer| timer.poll(moved, cx)) {
@@ -195,7 +204,8 @@ impl Relay<'_> {
         };
         flow.truncated = true;
         let turn = flow.poll(cx);
-        if matches!(turn, Ok(Turn::SinkFull | Turn::Spent)) {
+        // Waiting for a source that failed means that the driver has not told yet; it will.
+        if let Ok(Turn::SinkFull | Turn::SourceEmpty | Turn::Spent) = turn {
             let timer = self.last_bytes.get_or_insert_with(|| IdleTimer::new(LAST_BYTES));
             if !timer.poll(false, cx) {
                 if matches!(turn, Ok(Turn::Spent)) {
@@ -211,26 +221,17 @@ impl Relay<'_> {
     }
 }
 
-/// Completes with the error of a connection that was reset, also while nobody reads or writes it.
-async fn reset(connection: &TcpStream) -> io::Error {
-    match connection.ready(Interest::ERROR).await {
-        Ok(_) => match connection.take_error() {
-            Ok(Some(error)) | Err(error) => error,
-            Ok(None) => io::ErrorKind::ConnectionReset.into(),
-        },
-        Err(error) => error,
+/// Moves what can be moved. A source that is not to be read now is muted, and asked whether it was reset: a flow that
+/// waits for its source hears of that by reading.
+fn poll_direction(flow: &mut Flow<'_>, source: &Socket, cx: &mut Context<'_>) -> Result<Turn, Fault> {
+    let turn = flow.poll(cx)?;
+    if matches!(turn, Turn::SinkFull | Turn::Closed) {
+        source.mute().map_err(Fault::Source)?;
+        if let Poll::Ready(error) = source.poll_reset(cx) {
+            return Err(Fault::Source(error));
+        }
     }
-}
-
-/// A flow that waits for its source hears of a reset by reading it; one that does not has to ask.
-fn unless_read(turn: Turn, reset: Pin<&mut impl Future<Output = io::Error>>, cx: &mut Context<'_>) -> Option<io::Error> {
-    match turn {
-        Turn::SinkFull | Turn::Closed => match reset.poll(cx) {
-            Poll::Ready(error) => Some(error),
-            Poll::Pending => None,
-        },
-        Turn::SourceEmpty | Turn::Spent => None,
-    }
+    Ok(turn)
 }
 
 /// Wakes this task after all that are ready have run and the I/O driver was asked for news.

@@ -14,8 +14,12 @@ use bytes::Bytes;
 
 use super::sys;
 
-/// What a pipe is asked to hold, in bytes.
-pub(super) const PIPE_BYTES: usize = 256 * 1024;
+/// What a worker's first pipes are asked to hold, in bytes, and how many these are: a tenth less time for a byte than with 256
+/// KiB. They are the ones in use while receivers keep up.
+const LARGE_BYTES: usize = 1024 * 1024;
+const LARGE_PIPES: usize = 8;
+/// What the others are asked to hold: they wait for slow receivers.
+const PIPE_BYTES: usize = 256 * 1024;
 /// Below this a pipe moves so little per call that copying is cheaper.
 const USEFUL_BYTES: usize = 64 * 1024;
 /// Pipes per worker, full or empty. Two descriptors each; 256 of 64 pages are also all that the kernel
@@ -78,8 +82,11 @@ impl Pipe {
         #[cfg(test)]
         super::tests::faults::pipe()?;
         let (read_end, write_end) = sys::pipe()?;
+        let wish = if LIVE.get() < LARGE_PIPES { LARGE_BYTES } else { PIPE_BYTES };
         // A refusal (the user's page quota is used up) leaves the default size, which is looked at instead of guessed.
-        let size = sys::set_pipe_size(&write_end, PIPE_BYTES).or_else(|_| sys::pipe_size(&write_end))?;
+        let size = sys::set_pipe_size(&write_end, wish)
+            .or_else(|_| sys::set_pipe_size(&write_end, PIPE_BYTES))
+            .or_else(|_| sys::pipe_size(&write_end))?;
         if size < USEFUL_BYTES {
             return Err(io::ErrorKind::OutOfMemory.into());
         }

@@ -8,8 +8,14 @@
 
 use std::{
     io,
+    net::TcpStream,
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     ptr,
+};
+
+use tokio::io::{
+    Interest,
+    unix::{AsyncFd, AsyncFdRegisterError},
 };
 
 /// Reads into `buffer`; 0 is the end of the stream.
@@ -71,6 +77,25 @@ pub(super) fn shutdown_write(socket: impl AsFd) -> io::Result<()> {
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: no pointer is involved; the descriptor is borrowed for the call.
     retry(|| unsafe { libc::shutdown(fd, libc::SHUT_WR) as isize }).map(drop)
+}
+
+/// From now on closing the socket sends RST instead of FIN, and discards what is queued.
+pub(super) fn set_zero_linger(socket: impl AsFd) -> io::Result<()> {
+    let fd = socket.as_fd().as_raw_fd();
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let length = size_of::<libc::linger>() as libc::socklen_t;
+    let value = ptr::from_ref(&linger).cast();
+    // SAFETY: the kernel reads `length` bytes of a `linger` that lives until the call is over.
+    retry(|| unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, value, length) as isize }).map(drop)
+}
+
+/// Registers a socket with the worker's driver, for some kinds of events only. A failure hands the socket back.
+pub(super) fn register(
+    socket: TcpStream,
+    interest: Interest,
+) -> Result<AsyncFd<TcpStream>, AsyncFdRegisterError<TcpStream>> {
+    // SAFETY: a TcpStream owns its descriptor, always answers the same one, and keeps it open until it is dropped.
+    unsafe { AsyncFd::register_with_interest(socket, interest) }
 }
 
 /// Turns a system call's answer into a `Result`, calling again while a signal interrupts it.

@@ -149,19 +149,19 @@ fn link_fields<H: Head>(types: &mut Linker<'_>) -> Result<()> {
     types.func_wrap(
         &method("set"),
         |mut store: Ctx<'_>, (_head, name, value): (Resource<H>, WasmStr, WasmList<u8>)| -> Changed {
-            let field = (fields::name(&name.to_str(&store)?), fields::value(value.as_le_slice(&store)));
+            let field = (store.data().names.get(&name.to_str(&store)?), fields::value(value.as_le_slice(&store)));
             change::<H>(&mut store, field, |head, name, value| head.set(name, value))
         },
     )?;
     types.func_wrap(
         &method("append"),
         |mut store: Ctx<'_>, (_head, name, value): (Resource<H>, WasmStr, WasmList<u8>)| -> Changed {
-            let field = (fields::name(&name.to_str(&store)?), fields::value(value.as_le_slice(&store)));
+            let field = (store.data().names.get(&name.to_str(&store)?), fields::value(value.as_le_slice(&store)));
             change::<H>(&mut store, field, |head, name, value| head.append(name, value))
         },
     )?;
     types.func_wrap(&method("remove"), |mut store: Ctx<'_>, (_head, name): (Resource<H>, WasmStr)| -> Changed {
-        let name = match fields::name(&name.to_str(&store)?) {
+        let name = match store.data().names.get(&name.to_str(&store)?) {
             Ok(name) => name,
             Err(error) => return Ok((Err(error),)),
         };

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use super::super::{Direction, Side};
 use super::*;
-use crate::relay::{Direction, Side};
 
 /// Reads until the connection ends, and says how.
 async fn end_of(connection: &mut TcpStream) -> std::io::Result<usize> {

@@ -4,11 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{
-    future::Future,
-    io::ErrorKind,
-    time::Duration,
-};
+use std::{future::Future, io::ErrorKind, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -59,14 +55,14 @@ impl Setup {
         Setup { client, a, b, server }
     }
 
-    /// Runs the relay beside `peers`, and drops its two connections as its caller must.
+    /// Runs the relay beside `peers`.
     async fn relay<T>(
         self,
         options: RelayOptions,
         peers: impl AsyncFnOnce(TcpStream, TcpStream) -> T,
     ) -> (RelayReport, T) {
         let Setup { client, a, b, server } = self;
-        let relaying = async move { relay(&a, &b, Bytes::new(), Bytes::new(), &options).await };
+        let relaying = relay(a, b, Bytes::new(), Bytes::new(), &options);
         tokio::join!(relaying, peers(client, server))
     }
 }

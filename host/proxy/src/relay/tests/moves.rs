@@ -1,7 +1,17 @@
 //! What the relay carries: every byte, in order, in both directions, however it is cut and however slow the receiver.
 
+use super::super::pipe::{Pipe, live};
 use super::*;
-use crate::relay::pipe::{Pipe, live};
+
+async fn count_to_end(from: &mut TcpStream) -> usize {
+    let (mut total, mut buffer) = (0, vec![0; MIB]);
+    loop {
+        match from.read(&mut buffer).await.unwrap() {
+            0 => return total,
+            count => total += count,
+        }
+    }
+}
 
 async fn exchanges(bytes: usize, piece: usize) {
     let peers = async |client, server| exchange_patterns(client, server, bytes, piece).await;
@@ -60,16 +70,44 @@ fn stops_reading_while_the_receiver_stalls_and_loses_nothing() {
         let total = fill(&client).await;
         assert_eq!(live(), 1, "a stalled bulk direction holds one pipe");
         client.shutdown().await.unwrap();
-        let mut received = 0;
-        let mut buffer = vec![0; MIB];
-        loop {
-            match server.read(&mut buffer).await.unwrap() {
-                0 => break,
-                count => received += count,
-            }
-        }
-        assert_eq!(received, total);
+        assert_eq!(count_to_end(&mut server).await, total);
         server.shutdown().await.unwrap();
+    };
+    let (report, ()) = run(async { Setup::new().await.relay(RelayOptions::default(), peers).await });
+    assert!(matches!(report.end, RelayEnd::Closed), "{report:?}");
+}
+
+#[test]
+fn one_direction_goes_on_while_the_other_stalls() {
+    let peers = async |mut client: TcpStream, mut server: TcpStream| {
+        let total = fill(&client).await;
+        for round in 0..1_000_u32 {
+            server.write_all(&[round as u8; 64]).await.unwrap();
+            let mut buffer = [0; 64];
+            client.read_exact(&mut buffer).await.unwrap();
+            assert_eq!(buffer, [round as u8; 64]);
+        }
+        let sending = async {
+            send_pattern(&mut server, 32 * MIB, MIB).await;
+            server.shutdown().await.unwrap();
+        };
+        assert_eq!(tokio::join!(sending, expect_pattern(&mut client)).1, 32 * MIB);
+        client.shutdown().await.unwrap();
+        assert_eq!(count_to_end(&mut server).await, total);
+    };
+    let (report, ()) = run(async { Setup::new().await.relay(RelayOptions::default(), peers).await });
+    assert!(matches!(report.end, RelayEnd::Closed), "{report:?}");
+}
+
+#[test]
+fn both_directions_stall_and_recover() {
+    let peers = async |mut client: TcpStream, mut server: TcpStream| {
+        for _ in 0..3 {
+            let (up, down) = (fill(&client).await, fill(&server).await);
+            let (mut all_up, mut all_down) = (vec![0; up], vec![0; down]);
+            let (up, down) = tokio::join!(server.read_exact(&mut all_up), client.read_exact(&mut all_down));
+            assert_eq!((up.unwrap(), down.unwrap()), (all_up.len(), all_down.len()));
+        }
     };
     let (report, ()) = run(async { Setup::new().await.relay(RelayOptions::default(), peers).await });
     assert!(matches!(report.end, RelayEnd::Closed), "{report:?}");
@@ -82,7 +120,7 @@ fn writes_early_bytes_first() {
         client.write_all(b" and late").await.unwrap();
         let options = RelayOptions::default();
         let big: Bytes = (0..8 * MIB).map(pattern).collect::<Vec<u8>>().into();
-        let relaying = relay(&a, &b, Bytes::from_static(b"early"), big.clone(), &options);
+        let relaying = relay(a, b, Bytes::from_static(b"early"), big.clone(), &options);
         let peers = async move {
             let mut text = [0; 14];
             server.read_exact(&mut text).await.unwrap();
@@ -99,7 +137,7 @@ fn writes_early_bytes_first() {
 
 #[test]
 fn a_bulk_relay_lets_others_run() {
-    // The pauses between two turns of a task beside a busy relay, counted in bytes that the relay moved meanwhile.
+    // A task beside a busy relay gets a turn at least for every 4 MiB.
     let peers = async |client: TcpStream, server: TcpStream| {
         let total = 256 * MIB;
         let done = std::cell::Cell::new(false);
