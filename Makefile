@@ -10,9 +10,10 @@ run: build plugins
 	exec target/debug/odin --plugin $(WASM)/lb_rr.wasm
 
 ## Everything that must hold: unit tests, the plugins' own tests, and the end-to-end tests against the built binary.
-test: build guests
-	cd plugins && cargo test --workspace --all-features --locked --quiet
-	cargo test --workspace --exclude odin-bench --locked --no-fail-fast
+test: fetch guests
+	cd plugins && cargo test --workspace --all-features --locked
+	cargo build --workspace --all-targets --locked
+	cargo test --workspace --locked --no-fail-fast
 
 ## Format, lints, and what the dependencies may be.
 lint: setup fetch guests

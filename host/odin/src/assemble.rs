@@ -83,7 +83,8 @@ pub(crate) fn load_plugins(
             Some(kept) => kept.clone(),
             None => {
                 let path = section.path.display();
-                let wasm = std::fs::read(&section.path).with_context(|| format!("plugin {name:?}: cannot read {path}"))?;
+                let wasm =
+                    std::fs::read(&section.path).with_context(|| format!("plugin {name:?}: cannot read {path}"))?;
                 let plugin = Plugin::load(runtime, spec(name, section), &wasm).with_context(|| path.to_string())?;
                 Loaded { section: section.clone(), plugin }
             }
@@ -121,7 +122,10 @@ fn build_clusters(
         if let Some(plugin) = &balancer
             && !plugin.hooks().balancer
         {
-            bail!("clusters.{name}.balancer: plugin {:?} exports no balancer hook; it cannot pick endpoints", plugin.name());
+            bail!(
+                "clusters.{name}.balancer: plugin {:?} exports no balancer hook; it cannot pick endpoints",
+                plugin.name()
+            );
         }
         let same = |built: &&Built| {
             let balancer_before = built.cluster.balancer.as_ref().map(Arc::as_ptr);

@@ -20,9 +20,8 @@ const BACKENDS: usize = 2;
 /// Starts HTTP backends that say who they are.
 pub(crate) async fn start_http() -> std::io::Result<Vec<SocketAddr>> {
     start(|stream, number| async move {
-        let service = service_fn(move |request: Request<Incoming>| async move {
-            Ok::<_, Infallible>(hello(number, &request))
-        });
+        let service =
+            service_fn(move |request: Request<Incoming>| async move { Ok::<_, Infallible>(hello(number, &request)) });
         // A client that breaks off is no news.
         let _ = http1::Builder::new().serve_connection(Io(stream), service).await;
     })

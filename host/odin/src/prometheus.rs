@@ -114,7 +114,9 @@ fn clusters(out: &mut Text, odin: &Odin) {
     simple("odin_endpoint_active", "gauge", "Open exchanges and TCP connections.", &|e| e.totals().active);
     simple("odin_endpoint_requests_total", "counter", "Exchanges and TCP connections.", &|e| e.totals().requests);
     simple("odin_endpoint_connects_total", "counter", "Connections opened.", &|e| e.totals().connects);
-    simple("odin_endpoint_connect_failures_total", "counter", "Connects that failed.", &|e| e.totals().connect_failures);
+    simple("odin_endpoint_connect_failures_total", "counter", "Connects that failed.", &|e| {
+        e.totals().connect_failures
+    });
 }
 
 fn plugins(out: &mut Text, odin: &Odin) {

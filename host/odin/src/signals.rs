@@ -23,7 +23,9 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
 
     let admin = match start.config.admin {
-        Some(address) => Some(Admin::bind(address).await.with_context(|| format!("admin: cannot listen on {address}"))?),
+        Some(address) => {
+            Some(Admin::bind(address).await.with_context(|| format!("admin: cannot listen on {address}"))?)
+        }
         None => None,
     };
     let demo = !start.demo_clusters.is_empty();

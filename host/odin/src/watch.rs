@@ -49,7 +49,8 @@ impl Watch {
             let path = absolute(&loaded.section.path);
             self.files.entry(path).or_default().push(name.clone());
         }
-        let folders: BTreeSet<PathBuf> = self.files.keys().filter_map(|file| file.parent()).map(Path::to_owned).collect();
+        let folders: BTreeSet<PathBuf> =
+            self.files.keys().filter_map(|file| file.parent()).map(Path::to_owned).collect();
         for gone in self.folders.difference(&folders) {
             // A folder that was deleted is not watched any more: that is what was wanted.
             let _ = self.watcher.unwatch(gone);

@@ -125,12 +125,7 @@ fn respond(head: response::Parts, body: Body, mut record: Box<Record>) -> Respon
     Response::from_parts(head, RecordedBody::new(body, record))
 }
 
-async fn run(
-    origin: &Origin,
-    request: Request,
-    record: &mut Record,
-    deadline: &mut Deadline,
-) -> Result<Reply, Error> {
+async fn run(origin: &Origin, request: Request, record: &mut Record, deadline: &mut Deadline) -> Result<Reply, Error> {
     const SCHEME: &str = "http";
     let Request { mut head, authority, wishes, mut body } = request;
     let LocalKind::Http { routes, trust_forwarded } = &origin.listener.kind else {

@@ -65,7 +65,8 @@ pub(crate) async fn accept(socket: StdListener, handle: Rc<Handle>, worker: Rc<W
     loop {
         match socket.accept().await {
             Ok((stream, peer)) => accepted(stream, peer, &name, &handle, &worker),
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
+            }
             Err(error) => {
                 tracing::warn!(listener = %name, %error, "accept failed; trying again");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

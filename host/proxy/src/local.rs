@@ -50,7 +50,8 @@ pub(crate) struct LocalCluster {
 impl Local {
     /// The view of `snapshot`, with what can be kept of the one before.
     pub(crate) fn new(snapshot: Arc<Snapshot>, before: Option<&Local>, worker: usize) -> Self {
-        let mut build = Build { before, worker, clusters: HashMap::new(), plugins: HashMap::new(), snapshot: &snapshot };
+        let mut build =
+            Build { before, worker, clusters: HashMap::new(), plugins: HashMap::new(), snapshot: &snapshot };
         let mut listeners = HashMap::new();
         for (name, listener) in &snapshot.listeners {
             let kind = match &listener.kind {

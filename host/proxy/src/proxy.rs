@@ -51,7 +51,8 @@ impl Proxy {
                     tracing::error!(worker = id, %error, "worker ended");
                 }
             };
-            let thread = std::thread::Builder::new().name(format!("worker-{id}")).stack_size(WORKER_STACK).spawn(body)?;
+            let thread =
+                std::thread::Builder::new().name(format!("worker-{id}")).stack_size(WORKER_STACK).spawn(body)?;
             Ok((sender, thread))
         };
         let workers = (0..workers.max(1)).map(start).collect::<io::Result<Vec<_>>>()?;

@@ -40,7 +40,20 @@ fn a_file_cut_short_is_refused() {
     assert!(refusal(b"\0asm").contains("cut short"));
     let mut wasm = guest(&["request-headers"], &noop());
     wasm.truncate(wasm.len() / 2);
-    assert!(matches!(load(&wasm), Err(LoadError::Encode(_) | LoadError::NoComponentType)));
+    assert!(matches!(load(&wasm), Err(LoadError::Invalid(_))));
+}
+
+#[test]
+fn a_damaged_file_is_refused_or_loads_but_never_panics() {
+    let wasm = guest(&["request-headers"], &noop());
+    let runtime = runtime();
+    for at in (8..wasm.len()).step_by(wasm.len() / 150) {
+        for damage in [0x01, 0x80] {
+            let mut wasm = wasm.clone();
+            wasm[at] ^= damage;
+            let _ = Plugin::load(&runtime, PluginSpec::new("test"), &wasm);
+        }
+    }
 }
 
 #[test]

@@ -108,7 +108,10 @@ async fn swap(odin: &Odin, name: &str, request: Request<Incoming>) -> Page {
         Ok(Swap::Unchanged { generation }) => (generation, false),
         Err(error) => {
             tracing::error!(plugin = name, "not swapped, the old generation serves on: {error:#}");
-            return text(StatusCode::UNPROCESSABLE_ENTITY, format!("not swapped, the old generation serves on: {error:#}\n"));
+            return text(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                format!("not swapped, the old generation serves on: {error:#}\n"),
+            );
         }
     };
     json(&serde_json::json!({ "name": name, "generation": generation, "swapped": swapped }))

@@ -1,7 +1,7 @@
 //! What is wrong with a config, for people to read. Must never hold more than one problem in one error.
 
-use std::path::{Path, PathBuf};
 use std::fmt;
+use std::path::{Path, PathBuf};
 #[cfg(test)]
 use std::slice;
 

@@ -26,8 +26,8 @@ use std::path::Path;
 
 pub(crate) use error::{ConfigError, Errors};
 pub(crate) use schema::{
-    Cluster, Config, Endpoint, EndpointAddress, Isolation, Limits, Listener, LogFormat, OnFailure,
-    Plugin, Route, Timeouts, Traffic, UpstreamProtocol,
+    Cluster, Config, Endpoint, EndpointAddress, Isolation, Limits, Listener, LogFormat, OnFailure, Plugin, Route,
+    Timeouts, Traffic, UpstreamProtocol,
 };
 pub(crate) use units::{endpoint_address, socket_address};
 

@@ -210,7 +210,11 @@ mod tests {
             &trailers,
         ] {
             let refused = decode_all(body, 7);
-            assert!(matches!(refused, Err(BodyError::Malformed(_))), "{:?} {refused:?}", body.escape_ascii().to_string());
+            assert!(
+                matches!(refused, Err(BodyError::Malformed(_))),
+                "{:?} {refused:?}",
+                body.escape_ascii().to_string()
+            );
         }
     }
 }

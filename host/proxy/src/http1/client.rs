@@ -64,7 +64,12 @@ pub(crate) struct Outgoing<'a> {
 pub(crate) enum Answer {
     Response(response::Parts, Body),
     /// `101`: from here on the bytes are of another protocol. `early` came with the head.
-    Switched { parts: response::Parts, protocol: HeaderValue, io: TcpStream, early: Bytes },
+    Switched {
+        parts: response::Parts,
+        protocol: HeaderValue,
+        io: TcpStream,
+        early: Bytes,
+    },
 }
 
 /// Sends the request and waits for the head of the response. `body` is taken only when its rest must still be sent
@@ -88,7 +93,8 @@ pub(crate) async fn send(
     let line = RequestLine { method: &head.method, uri: &head.uri, authority, encoding, wishes };
     encode::request_head(connection.writer.buffer(), &line, &head.headers);
 
-    let mut wait = Wait { pump: Some(Pump::new(encoding)), scanner: HeadScanner::default(), interim: 0, cut: false, heard: false };
+    let mut wait =
+        Wait { pump: Some(Pump::new(encoding)), scanner: HeadScanner::default(), interim: 0, cut: false, heard: false };
     deadline.set(wait.patience(timeouts));
     let answer = poll_fn(|cx| {
         let before = wait.progress();
@@ -185,7 +191,8 @@ impl Wait {
                 Err(error) => error.to_string(),
             };
             // A kept connection that was closed under our hands: the request was not looked at (RFC 9112, section 9.3.1).
-            let safe = connection.reused && !self.heard && request.method.is_idempotent() && matches!(body, Body::Empty);
+            let safe =
+                connection.reused && !self.heard && request.method.is_idempotent() && matches!(body, Body::Empty);
             return Poll::Ready(Err(Error::new(Kind::UpstreamClosed, closed).retryable(safe)));
         }
     }
@@ -209,7 +216,9 @@ impl Wait {
             let head = head::parse(buffer.split_to(end).freeze(), limits.head_fields, method).map_err(malformed)?;
             if head.parts.status == StatusCode::SWITCHING_PROTOCOLS {
                 return match (upgrade, &head.upgrade) {
-                    (Some(asked), Some(given)) if asked.as_bytes().eq_ignore_ascii_case(given.as_bytes()) => Ok(Some(head)),
+                    (Some(asked), Some(given)) if asked.as_bytes().eq_ignore_ascii_case(given.as_bytes()) => {
+                        Ok(Some(head))
+                    }
                     _ => Err(Error::new(Kind::MalformedResponse, "101 that nobody asked for")),
                 };
             }

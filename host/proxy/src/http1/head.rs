@@ -246,7 +246,9 @@ mod tests {
         for good in ["a", "a.b:80", "[::1]", "[::1]:8080", "127.0.0.1:1", "xn--a", "a_b"] {
             assert!(is_authority(good.as_bytes()), "{good}");
         }
-        for bad in ["", ":80", "a:", "a:b", "a:99999", "u@a", "a b", "a/b", "[::1", "[zz]", "[::1]x", "a,b:80:80", "a?b"] {
+        for bad in
+            ["", ":80", "a:", "a:b", "a:99999", "u@a", "a b", "a/b", "[::1", "[zz]", "[::1]x", "a,b:80:80", "a?b"]
+        {
             assert!(!is_authority(bad.as_bytes()), "{bad}");
         }
     }

@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn a_plain_request() {
-        let head = parse_str("GET /a?b HTTP/1.1\r\nHost: x:1\r\nX-A: 1\r\nConnection: x-a, keep-alive\r\n\r\n").unwrap();
+        let head =
+            parse_str("GET /a?b HTTP/1.1\r\nHost: x:1\r\nX-A: 1\r\nConnection: x-a, keep-alive\r\n\r\n").unwrap();
         assert_eq!(head.parts.uri, "/a?b");
         assert_eq!(head.authority, "x:1");
         assert!(head.keep_alive && head.parts.headers.is_empty());

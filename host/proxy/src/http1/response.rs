@@ -37,7 +37,8 @@ pub(crate) fn parse(head: Bytes, max_fields: usize, method: &Method) -> Result<R
         _ => Version::HTTP_10,
     };
     // httparse skips empty lines before the status line and extra spaces in it.
-    if !head.starts_with(b"HTTP/1.") || !head.get(8..13).is_some_and(|rest| rest[0] == b' ' && rest[1].is_ascii_digit()) {
+    if !head.starts_with(b"HTTP/1.") || !head.get(8..13).is_some_and(|rest| rest[0] == b' ' && rest[1].is_ascii_digit())
+    {
         return Err(HeadError::Malformed("invalid status line"));
     }
     let status = parsed

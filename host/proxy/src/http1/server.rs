@@ -126,7 +126,9 @@ impl Connection {
                 }
                 match next_head(&mut scanner, reader, &snapshot.limits, *first) {
                     Some(arrival) => return Poll::Ready(arrival),
-                    None if reader.buffer.is_empty() && origin.worker.draining() => return Poll::Ready(Arrival::Closed),
+                    None if reader.buffer.is_empty() && origin.worker.draining() => {
+                        return Poll::Ready(Arrival::Closed);
+                    }
                     None => {}
                 }
                 match reader.poll_fill(io, cx) {
@@ -220,7 +222,9 @@ impl Connection {
         let idle = origin.listener.snapshot.timeouts.idle;
         let (mut head, mut body) = response.into_parts();
         let encoding = encoding(&head, &body, answered);
-        if *answered.method == Method::HEAD && let Some(length @ 1..) = body.size_hint().exact() {
+        if *answered.method == Method::HEAD
+            && let Some(length @ 1..) = body.size_hint().exact()
+        {
             head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
         }
         let unread = !halves.inlet.borrow().decoder.is_end();
@@ -235,7 +239,13 @@ impl Connection {
         };
         // What goes before it, a `100 Continue`, may still be waiting there.
         let before = halves.outlet.borrow().writer.position();
-        encode::response_head(halves.outlet.borrow_mut().writer.buffer(), head.status, &head.headers, encoding, persistence);
+        encode::response_head(
+            halves.outlet.borrow_mut().writer.buffer(),
+            head.status,
+            &head.headers,
+            encoding,
+            persistence,
+        );
 
         let mut pump = Pump::new(encoding);
         deadline.set(idle);
