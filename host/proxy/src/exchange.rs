@@ -40,6 +40,7 @@ pub(crate) struct Wishes {
 }
 
 /// What the codec does next.
+#[allow(clippy::large_enum_variant, reason = "a box would cost every exchange an allocation")]
 pub(crate) enum Outcome {
     /// Send this response.
     Response(Response<RecordedBody>),

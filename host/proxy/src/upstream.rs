@@ -14,9 +14,10 @@ use crate::body::Body;
 use crate::cluster::Protocol;
 use crate::error::{Error, Kind};
 use crate::exchange::Wishes;
-use crate::http1::client::{self as http1, Answer, Connection, Outgoing};
+use crate::http1::client::{self as http1, Answer, Connection};
 use crate::http2::client as http2;
 use crate::local::LocalCluster;
+use crate::pool::Pool;
 use crate::record::Record;
 use crate::snapshot::Snapshot;
 use crate::timer::{Deadline, Elapsed};
@@ -53,8 +54,8 @@ pub(crate) async fn send(
             Err(error) => return Err(last.filter(|_| error.kind == Kind::NoEndpoint).unwrap_or(error)),
         };
         record.assign(cluster, index);
-        let worker = record.worker.id;
-        match attempt(cluster, index, worker, snapshot, state, wishes, body, deadline).await {
+        let attempt = Attempt { cluster, index, worker: record.worker.id, snapshot, state, wishes };
+        match attempt.send(body, deadline).await {
             Ok(reply) => return Ok(reply),
             Err(error) if error.retryable => {
                 failed.push(index as u32);
@@ -66,40 +67,53 @@ pub(crate) async fn send(
     Err(last.unwrap_or_else(|| Error::new(Kind::NoEndpoint, "the cluster has no endpoint")))
 }
 
-/// One endpoint: first a connection that is kept, then a new one.
-#[allow(clippy::too_many_arguments, reason = "one caller; a struct would be built and taken apart in two lines")]
-async fn attempt(
-    cluster: &Rc<LocalCluster>,
+/// One try at one endpoint.
+pub(crate) struct Attempt<'a> {
+    cluster: &'a LocalCluster,
     index: usize,
     worker: usize,
-    snapshot: &Snapshot,
-    state: &HookState,
-    wishes: &Wishes,
-    body: &mut Body,
-    deadline: &mut Deadline,
-) -> Result<Reply, Error> {
-    let Some(head) = &state.request else { return Err(Error::new(Kind::NoEndpoint, "no request")) };
-    let pool = &cluster.pools[index];
-    if cluster.shared.protocol == Protocol::Http2 {
-        // An Upgrade may be ignored (RFC 9110, section 7.8); HTTP/2 has none.
-        return http2::send(cluster, index, worker, snapshot, state, wishes.trailers, body, deadline).await;
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) state: &'a HookState,
+    pub(crate) wishes: &'a Wishes,
+}
+
+impl Attempt<'_> {
+    /// This worker's connections to the endpoint.
+    pub(crate) fn pool(&self) -> &Rc<Pool> {
+        &self.cluster.pools[self.index]
     }
-    loop {
-        let kept = pool.take();
-        let reused = kept.is_some();
-        let connection = match kept {
-            Some(connection) => connection,
-            None => Connection::new(connect(cluster, index, worker, snapshot.timeouts.connect).await?),
-        };
-        let request = Outgoing { head, authority: &state.authority, wishes };
-        match http1::send(connection, request, body, snapshot, deadline, pool).await {
-            Ok(Answer::Response(parts, body)) => return Ok(Reply::Response(parts, body)),
-            Ok(Answer::Switched { parts, protocol, io, early }) => {
-                return Ok(Reply::Switched { parts, protocol, io, early });
+
+    /// A new connection to the endpoint.
+    pub(crate) async fn connect(&self) -> Result<TcpStream, Error> {
+        connect(self.cluster, self.index, self.worker, self.snapshot.timeouts.connect).await
+    }
+
+    async fn send(&self, body: &mut Body, deadline: &mut Deadline) -> Result<Reply, Error> {
+        match self.cluster.shared.protocol {
+            Protocol::Http1 => self.send_http1(body, deadline).await,
+            // An Upgrade may be ignored (RFC 9110, section 7.8); HTTP/2 has none.
+            Protocol::Http2 => http2::send(self, body, deadline).await,
+        }
+    }
+
+    /// First on a connection that is kept, then on a new one.
+    async fn send_http1(&self, body: &mut Body, deadline: &mut Deadline) -> Result<Reply, Error> {
+        loop {
+            let kept = self.pool().take();
+            let reused = kept.is_some();
+            let connection = match kept {
+                Some(connection) => connection,
+                None => Connection::new(self.connect().await?),
+            };
+            match http1::send(connection, self, body, deadline).await {
+                Ok(Answer::Response(parts, body)) => return Ok(Reply::Response(parts, body)),
+                Ok(Answer::Switched { parts, protocol, io, early }) => {
+                    return Ok(Reply::Switched { parts, protocol, io, early });
+                }
+                // Closed while it lay idle: not the endpoint's failure.
+                Err(error) if reused && error.retryable => {}
+                Err(error) => return Err(error),
             }
-            // Closed while it lay idle: not the endpoint's failure.
-            Err(error) if reused && error.retryable => {}
-            Err(error) => return Err(error),
         }
     }
 }

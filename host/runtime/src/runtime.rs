@@ -14,8 +14,9 @@ use crate::error::RuntimeError;
 use crate::failure;
 use crate::store::StoreData;
 
-/// One tick of the engine's clock: the resolution of a hook's time limit.
-pub(crate) const TICK: Duration = Duration::from_millis(1);
+/// One tick of the engine's clock: the resolution of a hook's time limit. Every tick wakes a thread, which costs all
+/// requests (docs/decisions/0003-tick.md).
+pub(crate) const TICK: Duration = Duration::from_millis(4);
 /// What a guest may recurse; the worker's own stack must be larger.
 const WASM_STACK_BYTES: usize = 512 << 10;
 /// The pool's bound on one memory; `Limits::memory_bytes` bounds it further.

@@ -22,11 +22,10 @@ use super::response::{self as head, ResponseHead};
 use super::writer::{Encoding, Pump, PumpError, Writer};
 use crate::body::Body;
 use crate::error::{Error, Kind};
-use crate::exchange::Wishes;
 use crate::pool::Pool;
 use crate::settings::{Limits, Timeouts};
-use crate::snapshot::Snapshot;
 use crate::timer::{Deadline, Elapsed};
+use crate::upstream::Attempt;
 
 /// Interim responses before the final one: more is a peer that does not end.
 const MAX_INTERIM: usize = 16;
@@ -53,13 +52,6 @@ impl Connection {
     }
 }
 
-/// What is sent, besides the body.
-pub(crate) struct Outgoing<'a> {
-    pub(crate) head: &'a http::request::Parts,
-    pub(crate) authority: &'a HeaderValue,
-    pub(crate) wishes: &'a Wishes,
-}
-
 /// What came back.
 pub(crate) enum Answer {
     Response(response::Parts, Body),
@@ -76,20 +68,18 @@ pub(crate) enum Answer {
 /// while the response comes in.
 pub(crate) async fn send(
     mut connection: Box<Connection>,
-    request: Outgoing<'_>,
+    attempt: &Attempt<'_>,
     body: &mut Body,
-    snapshot: &Snapshot,
     deadline: &mut Deadline,
-    pool: &Rc<Pool>,
 ) -> Result<Answer, Error> {
+    let (limits, timeouts) = (&attempt.snapshot.limits, &attempt.snapshot.timeouts);
+    let (authority, wishes) = (&attempt.state.authority, attempt.wishes);
+    let Some(head) = &attempt.state.request else { return Err(Error::new(Kind::MalformedRequest, "no request")) };
     let encoding = match body.size_hint().exact() {
         _ if matches!(body, Body::Empty) => Encoding::None,
         Some(length) => Encoding::Length(length),
         None => Encoding::Chunked,
     };
-    let (limits, timeouts) = (&snapshot.limits, &snapshot.timeouts);
-    let Outgoing { head, authority, wishes } = request;
-    let upgrade = wishes.upgrade.as_ref();
     let line = RequestLine { method: &head.method, uri: &head.uri, authority, encoding, wishes };
     encode::request_head(connection.writer.buffer(), &line, &head.headers);
 
@@ -98,7 +88,7 @@ pub(crate) async fn send(
     deadline.set(wait.patience(timeouts));
     let answer = poll_fn(|cx| {
         let before = wait.progress();
-        match wait.poll(&mut connection, body, head, upgrade, limits, cx) {
+        match wait.poll(&mut connection, body, head, wishes.upgrade.as_ref(), limits, cx) {
             Poll::Ready(answer) => return Poll::Ready(answer),
             // A request that is still being sent holds the clock.
             Poll::Pending if wait.progress() != before => deadline.set(wait.patience(timeouts)),
@@ -116,7 +106,7 @@ pub(crate) async fn send(
     let mut response = ResponseBody {
         decoder: Decoder::new(answer.framing, limits.trailer_bytes),
         upload: wait.pump.take().map(|pump| (pump, std::mem::replace(body, Body::Empty))),
-        pool: (answer.keep_alive && !wait.cut).then(|| pool.clone()),
+        pool: (answer.keep_alive && !wait.cut).then(|| attempt.pool().clone()),
         connection: Some(connection),
     };
     response.finish_if_complete();

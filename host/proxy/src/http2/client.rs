@@ -1,7 +1,5 @@
 //! HTTP/2 to an upstream: one connection per worker and endpoint, shared by its exchanges.
 
-use std::rc::Rc;
-
 use bytes::Bytes;
 use http::{HeaderValue, Request, Uri, Version, header, uri};
 use hyper::client::conn::http2::{Builder, SendRequest};
@@ -11,11 +9,8 @@ use super::io::{Io, LocalExecutor};
 use crate::body::{self, Body};
 use crate::error::{Error, Kind};
 use crate::fields;
-use crate::local::LocalCluster;
-use crate::pool::Pool;
-use crate::snapshot::Snapshot;
 use crate::timer::{Deadline, Elapsed};
-use crate::upstream::{self, Reply};
+use crate::upstream::{Attempt, Reply};
 
 /// Windows that keep a fast network busy, and bound what a stalled client costs.
 pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
@@ -32,29 +27,20 @@ impl Sender {
 }
 
 /// Sends the request of `state` and waits for the head of the response.
-pub(crate) async fn send(
-    cluster: &Rc<LocalCluster>,
-    index: usize,
-    worker: usize,
-    snapshot: &Snapshot,
-    state: &HookState,
-    trailers: bool,
-    body: &mut Body,
-    deadline: &mut Deadline,
-) -> Result<Reply, Error> {
-    let pool = &cluster.pools[index];
+pub(crate) async fn send(attempt: &Attempt<'_>, body: &mut Body, deadline: &mut Deadline) -> Result<Reply, Error> {
+    let pool = attempt.pool();
     loop {
         let kept = pool.http2.borrow().clone().filter(|sender| !sender.is_closed());
         let reused = kept.is_some();
         let sender = match kept {
             Some(sender) => sender,
             None => {
-                let sender = connect(cluster, index, worker, snapshot).await?;
+                let sender = connect(attempt).await?;
                 *pool.http2.borrow_mut() = Some(sender.clone());
                 sender
             }
         };
-        match send_on(sender, pool, snapshot, state, trailers, body, deadline).await {
+        match send_on(sender, attempt, body, deadline).await {
             // The connection was going away: not the endpoint's failure.
             Err(error) if reused && error.retryable => {}
             result => return result,
@@ -64,25 +50,22 @@ pub(crate) async fn send(
 
 async fn send_on(
     mut sender: Sender,
-    pool: &Pool,
-    snapshot: &Snapshot,
-    state: &HookState,
-    trailers: bool,
+    attempt: &Attempt<'_>,
     body: &mut Body,
     deadline: &mut Deadline,
 ) -> Result<Reply, Error> {
-    let mut request = request(state, std::mem::replace(body, Body::Empty))?;
-    if trailers {
+    let mut request = request(attempt.state, std::mem::replace(body, Body::Empty))?;
+    if attempt.wishes.trailers {
         request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
     }
     let replayable = request.method().is_idempotent() && matches!(request.body(), Body::Empty);
-    deadline.set(snapshot.timeouts.response);
+    deadline.set(attempt.snapshot.timeouts.response);
     let answered = deadline.race(sender.0.try_send_request(request)).await;
     let response = match answered {
         Err(Elapsed) => return Err(Error::new(Kind::UpstreamTimeout, "no response head in time")),
         Ok(Ok(response)) => response,
         Ok(Err(mut failed)) => {
-            pool.http2.borrow_mut().take();
+            attempt.pool().http2.borrow_mut().take();
             // What was not sent comes back, and may be sent to another.
             let unsent = failed.take_message();
             let error = failed.into_error();
@@ -106,13 +89,13 @@ fn refused_unseen(error: &hyper::Error) -> bool {
     cause.is_some_and(|cause| cause.is_go_away() || cause.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
-async fn connect(cluster: &LocalCluster, index: usize, worker: usize, snapshot: &Snapshot) -> Result<Sender, Error> {
-    let stream = upstream::connect(cluster, index, worker, snapshot.timeouts.connect).await?;
+async fn connect(attempt: &Attempt<'_>) -> Result<Sender, Error> {
+    let stream = attempt.connect().await?;
     let failed = |error: hyper::Error| Error::new(Kind::ConnectFailed, error.to_string()).retryable(true);
     let (sender, connection) = Builder::new(LocalExecutor)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(u32::try_from(snapshot.limits.head_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(attempt.snapshot.limits.head_bytes).unwrap_or(u32::MAX))
         .handshake(Io::new(Bytes::new(), stream))
         .await
         .map_err(failed)?;
