@@ -57,6 +57,11 @@ impl Halves {
         Some((inlet.io.reunite(outlet.io).ok()?, inlet.reader.buffer.freeze()))
     }
 
+    /// A body is still out there that reads from the connection.
+    pub(super) fn lent(self: &Rc<Self>) -> bool {
+        Rc::strong_count(self) > 1
+    }
+
     /// The body of the request that comes next.
     pub(super) fn body(self: &Rc<Self>) -> RequestBody {
         RequestBody { halves: self.clone() }

@@ -283,6 +283,10 @@ impl Connection {
             }
         }
         drop(body);
+        // An HTTP/2 upstream that answered early may still be reading the request: nobody else may read from it now.
+        if unread && self.halves.lent() {
+            return Ok(Next::Close);
+        }
         Ok(match (keep, unread) {
             (true, false) => Next::Keep,
             (true, true) => self.drain(idle).await,
