@@ -1,4 +1,4 @@
-//! Timeouts and limits of the data path, with their defaults. Plain data: who enforces one reads it from here.
+//! Timeouts and limits of the data path. Plain data: who enforces one reads it from here; the defaults are the config's.
 
 use std::time::Duration;
 
@@ -19,19 +19,6 @@ pub struct Timeouts {
     pub tcp_idle: Duration,
 }
 
-impl Default for Timeouts {
-    fn default() -> Self {
-        Timeouts {
-            connect: Duration::from_secs(3),
-            header: Duration::from_secs(10),
-            idle: Duration::from_secs(60),
-            response: Duration::from_secs(60),
-            request: Duration::ZERO,
-            tcp_idle: Duration::from_secs(3600),
-        }
-    }
-}
-
 /// How much there may be of things.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -47,17 +34,4 @@ pub struct Limits {
     pub streams: u32,
     /// Idle upstream connections kept per endpoint and worker.
     pub idle_upstream_connections: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            head_bytes: 64 * 1024,
-            head_fields: 100,
-            trailer_bytes: 8 * 1024,
-            connections: 10_000,
-            streams: 100,
-            idle_upstream_connections: 64,
-        }
-    }
 }

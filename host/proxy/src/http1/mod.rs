@@ -3,10 +3,11 @@
 //!
 //! Nothing outside this module knows what an HTTP/1 connection is: the exchange sees `http` types and a [`crate::body::Body`].
 
+mod arrival;
 pub(crate) mod chunked;
 pub(crate) mod client;
 pub(crate) mod encode;
-pub(crate) mod framing;
+mod framing;
 pub(crate) mod halves;
 pub(crate) mod head;
 pub(crate) mod reader;

@@ -13,12 +13,12 @@ use http_body::Body as _;
 use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 
+use super::arrival::{Arrival, next_head};
 use super::encode::{self, Persistence};
 use super::framing::Decoder;
 use super::halves::{Halves, Inlet, MAX_DRAIN, Outlet};
-use super::head::{HeadError, HeadScanner};
-use super::reader::Reader;
-use super::request::{self as head, RequestHead};
+use super::head::HeadScanner;
+use super::request::RequestHead;
 use super::writer::{Encoding, Pump, PumpError};
 use crate::body::{Body, Upload};
 use crate::error::{Error, Kind};
@@ -28,12 +28,9 @@ use crate::http2;
 use crate::listener::Handle;
 use crate::record::{Record, RecordedBody};
 use crate::relay::{self, RelayOptions};
-use crate::settings::Limits;
 use crate::timer::{Deadline, Elapsed};
 use crate::worker::Worker;
 
-/// What begins every HTTP/2 connection (RFC 9113, section 3.4).
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a client that was refused may take to read why.
 const LINGER: Duration = Duration::from_secs(2);
 /// Bytes that may wait behind the request that is being served.
@@ -60,14 +57,6 @@ struct Answered<'a> {
 struct Broken {
     error: Error,
     record: Box<Record>,
-}
-
-/// What came next on the connection.
-enum Arrival {
-    Head(Box<RequestHead>),
-    Http2,
-    Refused(Error),
-    Closed,
 }
 
 /// Serves a connection to its end.
@@ -365,38 +354,6 @@ impl Connection {
         record.sent = report.b_to_a;
         record.complete = true;
     }
-}
-
-/// What the buffer begins with, once that is known.
-fn next_head(scanner: &mut HeadScanner, reader: &mut Reader, limits: &Limits, first: bool) -> Option<Arrival> {
-    let buffer = &mut reader.buffer;
-    if buffer.is_empty() || buffer.as_ref() == b"\r" {
-        return None;
-    }
-    if first && HTTP2_PREFACE.starts_with(&buffer[..buffer.len().min(HTTP2_PREFACE.len())]) {
-        return (buffer.len() >= HTTP2_PREFACE.len()).then_some(Arrival::Http2);
-    }
-    // TLS on a plain port, or noise: no need to wait for the end of a line.
-    if !buffer[0].is_ascii_graphic() {
-        return Some(Arrival::Refused(Error::new(Kind::MalformedRequest, "not HTTP")));
-    }
-    let head = match scanner.find_end(buffer, limits.head_bytes) {
-        Ok(None) => return None,
-        Ok(Some(end)) => head::parse(buffer.split_to(end).freeze(), limits.head_fields),
-        Err(error) => Err(error),
-    };
-    Some(match head {
-        Ok(head) => Arrival::Head(Box::new(head)),
-        Err(error) => Arrival::Refused(Error::new(
-            match error {
-                HeadError::Malformed(_) => Kind::MalformedRequest,
-                HeadError::TooLarge => Kind::HeadTooLarge,
-                HeadError::Expectation => Kind::ExpectationFailed,
-                HeadError::NotImplemented => Kind::NotImplemented,
-            },
-            error.to_string(),
-        )),
-    })
 }
 
 /// How the response's body is delimited for this client (RFC 9112, section 6.3).
