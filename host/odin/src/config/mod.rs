@@ -25,6 +25,8 @@ mod units;
 use std::path::Path;
 
 pub(crate) use error::{ConfigError, Errors};
+#[cfg(test)]
+pub(crate) use schema::DEFAULT_ADMIN;
 pub(crate) use schema::{
     Cluster, Config, Endpoint, EndpointAddress, Isolation, Limits, Listener, LogFormat, OnFailure, Plugin, Route,
     Timeouts, Traffic, UpstreamProtocol,
