@@ -9,8 +9,7 @@ use std::io::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use odin_runtime::ConnectionInfo;
@@ -23,6 +22,8 @@ use crate::snapshot::AccessLog;
 const FLUSH_AFTER: Duration = Duration::from_millis(20);
 /// Or when so many bytes have gathered.
 const FLUSH_AT: usize = 32 * 1024;
+/// How long the last lines may take.
+const LAST_WRITE: Duration = Duration::from_secs(1);
 /// Batches that may wait for the writer.
 const WAITING: usize = 256;
 
@@ -30,21 +31,24 @@ const WAITING: usize = 256;
 pub(crate) struct LogWriter {
     sender: SyncSender<Vec<u8>>,
     dropped: Arc<AtomicU64>,
-    thread: JoinHandle<()>,
+    /// Disconnected once the thread has ended.
+    ended: Receiver<()>,
 }
 
 impl LogWriter {
     /// Starts the thread.
     pub(crate) fn start() -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel::<Vec<u8>>(WAITING);
+        let (ending, ended) = sync_channel::<()>(1);
         let write = move || {
+            let _ending = ending;
             for batch in receiver {
                 // Nobody may be reading: then there is nobody to tell, either.
                 let _ = std::io::stdout().lock().write_all(&batch).and_then(|()| std::io::stdout().flush());
             }
         };
-        let thread = std::thread::Builder::new().name("access-log".into()).spawn(write)?;
-        Ok(LogWriter { sender, dropped: Arc::default(), thread })
+        std::thread::Builder::new().name("access-log".into()).spawn(write)?;
+        Ok(LogWriter { sender, dropped: Arc::default(), ended })
     }
 
     /// Batches of lines that were dropped because the writer was behind.
@@ -56,10 +60,11 @@ impl LogWriter {
         LogHandle { sender: self.sender.clone(), dropped: self.dropped.clone() }
     }
 
-    /// Writes what is left; every worker must have ended.
+    /// Writes what is left, unless nobody reads it; every worker must have ended.
     pub(crate) fn finish(self) {
         drop(self.sender);
-        let _ = self.thread.join();
+        // Never answered: it ends by disconnecting, or by the time-out.
+        let _ = self.ended.recv_timeout(LAST_WRITE);
     }
 }
 

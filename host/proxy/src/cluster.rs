@@ -82,6 +82,10 @@ impl Cluster {
         endpoint.out_until.store(0, Relaxed);
         let failed = self.endpoints.iter().any(|endpoint| endpoint.out_until.load(Relaxed) != 0);
         self.any_failed.store(failed, Relaxed);
+        // Another worker may have found a failure in between; a penalty must not be forgotten.
+        if !failed && self.endpoints.iter().any(|endpoint| endpoint.out_until.load(Relaxed) != 0) {
+            self.any_failed.store(true, Relaxed);
+        }
     }
 }
 

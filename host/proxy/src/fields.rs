@@ -15,7 +15,6 @@ const FORWARDED: HeaderName = header::FORWARDED;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -93,11 +92,20 @@ pub(crate) fn forward_request(
         headers.insert(FORWARDED, forwarded);
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
         headers.insert(X_FORWARDED_HOST, authority.clone());
-        headers.remove(X_FORWARDED_PORT);
         headers.remove(X_REAL_IP);
+        remove_other_claims(headers);
     }
     via(headers, head.version);
     id
+}
+
+/// Removes what is left of `X-Forwarded-*`: `-Port`, `-Prefix`, `-Ssl` and whatever else an upstream may believe.
+fn remove_other_claims(headers: &mut HeaderMap) {
+    let own = [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
+    let claim = |name: &&HeaderName| name.as_str().starts_with("x-forwarded-") && !own.contains(name);
+    while let Some(name) = headers.keys().find(claim).cloned() {
+        headers.remove(name);
+    }
 }
 
 /// Adds this proxy to `Via`; `version` is that of the message as it was received.

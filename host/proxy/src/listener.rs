@@ -86,12 +86,16 @@ fn accepted(stream: TcpStream, peer: SocketAddr, name: &Rc<str>, handle: &Rc<Han
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().unwrap_or(peer);
     let info = Rc::new(ConnectionInfo { peer, local, listener: name.clone() });
-    let (handle, on) = (handle.clone(), worker.clone());
+    let (handle, on, shared) = (handle.clone(), worker.clone(), listener.shared.clone());
     worker.serve(async move {
         match &listener.kind {
             LocalKind::Tcp { cluster } => tcp::serve(stream, info, cluster, &listener, &on).await,
-            LocalKind::Http { .. } => http1::server::serve(stream, handle, Downstream::new(info), on.clone()).await,
+            LocalKind::Http { .. } => {
+                // Each exchange asks for what is current; the connection must not hold on to what was.
+                drop(listener);
+                http1::server::serve(stream, handle, Downstream::new(info), on.clone()).await;
+            }
         }
-        listener.shared.counters.share(on.id).closed.add(1);
+        shared.counters.share(on.id).closed.add(1);
     });
 }

@@ -106,14 +106,15 @@ impl Build<'_> {
             return local.clone();
         }
         let kept = self.before.and_then(|before| before.clusters.get(&key));
+        let limit = self.snapshot.limits.idle_upstream_connections;
         let local = Rc::new(LocalCluster {
             shared: cluster.clone(),
             pools: match kept {
-                Some(kept) => kept.pools.clone(),
-                None => {
-                    let limit = self.snapshot.limits.idle_upstream_connections;
-                    cluster.endpoints.iter().map(|_| Rc::new(Pool::new(limit))).collect()
+                Some(kept) => {
+                    kept.pools.iter().for_each(|pool| pool.set_limit(limit));
+                    kept.pools.clone()
                 }
+                None => cluster.endpoints.iter().map(|_| Rc::new(Pool::new(limit))).collect(),
             },
             balancer: cluster.balancer.as_ref().map(|plugin| self.plugin(plugin)),
             all: Rc::new(Candidates::all(cluster.clone())),

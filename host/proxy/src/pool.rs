@@ -1,6 +1,6 @@
 //! One worker's idle connections to one endpoint. Never shared between workers, never locked.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use crate::http1::client::Connection;
@@ -11,7 +11,7 @@ const MAX_IDLE: Duration = Duration::from_secs(50);
 
 /// Idle connections, the most recently used last.
 pub(crate) struct Pool {
-    limit: usize,
+    limit: Cell<usize>,
     http1: RefCell<Vec<(Instant, Box<Connection>)>>,
     /// The one HTTP/2 connection that all exchanges of this worker share.
     pub(crate) http2: RefCell<Option<Sender>>,
@@ -19,7 +19,12 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(limit: usize) -> Self {
-        Pool { limit, http1: RefCell::default(), http2: RefCell::default() }
+        Pool { limit: Cell::new(limit), http1: RefCell::default(), http2: RefCell::default() }
+    }
+
+    /// Keeps so many from now on.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.set(limit);
     }
 
     /// A connection that is still open as far as anyone can know.
@@ -35,7 +40,7 @@ impl Pool {
     /// Gives a connection back after a whole exchange.
     pub(crate) fn put(&self, connection: Box<Connection>) {
         let mut idle = self.http1.borrow_mut();
-        if idle.len() < self.limit {
+        if idle.len() < self.limit.get() {
             idle.push((Instant::now(), connection));
         }
     }

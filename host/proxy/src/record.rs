@@ -1,7 +1,6 @@
 //! What is known about one exchange when it is over: counted, and written to the access log, exactly once, by `Drop`,
 //! so that no way out of an exchange can forget it.
 
-use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -14,6 +13,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use crate::body::{Body, Upload};
 use crate::error::{Blame, Error, Kind};
 use crate::fields::Downstream;
+use crate::http2::activity::OpenExchange;
 use crate::local::{LocalCluster, LocalListener};
 use crate::snapshot::{AccessLog, DURATION_BUCKETS_MS};
 use crate::timer::{Deadline, Elapsed};
@@ -104,24 +104,9 @@ pub(crate) struct RecordedBody {
 struct Watch {
     deadline: Deadline,
     idle: Duration,
-    /// Held as long as the exchange is open.
-    _open: OpenExchange,
-}
-
-/// Counts the open exchanges of a connection.
-pub(crate) struct OpenExchange(Rc<Cell<usize>>);
-
-impl OpenExchange {
-    pub(crate) fn new(count: &Rc<Cell<usize>>) -> Self {
-        count.set(count.get() + 1);
-        OpenExchange(count.clone())
-    }
-}
-
-impl Drop for OpenExchange {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
+    /// Bytes of the request's body when something last happened.
+    uploaded: u64,
+    open: OpenExchange,
 }
 
 impl RecordedBody {
@@ -132,7 +117,8 @@ impl RecordedBody {
     /// Lets the body fail when nothing comes for so long: for a codec that has no deadline of its own.
     pub(crate) fn watch(&mut self, mut deadline: Deadline, idle: Duration, open: OpenExchange) {
         deadline.set(idle);
-        self.watch = Some(Watch { deadline, idle, _open: open });
+        open.answered();
+        self.watch = Some(Watch { deadline, idle, uploaded: self.record.received(), open });
     }
 }
 
@@ -142,17 +128,22 @@ impl HttpBody for RecordedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
-        let frame = match (Pin::new(&mut this.body).poll_frame(cx), &mut this.watch) {
-            (Poll::Ready(frame), watch) => {
-                if let Some(Watch { deadline, idle, .. }) = watch {
-                    deadline.set(*idle);
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        let frame = match &mut this.watch {
+            None => ready!(polled),
+            Some(watch) => {
+                let uploaded = this.record.received();
+                if polled.is_ready() || std::mem::replace(&mut watch.uploaded, uploaded) != uploaded {
+                    watch.deadline.set(watch.idle);
+                    watch.open.moved();
                 }
-                frame
-            }
-            (Poll::Pending, None) => return Poll::Pending,
-            (Poll::Pending, Some(Watch { deadline, .. })) => {
-                let Elapsed = ready!(deadline.poll(cx));
-                Some(Err(Error::new(Kind::UpstreamTimeout, "the response's body stalled")))
+                match polled {
+                    Poll::Ready(frame) => frame,
+                    Poll::Pending => {
+                        let Elapsed = ready!(watch.deadline.poll(cx));
+                        Some(Err(Error::new(Kind::UpstreamTimeout, "the response's body stalled")))
+                    }
+                }
             }
         };
         match &frame {

@@ -12,6 +12,7 @@ use crate::balance::{self, Candidates};
 use crate::error::{Error, Kind};
 use crate::local::{LocalCluster, LocalListener};
 use crate::relay::{self, RelayOptions};
+use crate::timer::Deadline;
 use crate::upstream;
 use crate::worker::Worker;
 
@@ -58,6 +59,7 @@ async fn open(
 ) -> Result<(TcpStream, usize), Error> {
     let mut failed: Vec<u32> = Vec::new();
     let mut last = None;
+    let mut deadline = Deadline::default();
     let mut state = HookState::new("tcp", HeaderValue::from_static(""), info.clone(), 0);
     while failed.len() < cluster.shared.endpoints.len() {
         let candidates = match failed.as_slice() {
@@ -68,7 +70,7 @@ async fn open(
             Ok(index) => index,
             Err(error) => return Err(last.filter(|_| error.kind == Kind::NoEndpoint).unwrap_or(error)),
         };
-        match upstream::connect(cluster, index, worker.id, listener.snapshot.timeouts.connect).await {
+        match upstream::connect(cluster, index, worker.id, listener.snapshot.timeouts.connect, &mut deadline).await {
             Ok(stream) => return Ok((stream, index)),
             Err(error) => {
                 failed.push(index as u32);

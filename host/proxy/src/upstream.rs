@@ -84,8 +84,8 @@ impl Attempt<'_> {
     }
 
     /// A new connection to the endpoint.
-    pub(crate) async fn connect(&self) -> Result<TcpStream, Error> {
-        connect(self.cluster, self.index, self.worker, self.snapshot.timeouts.connect).await
+    pub(crate) async fn connect(&self, deadline: &mut Deadline) -> Result<TcpStream, Error> {
+        connect(self.cluster, self.index, self.worker, self.snapshot.timeouts.connect, deadline).await
     }
 
     async fn send(&self, body: &mut Body, deadline: &mut Deadline) -> Result<Reply, Error> {
@@ -103,7 +103,7 @@ impl Attempt<'_> {
             let reused = kept.is_some();
             let connection = match kept {
                 Some(connection) => connection,
-                None => Connection::new(self.connect().await?),
+                None => Connection::new(self.connect(deadline).await?),
             };
             match http1::send(connection, self, body, deadline).await {
                 Ok(Answer::Response(parts, body)) => return Ok(Reply::Response(parts, body)),
@@ -124,9 +124,9 @@ pub(crate) async fn connect(
     index: usize,
     worker: usize,
     timeout: Duration,
+    deadline: &mut Deadline,
 ) -> Result<TcpStream, Error> {
     let endpoint = &cluster.shared.endpoints[index];
-    let mut deadline = Deadline::default();
     deadline.set(timeout);
     let result = match deadline.race(TcpStream::connect(endpoint.address)).await {
         Ok(result) => result,

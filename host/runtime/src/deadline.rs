@@ -70,10 +70,10 @@ mod tests {
 
     #[test]
     fn a_call_that_burns_its_time_is_interrupted() {
-        let mut deadline = Deadline::new(10 * MS);
+        let mut deadline = Deadline::new(10 * TICK);
         assert_eq!(deadline.begin_call(), 11);
-        assert!(matches!(deadline.passed(100 * MS), UpdateDeadline::Continue(11)));
-        assert!(matches!(deadline.passed(105 * MS), UpdateDeadline::Interrupt));
+        assert!(matches!(deadline.passed(100 * TICK), UpdateDeadline::Continue(11)));
+        assert!(matches!(deadline.passed(105 * TICK), UpdateDeadline::Interrupt));
     }
 
     #[test]

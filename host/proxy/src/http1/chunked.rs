@@ -122,7 +122,7 @@ fn parse_size(line: &[u8]) -> Result<(u64, usize), BodyError> {
 
 fn parse_trailers(section: &[u8]) -> Result<HeaderMap, BodyError> {
     const MALFORMED: BodyError = BodyError::Malformed("malformed trailers");
-    let mut table = [httparse::EMPTY_HEADER; 64];
+    let mut table = [httparse::EMPTY_HEADER; 256];
     let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut table) else {
         return Err(MALFORMED);
     };
@@ -137,25 +137,29 @@ fn parse_trailers(section: &[u8]) -> Result<HeaderMap, BodyError> {
     Ok(trailers)
 }
 
-/// Fields that must not come after the body, and are dropped there (RFC 9110, section 6.5.1).
+/// Fields that must not come after the body, and are dropped there (RFC 9110, section 6.5.1): those that frame, route
+/// or authenticate, and those by which Odin vouches for the client.
 pub(crate) fn is_forbidden_trailer(name: &HeaderName) -> bool {
-    [
-        header::TRANSFER_ENCODING,
-        header::CONTENT_LENGTH,
-        header::HOST,
-        header::CONNECTION,
-        header::TE,
-        header::TRAILER,
-        header::UPGRADE,
-        header::EXPECT,
-        header::AUTHORIZATION,
-        header::SET_COOKIE,
-        header::COOKIE,
-        header::CONTENT_TYPE,
-        header::CONTENT_ENCODING,
-        header::CONTENT_RANGE,
-    ]
-    .contains(name)
+    name.as_str().starts_with("x-forwarded-")
+        || matches!(name.as_str(), "x-real-ip" | "x-request-id")
+        || [
+            header::TRANSFER_ENCODING,
+            header::CONTENT_LENGTH,
+            header::HOST,
+            header::CONNECTION,
+            header::TE,
+            header::TRAILER,
+            header::UPGRADE,
+            header::EXPECT,
+            header::AUTHORIZATION,
+            header::SET_COOKIE,
+            header::COOKIE,
+            header::CONTENT_TYPE,
+            header::CONTENT_ENCODING,
+            header::CONTENT_RANGE,
+            header::FORWARDED,
+        ]
+        .contains(name)
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 //!
 //! A borrow must never live across an `await`: loop and body are polled by the same task, one inside the other.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http_body::Frame;
@@ -26,6 +26,8 @@ pub(super) struct Inlet {
     pub(super) io: OwnedReadHalf,
     pub(super) reader: Reader,
     pub(super) decoder: Decoder,
+    /// The body of a request made no sense: nothing that follows can be trusted.
+    pub(super) broken: bool,
 }
 
 /// The side that writes: shared by the loop and, for `100 Continue`, the body of the request.
@@ -39,20 +41,26 @@ pub(super) struct Outlet {
 pub(super) struct Halves {
     pub(super) inlet: RefCell<Inlet>,
     pub(super) outlet: RefCell<Outlet>,
+    /// The task that last waited for the body; an HTTP/2 upstream reads it in a task of its own.
+    reader: RefCell<Option<Waker>>,
+    /// Bodies read no more.
+    revoked: Cell<bool>,
 }
 
 impl Halves {
     pub(super) fn new(stream: TcpStream) -> Rc<Self> {
         let (read, write) = stream.into_split();
         Rc::new(Halves {
-            inlet: RefCell::new(Inlet { io: read, reader: Reader::new(), decoder: Decoder::End }),
+            inlet: RefCell::new(Inlet { io: read, reader: Reader::new(), decoder: Decoder::End, broken: false }),
             outlet: RefCell::new(Outlet { io: write, writer: Writer::default(), continue_due: false }),
+            reader: RefCell::default(),
+            revoked: Cell::new(false),
         })
     }
 
     /// The stream, and what was read from it and not yet used; none while a body still holds it.
     pub(super) fn into_stream(self: Rc<Self>) -> Option<(TcpStream, Bytes)> {
-        let Halves { inlet, outlet } = Rc::into_inner(self)?;
+        let Halves { inlet, outlet, .. } = Rc::into_inner(self)?;
         let (inlet, outlet) = (inlet.into_inner(), outlet.into_inner());
         Some((inlet.io.reunite(outlet.io).ok()?, inlet.reader.buffer.freeze()))
     }
@@ -62,6 +70,14 @@ impl Halves {
         Rc::strong_count(self) > 1
     }
 
+    /// Takes the connection back from a body that is still out there: whoever reads it gets an error, and lets go.
+    pub(super) fn revoke(&self) {
+        self.revoked.set(true);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
     /// The body of the request that comes next.
     pub(super) fn body(self: &Rc<Self>) -> RequestBody {
         RequestBody { halves: self.clone() }
@@ -69,7 +85,7 @@ impl Halves {
 
     /// The next piece of the request's body.
     pub(super) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Inlet { io, reader, decoder } = &mut *self.inlet.borrow_mut();
+        let Inlet { io, reader, decoder, broken } = &mut *self.inlet.borrow_mut();
         loop {
             let piece = decoder.decode(&mut reader.buffer, reader.ended).map_err(|error| match error {
                 BodyError::Truncated => Error::new(Kind::DownstreamClosed, error.to_string()),
@@ -83,15 +99,21 @@ impl Halves {
                     Ok(_) => continue,
                     Err(error) => Some(Err(Error::new(Kind::DownstreamClosed, error.to_string()))),
                 },
-                Err(error) => Some(Err(error)),
+                Err(error) => {
+                    *broken = true;
+                    Some(Err(error))
+                }
             });
         }
     }
 
-    /// The rest of the request's body may never come, or is not worth reading.
-    pub(super) fn too_much_unread(&self) -> bool {
-        self.outlet.borrow().continue_due
-            || self.inlet.borrow().decoder.remaining().is_some_and(|rest| rest > MAX_DRAIN)
+    /// The rest of the request's body may never come, is not worth reading, makes no sense or is being read by another.
+    pub(super) fn too_much_unread(self: &Rc<Self>) -> bool {
+        let inlet = self.inlet.borrow();
+        inlet.broken
+            || self.lent()
+            || self.outlet.borrow().continue_due
+            || inlet.decoder.remaining().is_some_and(|rest| rest > MAX_DRAIN)
     }
 
     /// Tells the client that its body is wanted; not once a response has begun.
@@ -114,8 +136,20 @@ pub(crate) struct RequestBody {
 
 impl RequestBody {
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.halves.revoked.get() {
+            let error = Error::new(Kind::DownstreamClosed, "the response was complete before the request");
+            return Poll::Ready(Some(Err(error)));
+        }
         self.halves.send_continue(cx);
-        self.halves.poll_body(cx)
+        let polled = self.halves.poll_body(cx);
+        if polled.is_pending() {
+            let mut reader = self.halves.reader.borrow_mut();
+            match &mut *reader {
+                Some(waker) => waker.clone_from(cx.waker()),
+                None => *reader = Some(cx.waker().clone()),
+            }
+        }
+        polled
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {

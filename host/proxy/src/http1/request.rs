@@ -114,7 +114,11 @@ fn target_uri(method: &Method, target: Bytes, authority: &HeaderValue) -> Result
         Some(_) if http => return Err(HeadError::Malformed("Host differs from the request target")),
         _ => return Err(INVALID),
     }
-    uri.path_and_query().cloned().map(Uri::from).ok_or(INVALID)
+    match uri.path_and_query() {
+        Some(path) if path.as_str().starts_with('/') => Ok(Uri::from(path.clone())),
+        Some(query) if !query.as_str().is_empty() => Uri::try_from(format!("/{query}")).map_err(|_| INVALID),
+        _ => Ok(Uri::from_static("/")),
+    }
 }
 
 /// httparse's errors in the words of the grammar.

@@ -42,6 +42,8 @@ enum Next {
     /// Say no more, but let the client read what was said.
     Linger,
     Close,
+    /// Close so that even a client that reads up to the end sees that it was cut off.
+    Reset,
     /// The connection speaks another protocol from here on.
     Switch(Box<Switched>),
 }
@@ -63,8 +65,10 @@ struct Broken {
 pub(crate) async fn serve(stream: TcpStream, handle: Rc<Handle>, downstream: Rc<Downstream>, worker: Rc<Worker>) {
     let mut connection = Connection { halves: Halves::new(stream), deadline: Deadline::default(), first: true };
     loop {
+        let arrival = connection.arrival(&handle, &worker).await;
+        // What the config says now, and not what it said when the connection fell idle.
         let origin = Origin { worker: worker.clone(), listener: handle.current(), downstream: downstream.clone() };
-        let next = match connection.arrival(&origin).await {
+        let next = match arrival {
             Arrival::Closed => return,
             Arrival::Http2 => {
                 if let Some((stream, early)) = connection.halves.into_stream() {
@@ -81,7 +85,14 @@ pub(crate) async fn serve(stream: TcpStream, handle: Rc<Handle>, downstream: Rc<
         match next {
             Next::Keep => connection.first = false,
             Next::Linger => return connection.linger().await,
-            Next::Close => return,
+            Next::Close => return connection.halves.revoke(),
+            Next::Reset => {
+                // Before the halves go: dropping the one that writes would say a regular end.
+                if let Some((stream, _)) = connection.halves.into_stream() {
+                    let _ = stream.set_zero_linger();
+                }
+                return;
+            }
             Next::Switch(switched) => return connection.switch(*switched, &origin).await,
         }
     }
@@ -95,16 +106,18 @@ struct Connection {
 
 impl Connection {
     /// Waits for the next head.
-    async fn arrival(&mut self, origin: &Origin) -> Arrival {
+    async fn arrival(&mut self, handle: &Handle, worker: &Worker) -> Arrival {
         let Connection { halves, deadline, first } = self;
-        let snapshot = &origin.listener.snapshot;
+        // Copies: an idle connection must not hold on to an old config.
+        let (timeouts, limits) = {
+            let listener = handle.current();
+            (listener.snapshot.timeouts.clone(), listener.snapshot.limits.clone())
+        };
         let mut scanner = HeadScanner::default();
-        let mut begun = !halves.inlet.borrow().reader.buffer.is_empty();
-        let mut blank_allowed = true;
+        let (mut begun, mut blank_allowed) = (false, true);
         // A new connection that says nothing gets as long as one that says little.
-        let patience = if *first || begun { snapshot.timeouts.header } else { snapshot.timeouts.idle };
         deadline.begin(Duration::ZERO);
-        deadline.set(patience);
+        deadline.set(if *first { timeouts.header } else { timeouts.idle });
         poll_fn(|cx| {
             let Inlet { io, reader, .. } = &mut *halves.inlet.borrow_mut();
             loop {
@@ -113,20 +126,18 @@ impl Connection {
                     reader.buffer.advance(2);
                     blank_allowed = false;
                 }
-                match next_head(&mut scanner, reader, &snapshot.limits, *first) {
-                    Some(arrival) => return Poll::Ready(arrival),
-                    None if reader.buffer.is_empty() && origin.worker.draining() => {
-                        return Poll::Ready(Arrival::Closed);
-                    }
-                    None => {}
+                if !reader.buffer.is_empty() && !std::mem::replace(&mut begun, true) && !*first {
+                    deadline.set(timeouts.header);
+                }
+                if let Some(arrival) = next_head(&mut scanner, reader, &limits, *first) {
+                    return Poll::Ready(arrival);
                 }
                 match reader.poll_fill(io, cx) {
-                    Poll::Ready(Ok(read)) if read > 0 => {
-                        if !std::mem::replace(&mut begun, true) && !*first {
-                            deadline.set(snapshot.timeouts.header);
-                        }
-                    }
+                    Poll::Ready(Ok(read)) if read > 0 => {}
                     Poll::Ready(_) => return Poll::Ready(Arrival::Closed),
+                    Poll::Pending if reader.buffer.is_empty() && worker.draining() => {
+                        return Poll::Ready(Arrival::Closed);
+                    }
                     Poll::Pending => {
                         let late = || Arrival::Refused(Error::new(Kind::HeaderTimeout, "incomplete head"));
                         return deadline.poll(cx).map(|Elapsed| if begun { late() } else { Arrival::Closed });
@@ -166,7 +177,7 @@ impl Connection {
             if let Poll::Ready(outcome) = exchange.as_mut().poll(cx) {
                 return Poll::Ready(Some(outcome));
             }
-            let Inlet { io, reader, decoder } = &mut *halves.inlet.borrow_mut();
+            let Inlet { io, reader, decoder, .. } = &mut *halves.inlet.borrow_mut();
             // A client that has sent all it had to say may close its side and still wait for the answer; one whose
             // connection was reset does not.
             while decoder.is_end() && !reader.ended && reader.buffer.len() < MAX_PIPELINED {
@@ -237,14 +248,17 @@ impl Connection {
         );
 
         let mut pump = Pump::new(encoding);
+        let mut seen = 0;
         deadline.set(idle);
         let result = poll_fn(|cx| {
-            let before = pump.progress;
             let Outlet { io, writer, .. } = &mut *halves.outlet.borrow_mut();
-            match pump.poll(&mut body, writer, io, cx) {
-                Poll::Ready(result) => return Poll::Ready(result),
-                Poll::Pending if pump.progress != before => deadline.set(idle),
-                Poll::Pending => {}
+            if let Poll::Ready(result) = pump.poll(&mut body, writer, io, cx) {
+                return Poll::Ready(result);
+            }
+            // Whatever moves: the response, or the rest of the request.
+            let moved = pump.progress + writer.sent() + body.record.received();
+            if std::mem::replace(&mut seen, moved) != moved {
+                deadline.set(idle);
             }
             let (kind, who) = match writer.is_empty() {
                 true => (Kind::UpstreamTimeout, "the response's body stalled"),
@@ -261,10 +275,7 @@ impl Connection {
             // What the client has got must not look whole: the connection ends without the last chunk.
             Err(PumpError::Source(error)) => {
                 body.record.fail(&error);
-                if encoding == Encoding::UntilClose {
-                    let _ = halves.inlet.borrow().io.as_ref().set_zero_linger();
-                }
-                return Ok(Next::Close);
+                return Ok(if encoding == Encoding::UntilClose { Next::Reset } else { Next::Close });
             }
             Err(PumpError::Sink) => {
                 body.record.complete = false;
@@ -272,10 +283,6 @@ impl Connection {
             }
         }
         drop(body);
-        // An HTTP/2 upstream that answered early may still be reading the request: nobody else may read from it now.
-        if unread && self.halves.lent() {
-            return Ok(Next::Close);
-        }
         Ok(match (keep, unread) {
             (true, false) => Next::Keep,
             (true, true) => self.drain(idle).await,
@@ -310,6 +317,7 @@ impl Connection {
     /// Closes the sending side and waits for the client to have read: closing at once would reset the connection when
     /// the client is still sending, and it would never see the answer (RFC 9112, section 9.6).
     async fn linger(mut self) {
+        self.halves.revoke();
         self.deadline.begin(LINGER);
         let Connection { halves, deadline, .. } = &mut self;
         let mut dropped = 0;
@@ -336,17 +344,18 @@ impl Connection {
 
     /// Sends the `101` and relays bytes until both sides are done. Nothing that the client sent behind its request has
     /// left Odin before this.
-    async fn switch(self, switched: Switched, origin: &Origin) {
+    async fn switch(mut self, switched: Switched, origin: &Origin) {
         let Switched { head, protocol, io: upstream, early, mut record } = switched;
         let halves = self.halves.clone();
         encode::switching_head(halves.outlet.borrow_mut().writer.buffer(), &head.headers, &protocol);
-        let sent = poll_fn(|cx| {
+        let flush = poll_fn(|cx| {
             let Outlet { io, writer, .. } = &mut *halves.outlet.borrow_mut();
             writer.poll_flush(io, cx)
-        })
-        .await;
+        });
+        self.deadline.set(origin.listener.snapshot.timeouts.idle);
+        let sent = matches!(self.deadline.race(flush).await, Ok(Ok(())));
         drop(halves);
-        let Some((client, early_from_client)) = self.halves.into_stream().filter(|_| sent.is_ok()) else { return };
+        let Some((client, early_from_client)) = self.halves.into_stream().filter(|_| sent) else { return };
         let idle = origin.listener.snapshot.timeouts.tcp_idle;
         let options = RelayOptions { idle: (!idle.is_zero()).then_some(idle) };
         let report = relay::relay(client, upstream, early_from_client, early, &options).await;

@@ -77,6 +77,21 @@ impl Writer {
         }
     }
 
+    /// Ends a chunked body, behind whatever still waits to be written.
+    fn end_chunks(&mut self, trailers: &HeaderMap) {
+        if self.data.is_empty() {
+            encode::last_chunk(&mut self.encoded, trailers);
+        } else {
+            // The end was known with the last data, so there are no trailers: those come in a frame of their own.
+            self.tail = b"\r\n0\r\n\r\n";
+        }
+    }
+
+    /// Bytes written since the connection began.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Writes until nothing is left.
     pub(crate) fn poll_flush(
         &mut self,
@@ -226,7 +241,7 @@ impl Pump {
                 for name in forbidden {
                     trailers.remove(name);
                 }
-                encode::last_chunk(writer.buffer(), &trailers);
+                writer.end_chunks(&trailers);
             }
             _ => {}
         }
@@ -237,4 +252,29 @@ impl Pump {
 /// The other side of the exchange said one length and sent another.
 fn length_mismatch(how: &'static str) -> Error {
     Error::new(Kind::MalformedResponse, format!("the body is {how} than its Content-Length"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::body::Body;
+
+    #[test]
+    fn the_last_chunk_comes_behind_the_data_whatever_its_size() {
+        for size in [1, COPY_LIMIT, COPY_LIMIT + 1, 10 * COPY_LIMIT] {
+            let (mut writer, mut out) = (Writer::default(), Vec::new());
+            let data = vec![b'z'; size];
+            let mut pump = Pump::new(Encoding::Chunked);
+            let mut cx = Context::from_waker(Waker::noop());
+            // A piece that is known to be the last one.
+            let mut body = Body::Full(data.clone().into());
+            assert!(matches!(pump.poll(&mut body, &mut writer, &mut out, &mut cx), Poll::Ready(Ok(()))));
+            let mut wanted = format!("{size:x}\r\n").into_bytes();
+            wanted.extend_from_slice(&data);
+            wanted.extend_from_slice(b"\r\n0\r\n\r\n");
+            assert!(out == wanted, "{size}");
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! HTTP/2 to an upstream: one connection per worker and endpoint, shared by its exchanges.
 
+use std::pin::pin;
+use std::rc::Rc;
+
 use bytes::Bytes;
 use http::{HeaderValue, Request, Uri, Version, header, uri};
 use hyper::client::conn::http2::{Builder, SendRequest};
@@ -9,6 +12,7 @@ use super::io::{Io, LocalExecutor};
 use crate::body::{self, Body};
 use crate::error::{Error, Kind};
 use crate::fields;
+use crate::pool::Pool;
 use crate::timer::{Deadline, Elapsed};
 use crate::upstream::{Attempt, Reply};
 
@@ -18,11 +22,22 @@ pub(super) const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// The right to send requests on a connection.
 #[derive(Clone)]
-pub(crate) struct Sender(SendRequest<Body>);
+pub(crate) struct Sender {
+    requests: SendRequest<Body>,
+    connection: Rc<()>,
+}
 
 impl Sender {
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.requests.is_closed()
+    }
+
+    /// No later exchange uses this connection.
+    fn retire(&self, pool: &Pool) {
+        let mut kept = pool.http2.borrow_mut();
+        if kept.as_ref().is_some_and(|kept| Rc::ptr_eq(&kept.connection, &self.connection)) {
+            kept.take();
+        }
     }
 }
 
@@ -35,7 +50,7 @@ pub(crate) async fn send(attempt: &Attempt<'_>, body: &mut Body, deadline: &mut 
         let sender = match kept {
             Some(sender) => sender,
             None => {
-                let sender = connect(attempt).await?;
+                let sender = connect(attempt, deadline).await?;
                 *pool.http2.borrow_mut() = Some(sender.clone());
                 sender
             }
@@ -54,21 +69,43 @@ async fn send_on(
     body: &mut Body,
     deadline: &mut Deadline,
 ) -> Result<Reply, Error> {
+    let upload = match body {
+        Body::Watched(_, upload) => Some(upload.clone()),
+        _ => None,
+    };
+    let uploaded = || upload.as_ref().map_or(0, |upload| upload.bytes.get());
     let mut request = request(attempt.state, std::mem::replace(body, Body::Empty))?;
     if attempt.wishes.trailers {
         request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
     }
     let replayable = request.method().is_idempotent() && matches!(request.body(), Body::Empty);
     deadline.set(attempt.snapshot.timeouts.response);
-    let answered = deadline.race(sender.0.try_send_request(request)).await;
+    let mut sending = pin!(sender.requests.try_send_request(request));
+    let mut seen = uploaded();
+    let answered = loop {
+        match deadline.race(sending.as_mut()).await {
+            // A request that is still being sent holds the clock.
+            Err(Elapsed) if uploaded() != seen => {
+                seen = uploaded();
+                deadline.set(attempt.snapshot.timeouts.response);
+            }
+            answered => break answered,
+        }
+    };
     let response = match answered {
-        Err(Elapsed) => return Err(Error::new(Kind::UpstreamTimeout, "no response head in time")),
+        Err(Elapsed) => {
+            // A connection that says nothing may be dead without knowing it.
+            sender.retire(attempt.pool());
+            return Err(Error::new(Kind::UpstreamTimeout, "no response head in time"));
+        }
         Ok(Ok(response)) => response,
         Ok(Err(mut failed)) => {
-            attempt.pool().http2.borrow_mut().take();
             // What was not sent comes back, and may be sent to another.
             let unsent = failed.take_message();
             let error = failed.into_error();
+            if sender.is_closed() || unsent.is_some() || refused_unseen(&error) {
+                sender.retire(attempt.pool());
+            }
             let retryable = unsent.is_some() || (replayable && refused_unseen(&error));
             if let Some(request) = unsent {
                 *body = request.into_body();
@@ -86,11 +123,13 @@ async fn send_on(
 /// The upstream says that it has not looked at the request (RFC 9113, section 8.7).
 fn refused_unseen(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
-    cause.is_some_and(|cause| cause.is_go_away() || cause.reason() == Some(h2::Reason::REFUSED_STREAM))
+    cause.is_some_and(|cause| {
+        (cause.is_go_away() && cause.is_remote()) || cause.reason() == Some(h2::Reason::REFUSED_STREAM)
+    })
 }
 
-async fn connect(attempt: &Attempt<'_>) -> Result<Sender, Error> {
-    let stream = attempt.connect().await?;
+async fn connect(attempt: &Attempt<'_>, deadline: &mut Deadline) -> Result<Sender, Error> {
+    let stream = attempt.connect(deadline).await?;
     let failed = |error: hyper::Error| Error::new(Kind::ConnectFailed, error.to_string()).retryable(true);
     let (sender, connection) = Builder::new(LocalExecutor)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -104,7 +143,7 @@ async fn connect(attempt: &Attempt<'_>) -> Result<Sender, Error> {
             tracing::debug!(%error, "HTTP/2 upstream connection ended");
         }
     });
-    Ok(Sender(sender))
+    Ok(Sender { requests: sender, connection: Rc::new(()) })
 }
 
 /// The request as hyper sends it: scheme and authority in the URI, no `Host`.

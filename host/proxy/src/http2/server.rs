@@ -1,12 +1,10 @@
 //! HTTP/2 from clients: hyper's framing, Odin's checks of the head, the same exchange as for HTTP/1.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, header};
@@ -16,6 +14,7 @@ use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use tokio::net::TcpStream;
 
+use super::activity::{Activity, OpenExchange};
 use super::client::{CONNECTION_WINDOW, STREAM_WINDOW};
 use super::io::{Io, LocalExecutor};
 use crate::body::Body;
@@ -24,7 +23,7 @@ use crate::exchange::{self, Origin, Outcome, Request, Wishes};
 use crate::fields::{self, Downstream};
 use crate::http1::head::{is_authority, parse_length};
 use crate::listener::Handle;
-use crate::record::{OpenExchange, RecordedBody};
+use crate::record::RecordedBody;
 use crate::timer::Deadline;
 use crate::worker::Worker;
 
@@ -38,10 +37,10 @@ pub(crate) async fn serve(
 ) {
     let limits = handle.current().snapshot.limits.clone();
     let idle = handle.current().snapshot.timeouts.idle;
-    let open = Rc::new(Cell::new(0));
+    let activity = Rc::new(Activity::default());
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let origin = Origin { worker: worker.clone(), listener: handle.current(), downstream: downstream.clone() };
-        let open = OpenExchange::new(&open);
+        let open = OpenExchange::new(&activity);
         async move { Ok::<_, Infallible>(answer(origin, request, open).await) }
     });
     let connection = Builder::new(LocalExecutor)
@@ -51,26 +50,30 @@ pub(crate) async fn serve(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .serve_connection(Io::new(early, stream), service);
     let mut connection = pin!(connection);
-    let (mut ending, mut was_open, mut deadline) = (false, 1, Deadline::default());
+    let (mut ending, mut seen, mut deadline) = (false, None, Deadline::default());
     let ended = poll_fn(|cx| {
-        let polled = connection.as_mut().poll(cx);
-        if polled.is_ready() || ending {
-            return polled;
-        }
-        // Idle is a connection without an open exchange.
-        if std::mem::replace(&mut was_open, open.get()) != open.get() {
-            deadline.set(if open.get() == 0 { idle } else { Duration::ZERO });
-        }
-        if worker.draining() || deadline.poll(cx).is_ready() {
+        loop {
+            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                return Poll::Ready(result.map_err(|error| error.to_string()));
+            }
+            if seen.replace(activity.steps()) != Some(activity.steps()) {
+                deadline.set(activity.patience(idle, ending));
+            }
+            let late = deadline.poll(cx).is_ready();
+            if late && (ending || !activity.is_idle()) {
+                return Poll::Ready(Err("nothing moves any more".to_owned()));
+            }
+            if ending || !(late || worker.draining()) {
+                return Poll::Pending;
+            }
             ending = true;
             connection.as_mut().graceful_shutdown();
-            return connection.as_mut().poll(cx);
+            deadline.set(activity.patience(idle, ending));
         }
-        Poll::Pending
     })
     .await;
     if let Err(error) = ended {
-        tracing::debug!(peer = %downstream.info.peer, %error, "HTTP/2 connection ended");
+        tracing::debug!(peer = %downstream.info.peer, error, "HTTP/2 connection ended");
     }
 }
 
