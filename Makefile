@@ -28,6 +28,7 @@ bench: plugins
 	tests/bench/setup.sh
 	cargo build --release --locked -p odin -p odin-bench
 	target/release/odin-bench
+	cargo bench --locked -p odin-runtime --bench hook_call
 
 ## One short round: whether it runs, not what it measures.
 bench-quick: plugins
