@@ -11,6 +11,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use crate::error::{Error, Kind};
 use crate::http1::client::ResponseBody;
 use crate::http1::halves::RequestBody;
+use crate::http2::activity::Activity;
 
 /// A body by its source.
 pub(crate) enum Body {
@@ -22,7 +23,7 @@ pub(crate) enum Body {
     /// From an HTTP/1 upstream; it owns the connection.
     Http1Response(Box<ResponseBody>),
     /// From an HTTP/2 client.
-    Http2Request(hyper::body::Incoming),
+    Http2Request(hyper::body::Incoming, Rc<Activity>),
     /// From an HTTP/2 upstream.
     Http2Response(hyper::body::Incoming),
     /// A request's, with what its exchange wants to know about it.
@@ -58,7 +59,13 @@ impl HttpBody for Body {
             }
             Body::Http1Request(body) => body.poll_frame(cx),
             Body::Http1Response(body) => body.poll_frame(cx),
-            Body::Http2Request(body) => poll_http2(body, Kind::DownstreamClosed, cx),
+            Body::Http2Request(body, activity) => {
+                let polled = poll_http2(body, Kind::DownstreamClosed, cx);
+                if polled.is_ready() {
+                    activity.step();
+                }
+                polled
+            }
             Body::Http2Response(body) => poll_http2(body, Kind::UpstreamClosed, cx),
             Body::Watched(body, upload) => {
                 let frame = ready!(Pin::new(&mut **body).poll_frame(cx));
@@ -78,7 +85,7 @@ impl HttpBody for Body {
             Body::Full(data) => data.is_empty(),
             Body::Http1Request(body) => body.is_end_stream(),
             Body::Http1Response(body) => body.is_end_stream(),
-            Body::Http2Request(body) | Body::Http2Response(body) => body.is_end_stream(),
+            Body::Http2Request(body, _) | Body::Http2Response(body) => body.is_end_stream(),
             Body::Watched(body, _) => body.is_end_stream(),
         }
     }
@@ -89,7 +96,7 @@ impl HttpBody for Body {
             Body::Full(data) => Some(data.len() as u64),
             Body::Http1Request(body) => body.remaining(),
             Body::Http1Response(body) => body.remaining(),
-            Body::Http2Request(body) | Body::Http2Response(body) => return body.size_hint(),
+            Body::Http2Request(body, _) | Body::Http2Response(body) => return body.size_hint(),
             Body::Watched(body, _) => return body.size_hint(),
         };
         exact.map_or_else(SizeHint::default, SizeHint::with_exact)

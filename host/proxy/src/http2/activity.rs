@@ -41,7 +41,8 @@ impl Activity {
         }
     }
 
-    fn step(&self) {
+    /// Something has happened.
+    pub(crate) fn step(&self) {
         self.steps.set(self.steps.get().wrapping_add(1));
     }
 }
@@ -66,6 +67,11 @@ impl OpenExchange {
             self.activity.sending.set(self.activity.sending.get() + 1);
             self.activity.step();
         }
+    }
+
+    /// For the request's body: another task may be reading it.
+    pub(crate) fn activity(&self) -> Rc<Activity> {
+        self.activity.clone()
     }
 
     /// A piece of a body went through.

@@ -81,7 +81,7 @@ async fn answer(origin: Origin, request: hyper::Request<Incoming>, open: OpenExc
     let timeouts = &origin.listener.snapshot.timeouts;
     let mut deadline = Deadline::default();
     deadline.begin(timeouts.request);
-    let request = match check(request, origin.listener.snapshot.limits.head_fields) {
+    let request = match check(request, origin.listener.snapshot.limits.head_fields, &open) {
         Ok(request) => request,
         Err(refused) => {
             let mut response = exchange::refuse(&refused.0, origin.record(Some(&refused.1)));
@@ -104,7 +104,7 @@ async fn answer(origin: Origin, request: hyper::Request<Incoming>, open: OpenExc
 type Refused = (Error, http::request::Parts);
 
 /// What hyper lets through and Odin does not.
-fn check(request: hyper::Request<Incoming>, max_fields: usize) -> Result<Request, Box<Refused>> {
+fn check(request: hyper::Request<Incoming>, max_fields: usize, open: &OpenExchange) -> Result<Request, Box<Refused>> {
     let (mut head, incoming) = request.into_parts();
     let refuse = |detail: &'static str, head| Err(Box::new((Error::new(Kind::MalformedRequest, detail), head)));
     if head.method == Method::CONNECT {
@@ -135,7 +135,7 @@ fn check(request: hyper::Request<Incoming>, max_fields: usize) -> Result<Request
     let wishes = Wishes { upgrade: None, trailers: head.headers.remove(header::TE).is_some() };
     head.headers.remove(header::EXPECT);
     fields::join_cookies(&mut head.headers);
-    let body = if incoming.is_end_stream() { Body::Empty } else { Body::Http2Request(incoming) };
+    let body = if incoming.is_end_stream() { Body::Empty } else { Body::Http2Request(incoming, open.activity()) };
     Ok(Request { head, authority, wishes, body })
 }
 
