@@ -9,6 +9,7 @@ use odin_runtime::{Endpoints, HookState, WorkerPlugin};
 
 use crate::cluster::Cluster;
 use crate::error::{Error, Kind};
+use crate::local::LocalCluster;
 use crate::plugins;
 
 /// The endpoints of a cluster for one pick: all of them, less those that failed for this exchange.
@@ -24,7 +25,7 @@ impl Candidates {
     }
 
     /// Every endpoint but these.
-    pub(crate) fn without(cluster: Arc<Cluster>, failed: &[u32]) -> Self {
+    fn without(cluster: Arc<Cluster>, failed: &[u32]) -> Self {
         Candidates { cluster, failed: failed.to_vec() }
     }
 
@@ -85,8 +86,43 @@ impl Endpoints for Candidates {
     }
 }
 
+/// The endpoints that one exchange or connection tries, one after the other.
+pub(crate) struct Tries {
+    limit: usize,
+    failed: Vec<u32>,
+    last: Option<Error>,
+}
+
+impl Tries {
+    /// At most so many, and no endpoint twice.
+    pub(crate) fn up_to(limit: usize) -> Self {
+        Tries { limit, failed: Vec::new(), last: None }
+    }
+
+    /// The next endpoint; when there is none, what the last one failed with.
+    pub(crate) fn next(&mut self, cluster: &LocalCluster, state: &mut Box<HookState>) -> Result<usize, Error> {
+        let none = Error::new(Kind::NoEndpoint, "the cluster has no endpoint");
+        if self.failed.len() >= self.limit.min(cluster.shared.endpoints.len()) {
+            return Err(self.last.take().unwrap_or(none));
+        }
+        let candidates = match self.failed.as_slice() {
+            [] => cluster.all.clone(),
+            failed => Rc::new(Candidates::without(cluster.shared.clone(), failed)),
+        };
+        // The failure says more than that nobody is left.
+        pick(cluster.balancer.as_ref(), candidates, state)
+            .map_err(|error| self.last.take().filter(|_| error.kind == Kind::NoEndpoint).unwrap_or(error))
+    }
+
+    /// The endpoint failed, and another may be tried.
+    pub(crate) fn failed(&mut self, index: usize, error: Error) {
+        self.failed.push(index as u32);
+        self.last = Some(error);
+    }
+}
+
 /// Picks among the candidates; an error when there is none, or none was picked.
-pub(crate) fn pick(
+fn pick(
     balancer: Option<&Rc<WorkerPlugin>>,
     candidates: Rc<Candidates>,
     state: &mut Box<HookState>,

@@ -8,8 +8,8 @@ use http::HeaderValue;
 use odin_runtime::{ConnectionInfo, HookState};
 use tokio::net::TcpStream;
 
-use crate::balance::{self, Candidates};
-use crate::error::{Error, Kind};
+use crate::balance::Tries;
+use crate::error::Error;
 use crate::local::{LocalCluster, LocalListener};
 use crate::relay::{self, RelayOptions};
 use crate::timer::Deadline;
@@ -57,26 +57,14 @@ async fn open(
     listener: &LocalListener,
     worker: &Worker,
 ) -> Result<(TcpStream, usize), Error> {
-    let mut failed: Vec<u32> = Vec::new();
-    let mut last = None;
+    let mut tries = Tries::up_to(usize::MAX);
     let mut deadline = Deadline::default();
     let mut state = HookState::new("tcp", HeaderValue::from_static(""), info.clone(), 0);
-    while failed.len() < cluster.shared.endpoints.len() {
-        let candidates = match failed.as_slice() {
-            [] => cluster.all.clone(),
-            failed => Rc::new(Candidates::without(cluster.shared.clone(), failed)),
-        };
-        let index = match balance::pick(cluster.balancer.as_ref(), candidates, &mut state) {
-            Ok(index) => index,
-            Err(error) => return Err(last.filter(|_| error.kind == Kind::NoEndpoint).unwrap_or(error)),
-        };
+    loop {
+        let index = tries.next(cluster, &mut state)?;
         match upstream::connect(cluster, index, worker.id, listener.snapshot.timeouts.connect, &mut deadline).await {
             Ok(stream) => return Ok((stream, index)),
-            Err(error) => {
-                failed.push(index as u32);
-                last = Some(error);
-            }
+            Err(error) => tries.failed(index, error),
         }
     }
-    Err(last.unwrap_or_else(|| Error::new(Kind::NoEndpoint, "the cluster has no endpoint")))
 }

@@ -9,7 +9,7 @@ use http::{HeaderValue, response};
 use odin_runtime::HookState;
 use tokio::net::TcpStream;
 
-use crate::balance::{self, Candidates};
+use crate::balance::Tries;
 use crate::body::Body;
 use crate::cluster::Protocol;
 use crate::error::{Error, Kind};
@@ -41,30 +41,17 @@ pub(crate) async fn send(
     record: &mut Record,
     deadline: &mut Deadline,
 ) -> Result<Reply, Error> {
-    let mut failed: Vec<u32> = Vec::new();
-    let mut last = None;
-    while failed.len() < MAX_ATTEMPTS.min(cluster.shared.endpoints.len()) {
-        let candidates = match failed.as_slice() {
-            [] => cluster.all.clone(),
-            failed => Rc::new(Candidates::without(cluster.shared.clone(), failed)),
-        };
-        let index = match balance::pick(cluster.balancer.as_ref(), candidates, state) {
-            Ok(index) => index,
-            // The first failure says more than that nobody is left.
-            Err(error) => return Err(last.filter(|_| error.kind == Kind::NoEndpoint).unwrap_or(error)),
-        };
+    let mut tries = Tries::up_to(MAX_ATTEMPTS);
+    loop {
+        let index = tries.next(cluster, state)?;
         record.assign(cluster, index);
         let attempt = Attempt { cluster, index, worker: record.worker.id, snapshot, state, wishes };
         match attempt.send(body, deadline).await {
             Ok(reply) => return Ok(reply),
-            Err(error) if error.retryable => {
-                failed.push(index as u32);
-                last = Some(error);
-            }
+            Err(error) if error.retryable => tries.failed(index, error),
             Err(error) => return Err(error),
         }
     }
-    Err(last.unwrap_or_else(|| Error::new(Kind::NoEndpoint, "the cluster has no endpoint")))
 }
 
 /// One try at one endpoint.
