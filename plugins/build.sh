@@ -22,7 +22,9 @@ case "${1:-}" in
   '') set -- ;;
   guests) set -- --workspace ;;
   -*) fail "usage: build.sh [guests | NAME...]" ;;
-  *) for name in "$@"; do set -- "$@" --package "$name"; shift; done ;;
+  # With the version: a package of the same name may be among the dependencies.
+  *) version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$here/Cargo.toml")
+     for name in "$@"; do set -- "$@" --package "$name@$version"; shift; done ;;
 esac
 
 rustc_knows_target() {

@@ -6,10 +6,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use odin_proxy::{AccessLog, Limits, Listener, ListenerCounters, ListenerKind, Protocol, Route, Snapshot, Timeouts};
-use odin_runtime::{Plugin, PluginSpec, Runtime};
+use odin_proxy::{
+    AccessLog, CpuTime, Limits, Listener, ListenerCounters, ListenerKind, PluginUse, Protocol, Route, Snapshot,
+    Timeouts,
+};
+use odin_runtime::{Plugin, Runtime};
 
+use crate::cli::Roles;
 use crate::config::{self, Config, LogFormat, Traffic, UpstreamProtocol};
+use crate::plugin_spec::{self, roles};
 
 /// A plugin's section and what was loaded for it.
 #[derive(Clone)]
@@ -58,6 +63,7 @@ impl Assembly {
         });
         let snapshot = Arc::new(Snapshot {
             listeners: listeners.collect::<anyhow::Result<_>>()?,
+            clusters: clusters.iter().map(|(name, built)| (name.clone(), built.cluster.clone())).collect(),
             timeouts: timeouts(&config.timeouts),
             limits: limits(&config.limits),
             access_log: match (config.access_log.enabled, config.access_log.format) {
@@ -65,6 +71,7 @@ impl Assembly {
                 (true, LogFormat::Text) => AccessLog::Text,
                 (true, LogFormat::Json) => AccessLog::Json,
             },
+            access_log_context: config.access_log.context.clone(),
         });
         Ok(Assembly { config, plugins, clusters, snapshot })
     }
@@ -81,33 +88,18 @@ pub(crate) fn load_plugins(
         let kept = before.and_then(|before| before.plugins.get(name)).filter(|kept| kept.section == *section);
         let loaded = match kept {
             Some(kept) => kept.clone(),
-            None => {
-                let path = section.path.display();
-                let wasm =
-                    std::fs::read(&section.path).with_context(|| format!("plugin {name:?}: cannot read {path}"))?;
-                let plugin = Plugin::load(runtime, spec(name, section), &wasm).with_context(|| path.to_string())?;
-                Loaded { section: section.clone(), plugin }
-            }
+            None => Loaded { section: section.clone(), plugin: load_plugin(name, section, runtime)? },
         };
         plugins.insert(name.clone(), loaded);
     }
     Ok(plugins)
 }
 
-fn spec(name: &str, section: &config::Plugin) -> PluginSpec {
-    let mut spec = PluginSpec::new(name);
-    spec.config = section.config.to_string();
-    spec.limits.timeout = section.timeout;
-    spec.limits.memory_bytes = usize::try_from(section.memory).unwrap_or(usize::MAX);
-    spec.on_failure = match section.on_failure {
-        config::OnFailure::Closed => odin_runtime::OnFailure::Closed,
-        config::OnFailure::Open => odin_runtime::OnFailure::Open,
-    };
-    spec.isolation = match section.isolation {
-        config::Isolation::Pooled => odin_runtime::Isolation::Pooled,
-        config::Isolation::Fresh => odin_runtime::Isolation::Fresh,
-    };
-    spec
+/// Loads the plugin of one section.
+pub(crate) fn load_plugin(name: &str, section: &config::Plugin, runtime: &Arc<Runtime>) -> anyhow::Result<Arc<Plugin>> {
+    let path = section.path.display();
+    let wasm = std::fs::read(&section.path).with_context(|| format!("plugin {name:?}: cannot read {path}"))?;
+    Plugin::load(runtime, plugin_spec::spec(name, section), &wasm).with_context(|| path.to_string())
 }
 
 fn build_clusters(
@@ -171,34 +163,74 @@ fn build_listener(
         let built = clusters.get(name).with_context(|| format!("no cluster is named {name:?}"))?;
         anyhow::Ok(built.cluster.clone())
     };
+    let before = before.and_then(|before| before.snapshot.listeners.get(&section.name));
+    let uses = Uses { plugins, before: before.map(|before| &before.kind), workers };
     let kind = match &section.traffic {
-        Traffic::Tcp { cluster: name } => ListenerKind::Tcp { cluster: cluster(name)? },
+        Traffic::Tcp { cluster: name, plugins } => {
+            ListenerKind::Tcp { cluster: cluster(name)?, plugins: uses.of_tcp(plugins)? }
+        }
         Traffic::Http { trust_forwarded, routes } => {
             let mut built = Vec::new();
             for route in routes {
-                let plugins = route.plugins.iter().map(|name| route_plugin(name, plugins));
                 built.push(Route {
                     host: route.host.clone(),
                     path: route.path.clone(),
                     cluster: cluster(&route.cluster)?,
-                    plugins: plugins.collect::<anyhow::Result<_>>()?,
+                    plugins: uses.of_route(route)?,
                 });
             }
             ListenerKind::Http { routes: built, trust_forwarded: *trust_forwarded }
         }
     };
-    let kept = before.and_then(|before| before.snapshot.listeners.get(&section.name));
-    let counters = kept.map_or_else(|| ListenerCounters::new(workers), |kept| kept.counters.clone());
+    let counters = before.map_or_else(|| ListenerCounters::new(workers), |before| before.counters.clone());
     Ok(Listener { name: section.name.clone(), kind, counters })
 }
 
-fn route_plugin(name: &str, plugins: &BTreeMap<String, Loaded>) -> anyhow::Result<Arc<Plugin>> {
-    let loaded = plugins.get(name).with_context(|| format!("no plugin is named {name:?}"))?;
-    let hooks = loaded.plugin.hooks();
-    if !hooks.request_headers && !hooks.response_headers {
-        bail!("plugin {name:?} exports no hook of requests or responses; it does nothing in a route");
+/// Finds the plugins of a listener, with what they have cost there so far.
+struct Uses<'a> {
+    plugins: &'a BTreeMap<String, Loaded>,
+    before: Option<&'a ListenerKind>,
+    workers: usize,
+}
+
+impl Uses<'_> {
+    fn of_tcp(&self, names: &[String]) -> anyhow::Result<Vec<PluginUse>> {
+        let before = match self.before {
+            Some(ListenerKind::Tcp { plugins, .. }) => plugins.as_slice(),
+            _ => &[],
+        };
+        self.of(names, before, |roles| roles.connection, "of TCP connections; it does nothing in a TCP listener")
     }
-    Ok(loaded.plugin.clone())
+
+    fn of_route(&self, route: &config::Route) -> anyhow::Result<Vec<PluginUse>> {
+        let before = match self.before {
+            Some(ListenerKind::Http { routes, .. }) => {
+                let same = routes.iter().find(|before| before.host == route.host && before.path == route.path);
+                same.map_or(&[][..], |before| &before.plugins)
+            }
+            _ => &[],
+        };
+        self.of(&route.plugins, before, |roles| roles.route, "of requests or responses; it does nothing in a route")
+    }
+
+    fn of(
+        &self,
+        names: &[String],
+        before: &[PluginUse],
+        fits: fn(Roles) -> bool,
+        otherwise: &str,
+    ) -> anyhow::Result<Vec<PluginUse>> {
+        let used = |(at, name): (usize, &String)| {
+            let loaded = self.plugins.get(name).with_context(|| format!("no plugin is named {name:?}"))?;
+            if !fits(roles(loaded.plugin.hooks())) {
+                bail!("plugin {name:?} exports no hook {otherwise}");
+            }
+            let kept = before.get(at).filter(|before| before.plugin.name() == name);
+            let cpu = kept.map_or_else(|| CpuTime::new(self.workers), |kept| kept.cpu.clone());
+            Ok(PluginUse { plugin: loaded.plugin.clone(), cpu })
+        };
+        names.iter().enumerate().map(used).collect()
+    }
 }
 
 fn timeouts(section: &config::Timeouts) -> Timeouts {

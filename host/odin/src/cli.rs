@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{
-    self, Cluster, Config, ConfigError, Endpoint, EndpointAddress, Errors, Listener, LogFormat, Plugin, Route, Traffic,
-    UpstreamProtocol,
+    self, Cluster, Config, ConfigError, Endpoint, EndpointAddress, Errors, Grant, Listener, LogFormat, Plugin, Route,
+    Traffic, UpstreamProtocol,
 };
 
 /// The cluster of the HTTP listener when flags alone make the config.
@@ -26,6 +26,8 @@ Examples:
       The same with your own backends.
   odin --listen 0.0.0.0:80 --target web.internal:8080 --plugin headers.wasm --plugin lb_rr.wasm
       HTTP only, on another address, through two plugins in this order.
+  odin --plugin limit.wasm --grant log,shared
+      A plugin that writes log lines and remembers across requests: both must be granted.
   odin check odin.toml && odin -f odin.toml
       A config file, checked first. `kill -HUP` reads it again; Ctrl-C finishes what runs, then exits.";
 
@@ -43,10 +45,16 @@ pub(crate) struct Cli {
 /// What Odin does instead of serving.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Check a config file and exit: 0 when it is good, 1 with every error when not
+    /// Check a config file and its plugins; exit with 1 and every error when they are not good
     Check {
         /// The config: .toml, .yaml, .yml or .json
         file: PathBuf,
+    },
+    /// Serve a backend that answers with what it was asked, as JSON: for trying plugins out
+    Echo {
+        /// Where to listen
+        #[arg(value_name = "IP:PORT", value_parser = config::socket_address, default_value = "127.0.0.1:9100")]
+        address: SocketAddr,
     },
 }
 
@@ -54,12 +62,16 @@ pub(crate) enum Command {
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Run {
     /// Read the config from a file: .toml, .yaml, .yml or .json
-    #[arg(short = 'f', long = "file", value_name = "FILE", conflicts_with_all = ["plugin", "listen", "tcp", "target"])]
+    #[arg(short = 'f', long = "file", value_name = "FILE", conflicts_with_all = ["plugin", "grant", "listen", "tcp", "target"])]
     pub(crate) file: Option<PathBuf>,
 
     /// Use a plugin (repeatable, in this order); one that exports a balancer picks the targets
     #[arg(short, long, value_name = "WASM")]
     pub(crate) plugin: Vec<PathBuf>,
+
+    /// Let the plugins of --plugin use log, clock, random, config, metrics or shared (repeatable) [default: none]
+    #[arg(long, value_name = "NAME[,NAME]", value_delimiter = ',', value_parser = Grant::parse, requires = "plugin")]
+    pub(crate) grant: Vec<Grant>,
 
     /// Serve HTTP here; without --tcp, only HTTP [default: 127.0.0.1:8080]
     #[arg(short, long, value_name = "IP:PORT", value_parser = config::socket_address)]
@@ -112,6 +124,8 @@ pub(crate) struct Roles {
     pub(crate) balancer: bool,
     /// It exports a hook of requests or responses.
     pub(crate) route: bool,
+    /// It exports a hook of TCP connections.
+    pub(crate) connection: bool,
 }
 
 impl Run {
@@ -183,7 +197,13 @@ impl Run {
             );
         }
         if let Some(address) = tcp {
-            start.add("tcp", address, Traffic::Tcp { cluster: TCP_CLUSTER.to_owned() }, TCP_CLUSTER, endpoints);
+            start.add(
+                "tcp",
+                address,
+                Traffic::Tcp { cluster: TCP_CLUSTER.to_owned(), plugins: Vec::new() },
+                TCP_CLUSTER,
+                endpoints,
+            );
         }
         Ok(start)
     }
@@ -202,7 +222,8 @@ impl Run {
                     format!("a plugin named `{name}` is given already; use a config file to name two of them")
                 }
                 Ok(_) => {
-                    plugins.push((name, Plugin::new(path.clone())));
+                    let grant = self.grant.iter().copied().collect();
+                    plugins.push((name, Plugin { grant, ..Plugin::new(path.clone()) }));
                     continue;
                 }
             };
@@ -237,17 +258,24 @@ impl Start {
         }
     }
 
-    /// Puts a plugin of [`Start::unplaced_plugins`] to its work: in every cluster if it is a balancer, in every
-    /// HTTP route if it has a hook there. An error when there is a second balancer, or nothing to do.
+    /// Puts a plugin of [`Start::unplaced_plugins`] to its work: in every cluster if it is a balancer, in every HTTP
+    /// route and every TCP listener if it has a hook there. An error when there is a second balancer, or nothing to do.
     pub(crate) fn place_plugin(&mut self, name: &str, roles: Roles) -> Result<(), Errors> {
         let fail = |message: String| Err(ConfigError::in_flag("--plugin", message).into());
-        let http = self.config.listeners.iter().any(|listener| matches!(listener.traffic, Traffic::Http { .. }));
-        match (roles.balancer, roles.route) {
-            (false, false) => return fail(format!("`{name}` exports no hook, so it has nothing to do")),
-            (false, true) if !http => {
+        let is_http = |listener: &Listener| matches!(listener.traffic, Traffic::Http { .. });
+        let http = self.config.listeners.iter().any(is_http);
+        let tcp = !self.config.listeners.iter().all(is_http);
+        match roles {
+            Roles { balancer: true, .. } => {}
+            Roles { route: true, .. } if http => {}
+            Roles { connection: true, .. } if tcp => {}
+            Roles { route: true, .. } => {
                 return fail(format!("`{name}` works on HTTP only, and nothing listens for HTTP"));
             }
-            _ => {}
+            Roles { connection: true, .. } => {
+                return fail(format!("`{name}` works on TCP only, and nothing listens for TCP"));
+            }
+            _ => return fail(format!("`{name}` exports no hook, so it has nothing to do")),
         }
         if roles.balancer {
             if let Some(other) = self.config.clusters.values().find_map(|cluster| cluster.balancer.as_ref()) {
@@ -258,26 +286,17 @@ impl Start {
             }
         }
         for listener in &mut self.config.listeners {
-            if let (true, Traffic::Http { routes, .. }) = (roles.route, &mut listener.traffic) {
-                routes.iter_mut().for_each(|route| route.plugins.push(name.to_owned()));
+            match &mut listener.traffic {
+                Traffic::Http { routes, .. } if roles.route => {
+                    routes.iter_mut().for_each(|route| route.plugins.push(name.to_owned()));
+                }
+                Traffic::Tcp { plugins, .. } if roles.connection => plugins.push(name.to_owned()),
+                _ => {}
             }
         }
         self.unplaced_plugins.retain(|unplaced| unplaced != name);
         Ok(())
     }
-}
-
-/// `odin check FILE`: the line that says it is good.
-pub(crate) fn check(file: &Path) -> Result<String, Errors> {
-    let config = config::load(file)?;
-    let count = |number: usize, of: &str| format!("{number} {of}{}", if number == 1 { "" } else { "s" });
-    Ok(format!(
-        "{}: ok ({}, {}, {})",
-        file.display(),
-        count(config.listeners.len(), "listener"),
-        count(config.clusters.len(), "cluster"),
-        count(config.plugins.len(), "plugin"),
-    ))
 }
 
 /// `HOST:PORT` or `HOST:PORT,weight=N`.

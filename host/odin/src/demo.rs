@@ -9,10 +9,9 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-
-use crate::admin::Io;
 
 /// How many there are.
 const BACKENDS: usize = 2;
@@ -23,7 +22,7 @@ pub(crate) async fn start_http() -> std::io::Result<Vec<SocketAddr>> {
         let service =
             service_fn(move |request: Request<Incoming>| async move { Ok::<_, Infallible>(hello(number, &request)) });
         // A client that breaks off is no news.
-        let _ = http1::Builder::new().serve_connection(Io(stream), service).await;
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     })
     .await
 }

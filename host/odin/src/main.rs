@@ -4,11 +4,15 @@
 
 mod admin;
 mod assemble;
+mod check;
 mod cli;
 mod config;
 mod demo;
+mod echo;
 mod logging;
 mod odin;
+mod plugin_metrics;
+mod plugin_spec;
 mod prometheus;
 mod signals;
 mod watch;
@@ -25,17 +29,22 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
-        Some(Command::Check { file }) => match cli::check(&file) {
+        Some(Command::Check { file }) => match check::check(&file) {
             Ok(line) => {
                 println!("{line}");
                 ExitCode::SUCCESS
             }
             Err(errors) => fail(&errors),
         },
-        None => match serve(cli.run) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&format_args!("{error:#}")),
-        },
+        Some(Command::Echo { address }) => done(block_on(echo::serve(address))),
+        None => done(block_on(signals::run(cli.run))),
+    }
+}
+
+fn done(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format_args!("{error:#}")),
     }
 }
 
@@ -44,7 +53,6 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn serve(run: cli::Run) -> anyhow::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-    runtime.block_on(signals::run(run))
+fn block_on(future: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?.block_on(future)
 }

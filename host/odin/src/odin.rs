@@ -12,8 +12,8 @@ use odin_proxy::Proxy;
 use odin_runtime::{Runtime, RuntimeOptions, Swap};
 
 use crate::assemble::{self, Assembly};
-use crate::cli::{HTTP_CLUSTER, Roles, Run, Start};
-use crate::demo;
+use crate::cli::{HTTP_CLUSTER, Run, Start};
+use crate::{demo, plugin_spec};
 
 /// Everything that lives from start to end.
 pub(crate) struct Odin {
@@ -144,9 +144,7 @@ fn assemble(
     let plugins = assemble::load_plugins(&start.config, before, runtime)?;
     for name in start.unplaced_plugins.clone() {
         if let Some(loaded) = plugins.get(&name) {
-            let hooks = loaded.plugin.hooks();
-            let roles = Roles { balancer: hooks.balancer, route: hooks.request_headers || hooks.response_headers };
-            start.place_plugin(&name, roles)?;
+            start.place_plugin(&name, plugin_spec::roles(loaded.plugin.hooks()))?;
         }
     }
     Assembly::new(start.config.clone(), plugins, before, workers)

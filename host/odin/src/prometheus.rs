@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use odin_proxy::{DURATION_BUCKETS_MS, ListenerKind};
-use odin_runtime::{BUCKETS_NANOS, Hook};
+use odin_proxy::{DURATION_BUCKETS_MS, ListenerKind, PluginUse};
 
 use crate::odin::Odin;
+use crate::plugin_metrics::{self, CpuTime, PluginNumbers};
 
 /// What the format is called.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -20,16 +20,17 @@ pub(crate) fn render(odin: &Odin) -> String {
     out.0
 }
 
-struct Text(String);
+/// A page in the making.
+pub(crate) struct Text(pub(crate) String);
 
 impl Text {
     /// Begins a metric.
-    fn metric(&mut self, name: &str, kind: &str, help: &str) {
+    pub(crate) fn metric(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
     /// One sample; label values are escaped.
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+    pub(crate) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
         self.0.push_str(name);
         for (place, (label, text)) in labels.iter().enumerate() {
             let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
@@ -39,7 +40,7 @@ impl Text {
     }
 
     /// A histogram from buckets that are not cumulative; the last has no bound.
-    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], bounds: &[f64], buckets: &[u64], sum: f64) {
+    pub(crate) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], bounds: &[f64], buckets: &[u64], sum: f64) {
         let mut count = 0;
         let mut bounds = bounds.iter();
         for bucket in buckets {
@@ -121,63 +122,26 @@ fn clusters(out: &mut Text, odin: &Odin) {
 
 fn plugins(out: &mut Text, odin: &Odin) {
     let assembly = odin.assembly();
-    let all: Vec<_> =
-        assembly.plugins.iter().map(|(name, l)| (name.as_str(), l.plugin.status(), l.plugin.stats())).collect();
-    out.metric("odin_plugin_generation", "gauge", "The generation that serves, from 1.");
-    for (name, status, _) in &all {
-        out.sample("odin_plugin_generation", &[("plugin", name)], status.generation);
-    }
-    out.metric("odin_plugin_swaps_total", "counter", "Swaps, by outcome.");
-    for (name, status, _) in &all {
-        out.sample("odin_plugin_swaps_total", &[("plugin", name), ("outcome", "swapped")], status.swaps);
-        out.sample("odin_plugin_swaps_total", &[("plugin", name), ("outcome", "refused")], status.failed_swaps);
-    }
-    out.metric("odin_plugin_traps_total", "counter", "Calls that ended in a trap.");
-    for (name, _, stats) in &all {
-        out.sample("odin_plugin_traps_total", &[("plugin", name)], stats.traps);
-    }
-    out.metric("odin_plugin_timeouts_total", "counter", "Calls that overran their time.");
-    for (name, _, stats) in &all {
-        out.sample("odin_plugin_timeouts_total", &[("plugin", name)], stats.timeouts);
-    }
-    out.metric("odin_plugin_instances_total", "counter", "Instances created.");
-    for (name, _, stats) in &all {
-        out.sample("odin_plugin_instances_total", &[("plugin", name)], stats.instances_created);
-    }
-    out.metric("odin_plugin_failures_total", "counter", "Calls that failed, by hook.");
-    for (name, _, stats) in &all {
-        for hook in Hook::ALL {
-            let labels = [("plugin", *name), ("hook", hook.name())];
-            out.sample("odin_plugin_failures_total", &labels, stats.hook(hook).failures);
+    let numbers: Vec<_> = assembly
+        .plugins
+        .iter()
+        .map(|(name, loaded)| PluginNumbers { name, status: loaded.plugin.status(), stats: loaded.plugin.stats() })
+        .collect();
+    let mut times: Vec<(&str, String, &PluginUse)> = Vec::new();
+    for (listener, section) in &assembly.snapshot.listeners {
+        match &section.kind {
+            ListenerKind::Tcp { plugins, .. } => {
+                times.extend(plugins.iter().map(|used| (listener.as_str(), String::new(), used)));
+            }
+            ListenerKind::Http { routes, .. } => {
+                let uses = routes.iter().flat_map(|route| route.plugins.iter().map(move |used| (route, used)));
+                times.extend(uses.map(|(route, used)| (listener.as_str(), route.name(), used)));
+            }
         }
     }
-    out.metric("odin_plugin_call_seconds", "histogram", "Time in hooks.");
-    let bounds = BUCKETS_NANOS.map(|nanos| nanos as f64 / 1e9);
-    for (name, _, stats) in &all {
-        for hook in Hook::ALL {
-            let hook_stats = stats.hook(hook);
-            let labels = [("plugin", *name), ("hook", hook.name())];
-            let sum = hook_stats.nanos_total as f64 / 1e9;
-            out.histogram("odin_plugin_call_seconds", &labels, &bounds, &hook_stats.histogram, sum);
-        }
-    }
-    custom(out, &all);
-}
-
-/// The plugins' own counters; one name may belong to several plugins.
-fn custom(out: &mut Text, all: &[(&str, odin_runtime::PluginStatus, odin_runtime::StatsSnapshot)]) {
-    let mut samples: Vec<(&str, &str, u64)> = Vec::new();
-    for (plugin, _, stats) in all {
-        samples.extend(stats.custom.iter().map(|(name, value)| (name.as_str(), *plugin, *value)));
-    }
-    samples.sort_unstable();
-    let mut last = None;
-    for (name, plugin, value) in samples {
-        let metric = format!("odin_custom_{name}");
-        if last != Some(name) {
-            out.metric(&metric, "counter", "Counted by a plugin.");
-            last = Some(name);
-        }
-        out.sample(&metric, &[("plugin", plugin)], value);
-    }
+    let cpu: Vec<_> = times
+        .iter()
+        .map(|(listener, route, used)| CpuTime { listener, route, plugin: used.plugin.name(), nanos: used.cpu.nanos() })
+        .collect();
+    plugin_metrics::render(out, &numbers, &cpu);
 }

@@ -11,7 +11,7 @@ use crate::cli::Run;
 use crate::config::Traffic;
 use crate::odin::Odin;
 use crate::watch::Watch;
-use crate::{admin, logging};
+use crate::{logging, plugin_spec};
 
 /// Runs Odin until a signal ends it.
 pub(crate) async fn run(run: Run) -> anyhow::Result<()> {
@@ -89,7 +89,7 @@ fn banner(odin: &Odin, admin: Option<SocketAddr>, demo: bool) {
         eprintln!("odin: admin on http://{address}");
     }
     for (name, loaded) in &assembly.plugins {
-        let hooks = admin::hook_names(loaded.plugin.hooks()).join(", ");
+        let hooks = plugin_spec::hook_names(loaded.plugin.hooks()).join(", ");
         eprintln!("odin: plugin {name} ({hooks}) from {}", loaded.section.path.display());
     }
     if let Some(address) = http

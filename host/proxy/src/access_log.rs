@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use odin_runtime::ConnectionInfo;
+use odin_runtime::{ConnectionInfo, HookState, Value};
 
 use crate::record::Record;
 use crate::relay::{RelayEnd, RelayReport, Side};
-use crate::snapshot::AccessLog;
+use crate::snapshot::{AccessLog, Snapshot};
 
 /// Lines leave a worker after at most so long.
 const FLUSH_AFTER: Duration = Duration::from_millis(20);
@@ -86,33 +86,50 @@ impl WorkerLog {
         WorkerLog { handle, lines: Rc::default(), flushing: Rc::default() }
     }
 
-    /// Adds the line of an exchange.
-    pub(crate) fn exchange(&self, record: &Record, elapsed: Duration) {
-        let line = match record.listener.snapshot.access_log {
-            AccessLog::Off => return,
-            AccessLog::Text => text(record, elapsed),
-            AccessLog::Json => json(record, elapsed),
-        };
-        self.push(&line);
+    /// Adds the line of an exchange; `state` is what its plugins remember.
+    pub(crate) fn exchange(&self, record: &Record, state: Option<&HookState>, elapsed: Duration) {
+        let snapshot = &record.listener.snapshot;
+        if snapshot.access_log != AccessLog::Off {
+            self.push(snapshot, self.line(record, elapsed), state);
+        }
     }
 
-    /// Adds the line of a TCP connection.
+    /// The line of an exchange up to what plugins have to say. Empty when there is no log.
+    pub(crate) fn line(&self, record: &Record, elapsed: Duration) -> String {
+        match record.listener.snapshot.access_log {
+            AccessLog::Off => String::new(),
+            AccessLog::Text => text(record, elapsed),
+            AccessLog::Json => json(record, elapsed),
+        }
+    }
+
+    /// Ends the line with what plugins have to say, and adds it.
+    pub(crate) fn push(&self, snapshot: &Snapshot, mut line: String, state: Option<&HookState>) {
+        if line.is_empty() {
+            return;
+        }
+        if let Some(state) = state {
+            remembered(&mut line, snapshot, state);
+        }
+        line.push_str(if snapshot.access_log == AccessLog::Json { "}\n" } else { "\n" });
+        self.add(&line);
+    }
+
+    /// Adds the line of a TCP connection; `state` is what its plugins remember.
     pub(crate) fn connection(
         &self,
-        format: AccessLog,
+        snapshot: &Snapshot,
         info: &ConnectionInfo,
         endpoint: Option<std::net::SocketAddr>,
-        outcome: Result<&RelayReport, &str>,
+        report: &TcpReport,
         elapsed: Duration,
+        state: Option<&HookState>,
     ) {
-        let (sent, received, error) = match outcome {
-            Ok(report) => (report.b_to_a, report.a_to_b, failure(report)),
-            Err(error) => (0, 0, Some(error.to_owned())),
-        };
+        let TcpReport { received, sent, error } = report;
         let mut line = String::with_capacity(160);
         let endpoint = endpoint.map_or_else(|| "-".to_owned(), |address| address.to_string());
         let (peer, listener, ms) = (info.peer, &info.listener, elapsed.as_secs_f64() * 1e3);
-        let _ = match format {
+        let _ = match snapshot.access_log {
             AccessLog::Off => return,
             AccessLog::Text => {
                 write!(line, "{peer} {listener} TCP {sent}B sent {received}B received {ms:.1}ms endpoint={endpoint}")
@@ -125,16 +142,15 @@ impl WorkerLog {
             ),
         };
         if let Some(error) = error {
-            let _ = match format {
-                AccessLog::Json => write!(line, r#","error":{}"#, quoted(&error)),
-                _ => write!(line, " error={}", quoted(&error)),
+            let _ = match snapshot.access_log {
+                AccessLog::Json => write!(line, r#","error":{}"#, quoted(error)),
+                _ => write!(line, " error={}", quoted(error)),
             };
         }
-        line.push_str(if format == AccessLog::Json { "}\n" } else { "\n" });
-        self.push(&line);
+        self.push(snapshot, line, state);
     }
 
-    fn push(&self, line: &str) {
+    fn add(&self, line: &str) {
         self.lines.borrow_mut().extend_from_slice(line.as_bytes());
         if self.lines.borrow().len() >= FLUSH_AT {
             self.flush();
@@ -163,15 +179,27 @@ impl LogHandle {
     }
 }
 
-/// What a relay's end says to someone who reads the log; a regular end says nothing.
-fn failure(report: &RelayReport) -> Option<String> {
-    match &report.end {
-        RelayEnd::Closed => None,
-        RelayEnd::Idle => Some("idle timeout".to_owned()),
-        RelayEnd::Error { side, direction: _, error } => {
-            let side = if *side == Side::A { "downstream" } else { "upstream" };
-            Some(format!("{side}: {error}"))
-        }
+/// What became of a TCP connection.
+pub(crate) struct TcpReport {
+    /// Bytes from the client that the endpoint was sent.
+    pub(crate) received: u64,
+    /// Bytes from the endpoint that the client was sent.
+    pub(crate) sent: u64,
+    /// None after a regular end.
+    pub(crate) error: Option<String>,
+}
+
+impl From<RelayReport> for TcpReport {
+    fn from(report: RelayReport) -> Self {
+        let error = match &report.end {
+            RelayEnd::Closed => None,
+            RelayEnd::Idle => Some("idle timeout".to_owned()),
+            RelayEnd::Error { side, direction: _, error } => {
+                let side = if *side == Side::A { "downstream" } else { "upstream" };
+                Some(format!("{side}: {error}"))
+            }
+        };
+        TcpReport { received: report.a_to_b, sent: report.b_to_a, error }
     }
 }
 
@@ -188,19 +216,15 @@ fn text(record: &Record, elapsed: Duration) -> String {
         record.sent,
         elapsed.as_secs_f64() * 1e3,
     );
-    if let Some((cluster, index)) = &record.endpoint {
+    if let Some((cluster, index)) = &record.assigned.endpoint {
         let _ = write!(line, " endpoint={}", cluster.shared.endpoints[*index].address);
     }
-    if record.attempts > 1 {
-        let _ = write!(line, " attempts={}", record.attempts);
-    }
-    if record.plugin_nanos > 0 {
-        let _ = write!(line, " plugin={:.1}us", record.plugin_nanos as f64 / 1e3);
+    if record.assigned.attempts > 1 {
+        let _ = write!(line, " attempts={}", record.assigned.attempts);
     }
     if let Some((blame, failure)) = &record.failure {
         let _ = write!(line, " blame={} error={}", blame.as_str(), quoted(failure));
     }
-    line.push('\n');
     line
 }
 
@@ -211,7 +235,7 @@ fn json(record: &Record, elapsed: Duration) -> String {
     };
     let _ = write!(
         line,
-        r#"{{"time":{:.3},"listener":{},"client":"{}","method":{},"host":{},"path":{},"protocol":"{:?}","status":{},"bytes_sent":{},"bytes_received":{},"duration_ms":{:.3},"attempts":{},"plugin_us":{:.3},"request_id":{}"#,
+        r#"{{"time":{:.3},"listener":{},"client":"{}","method":{},"host":{},"path":{},"protocol":"{:?}","status":{},"bytes_sent":{},"bytes_received":{},"duration_ms":{:.3},"attempts":{},"request_id":{}"#,
         unix_seconds(),
         quoted(&record.listener.shared.name),
         record.downstream.info.peer,
@@ -223,19 +247,56 @@ fn json(record: &Record, elapsed: Duration) -> String {
         record.sent,
         record.received(),
         elapsed.as_secs_f64() * 1e3,
-        record.attempts,
-        record.plugin_nanos as f64 / 1e3,
+        record.assigned.attempts,
         header(&record.id),
     );
-    if let Some((cluster, index)) = &record.endpoint {
+    if let Some((cluster, index)) = &record.assigned.endpoint {
         let name = quoted(&cluster.shared.name);
         let _ = write!(line, r#","cluster":{name},"endpoint":"{}""#, cluster.shared.endpoints[*index].address);
     }
     if let Some((blame, failure)) = &record.failure {
         let _ = write!(line, r#","blame":"{}","error":{}"#, blame.as_str(), quoted(failure));
     }
-    line.push_str("}\n");
     line
+}
+
+/// What the plugins cost, and the values that they left for the log.
+fn remembered(line: &mut String, snapshot: &Snapshot, state: &HookState) {
+    let json = snapshot.access_log == AccessLog::Json;
+    let micros = state.plugin_nanos as f64 / 1e3;
+    let _ = match json {
+        true => write!(line, r#","plugin_us":{micros:.3}"#),
+        false if state.plugin_nanos > 0 => write!(line, " plugin={micros:.1}us"),
+        false => Ok(()),
+    };
+    let mut begun = false;
+    for name in &snapshot.access_log_context {
+        let Some(value) = state.remembers(name) else { continue };
+        let value = in_words(&value);
+        let _ = match (json, std::mem::replace(&mut begun, true)) {
+            (true, false) => write!(line, r#","context":{{{}:{value}"#, quoted(name)),
+            (true, true) => write!(line, ",{}:{value}", quoted(name)),
+            (false, _) => write!(line, " {name}={value}"),
+        };
+    }
+    if json && begun {
+        line.push('}');
+    }
+}
+
+/// A value as JSON; bytes that are no text are written as hexadecimal.
+fn in_words(value: &Value) -> String {
+    match value {
+        Value::Boolean(value) => value.to_string(),
+        Value::Integer(value) => value.to_string(),
+        Value::Float(value) if value.is_finite() => value.to_string(),
+        Value::Float(_) => "null".to_owned(),
+        Value::Text(text) => quoted(text),
+        Value::Bytes(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => quoted(text),
+            Err(_) => quoted(&bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        },
+    }
 }
 
 fn unix_seconds() -> f64 {

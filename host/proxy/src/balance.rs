@@ -1,16 +1,15 @@
 //! Picks the endpoint: asks the cluster's balancer plugin, or takes its turn in the built-in round robin.
 
 use std::borrow::Cow;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use odin_runtime::{Endpoints, HookState, WorkerPlugin};
+use odin_runtime::{Endpoints, HookState};
 
 use crate::cluster::Cluster;
 use crate::error::{Error, Kind};
+use crate::hooks;
 use crate::local::LocalCluster;
-use crate::plugins;
 
 /// The endpoints of a cluster for one pick: all of them, less those that failed for this exchange.
 pub(crate) struct Candidates {
@@ -36,6 +35,17 @@ impl Candidates {
 
     fn untried(&self) -> impl Iterator<Item = u32> {
         (0..self.len()).filter(|index| !self.failed.contains(index))
+    }
+
+    /// The built-in round robin.
+    fn take_turn(&self) -> Option<u32> {
+        let eligible = self.eligible_len();
+        if eligible == 0 {
+            return None;
+        }
+        let n = (self.turn() % u64::from(eligible)) as u32;
+        // Health may have changed between the two questions.
+        self.nth_eligible(n).or_else(|| self.nth_eligible(0))
     }
 
     fn eligible_indexes(&self) -> impl Iterator<Item = u32> {
@@ -100,18 +110,18 @@ impl Tries {
     }
 
     /// The next endpoint; when there is none, what the last one failed with.
-    pub(crate) fn next(&mut self, cluster: &LocalCluster, state: &mut Box<HookState>) -> Result<usize, Error> {
+    pub(crate) async fn next(&mut self, cluster: &LocalCluster, state: &mut Box<HookState>) -> Result<usize, Error> {
         let none = Error::new(Kind::NoEndpoint, "the cluster has no endpoint");
         if self.failed.len() >= self.limit.min(cluster.shared.endpoints.len()) {
             return Err(self.last.take().unwrap_or(none));
         }
         let candidates = match self.failed.as_slice() {
             [] => cluster.all.clone(),
-            failed => Rc::new(Candidates::without(cluster.shared.clone(), failed)),
+            failed => Arc::new(Candidates::without(cluster.shared.clone(), failed)),
         };
         // The failure says more than that nobody is left.
-        pick(cluster.balancer.as_ref(), candidates, state)
-            .map_err(|error| self.last.take().filter(|_| error.kind == Kind::NoEndpoint).unwrap_or(error))
+        let picked = pick(cluster, candidates, state).await;
+        picked.map_err(|error| self.last.take().filter(|_| error.kind == Kind::NoEndpoint).unwrap_or(error))
     }
 
     /// The endpoint failed, and another may be tried.
@@ -122,26 +132,15 @@ impl Tries {
 }
 
 /// Picks among the candidates; an error when there is none, or none was picked.
-fn pick(
-    balancer: Option<&Rc<WorkerPlugin>>,
-    candidates: Rc<Candidates>,
-    state: &mut Box<HookState>,
-) -> Result<usize, Error> {
+async fn pick(cluster: &LocalCluster, candidates: Arc<Candidates>, state: &mut Box<HookState>) -> Result<usize, Error> {
     let none = |detail: &'static str| Error::new(Kind::NoEndpoint, detail);
-    let picked = match balancer {
-        Some(plugin) => {
-            let index = plugins::pick(plugin, state, candidates.clone())?;
-            index.ok_or_else(|| none("the balancer picked none"))?
-        }
-        None => {
-            let eligible = candidates.eligible_len();
-            if eligible == 0 {
-                return Err(none("every endpoint failed"));
-            }
-            let n = (candidates.turn() % u64::from(eligible)) as u32;
-            // Health may have changed between the two questions.
-            candidates.nth_eligible(n).or_else(|| candidates.nth_eligible(0)).ok_or_else(|| none("no endpoint"))?
-        }
+    let picked = match &cluster.balancer {
+        Some(plugin) => hooks::pick(plugin, state, candidates.clone()).await?,
+        None => None,
+    };
+    let picked = match picked {
+        Some(index) => index.ok_or_else(|| none("the balancer picked none"))?,
+        None => candidates.take_turn().ok_or_else(|| none("every endpoint failed"))?,
     };
     if candidates.failed.contains(&picked) {
         return Err(none("the balancer picked an endpoint that has just failed"));

@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::error::{Error, Kind};
+use crate::hooks::HookedBody;
 use crate::http1::client::ResponseBody;
 use crate::http1::halves::RequestBody;
 use crate::http2::activity::Activity;
@@ -16,8 +18,8 @@ use crate::http2::activity::Activity;
 /// A body by its source.
 pub(crate) enum Body {
     Empty,
-    /// One piece that is already here.
-    Full(Bytes),
+    /// One piece that is already here, and what follows it.
+    Full(Bytes, Option<Box<HeaderMap>>),
     /// From an HTTP/1 client.
     Http1Request(RequestBody),
     /// From an HTTP/1 upstream; it owns the connection.
@@ -28,6 +30,8 @@ pub(crate) enum Body {
     Http2Response(hyper::body::Incoming),
     /// A request's, with what its exchange wants to know about it.
     Watched(Box<Body>, Rc<Upload>),
+    /// On its way through plugins.
+    Hooked(Box<HookedBody>),
 }
 
 /// What has become of a request's body so far.
@@ -45,6 +49,16 @@ impl Upload {
     }
 }
 
+impl Body {
+    /// Bytes that came in and may not have gone out: a plugin that gathers them is no stall.
+    pub(crate) fn gathered(&self) -> u64 {
+        match self {
+            Body::Hooked(body) => body.came(),
+            _ => 0,
+        }
+    }
+}
+
 impl HttpBody for Body {
     type Data = Bytes;
     type Error = Error;
@@ -52,10 +66,15 @@ impl HttpBody for Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match &mut *self {
             Body::Empty => Poll::Ready(None),
-            Body::Full(data) => {
-                let data = std::mem::take(data);
-                *self = Body::Empty;
-                Poll::Ready((!data.is_empty()).then(|| Ok(Frame::data(data))))
+            Body::Full(data, trailers) => {
+                let frame = match std::mem::take(data) {
+                    data if !data.is_empty() => Some(Frame::data(data)),
+                    _ => trailers.take().map(|trailers| Frame::trailers(*trailers)),
+                };
+                if trailers.is_none() {
+                    *self = Body::Empty;
+                }
+                Poll::Ready(frame.map(Ok))
             }
             Body::Http1Request(body) => body.poll_frame(cx),
             Body::Http1Response(body) => body.poll_frame(cx),
@@ -76,28 +95,32 @@ impl HttpBody for Body {
                 }
                 Poll::Ready(frame)
             }
+            Body::Hooked(body) => body.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Body::Empty => true,
-            Body::Full(data) => data.is_empty(),
+            Body::Full(data, trailers) => data.is_empty() && trailers.is_none(),
             Body::Http1Request(body) => body.is_end_stream(),
             Body::Http1Response(body) => body.is_end_stream(),
             Body::Http2Request(body, _) | Body::Http2Response(body) => body.is_end_stream(),
             Body::Watched(body, _) => body.is_end_stream(),
+            Body::Hooked(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         let exact = match self {
             Body::Empty => Some(0),
-            Body::Full(data) => Some(data.len() as u64),
+            // Trailers need chunks.
+            Body::Full(data, trailers) => trailers.is_none().then_some(data.len() as u64),
             Body::Http1Request(body) => body.remaining(),
             Body::Http1Response(body) => body.remaining(),
             Body::Http2Request(body, _) | Body::Http2Response(body) => return body.size_hint(),
             Body::Watched(body, _) => return body.size_hint(),
+            Body::Hooked(_) => None,
         };
         exact.map_or_else(SizeHint::default, SizeHint::with_exact)
     }

@@ -4,9 +4,11 @@
 //! leak the words of an upstream or of a plugin to the client: the client learns what kind of thing failed.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
+use odin_runtime::Reply;
 
 /// Who has to look into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,14 @@ pub(crate) enum Kind {
     NoRoute,
     /// A plugin refused the exchange.
     Rejected,
+    /// A plugin ends the exchange without a word to the client.
+    Cut,
+    /// A plugin answers in place of the upstream: see [`Error::reply`].
+    Replied,
+    /// A plugin wants the whole body of the request, and it is over the plugin's limit.
+    BodyTooLarge,
+    /// A plugin wants the whole body of the response, and it is over the plugin's limit.
+    ResponseTooLarge,
     /// The client went away, or broke off its body.
     DownstreamClosed,
     /// No endpoint is left to try, or the balancer answered none.
@@ -80,6 +90,12 @@ impl Kind {
             Kind::NotImplemented => (StatusCode::NOT_IMPLEMENTED, Downstream, "method not implemented"),
             Kind::NoRoute => (StatusCode::NOT_FOUND, Odin, "no route"),
             Kind::Rejected => (StatusCode::FORBIDDEN, Plugin, "refused"),
+            // Never sent either. 444 is nginx's word for it.
+            Kind::Cut => (StatusCode::from_u16(444).unwrap_or(StatusCode::FORBIDDEN), Plugin, "cut"),
+            // The status is that of the reply, unless the reply came too late to be sent.
+            Kind::Replied => (StatusCode::BAD_GATEWAY, Plugin, "reply after the response had begun"),
+            Kind::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Downstream, "request body too large"),
+            Kind::ResponseTooLarge => (StatusCode::BAD_GATEWAY, Upstream, "response body too large"),
             // Never sent: nobody is there to read it. 499 is what nginx users look for in the log.
             Kind::DownstreamClosed => {
                 (StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), Downstream, "client went away")
@@ -114,12 +130,20 @@ pub(crate) struct Error {
     pub(crate) detail: Cow<'static, str>,
     /// True when nothing reached the upstream, or nothing that it may have acted on: another endpoint may be tried.
     pub(crate) retryable: bool,
+    /// What a plugin answers; then nothing went wrong, and this is but the way out.
+    pub(crate) reply: Option<Arc<Reply>>,
 }
 
 impl Error {
     /// An error that must not be retried.
     pub(crate) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Error { kind, detail: detail.into(), retryable: false }
+        Error { kind, detail: detail.into(), retryable: false, reply: None }
+    }
+
+    /// The way out for a plugin's answer.
+    pub(crate) fn replied(reply: Box<Reply>, by: &str) -> Self {
+        let reply = Some(Arc::from(reply));
+        Error { reply, ..Error::new(Kind::Replied, format!("plugin {by:?}")) }
     }
 
     /// Marks the error as one after which another endpoint may be tried.

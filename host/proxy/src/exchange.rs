@@ -4,21 +4,21 @@
 //! the inner one: it does the work, in the order of docs/life-of-a-request.md. No codec is named here.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, Uri, Version, request, response};
-use odin_runtime::HookState;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request, response};
+use odin_runtime::{HookState, Routed};
 use tokio::net::TcpStream;
 
 use crate::body::{Body, Upload};
 use crate::error::{Error, Kind};
 use crate::fields::{self, Downstream};
-use crate::local::{LocalKind, LocalListener};
-use crate::plugins;
+use crate::hooks::{self, Run, Side};
+use crate::local::{LocalCluster, LocalKind, LocalListener, Target};
 use crate::record::{Record, RecordedBody};
 use crate::timer::Deadline;
-use crate::upstream::{self, Reply};
+use crate::upstream::{self, Call, Reply};
 use crate::worker::Worker;
 
 /// A request whose head was checked by its codec.
@@ -46,6 +46,8 @@ pub(crate) enum Outcome {
     Response(Response<RecordedBody>),
     /// Send this `101`, then relay bytes.
     Switched(Box<Switched>),
+    /// Send nothing, and end the connection or the stream so that the client sees that it was cut off.
+    Cut,
 }
 
 /// An upstream that switched protocols.
@@ -66,41 +68,9 @@ pub(crate) struct Origin {
     pub(crate) downstream: Rc<Downstream>,
 }
 
-impl Origin {
-    /// The record of an exchange that begins now.
-    pub(crate) fn record(&self, head: Option<&request::Parts>) -> Box<Record> {
-        // A head that could not be read has neither.
-        let unknown = || {
-            let method = Method::from_bytes(b"-").unwrap_or_default();
-            (method, Uri::from_static("-"), Version::HTTP_11)
-        };
-        let (method, uri, version) =
-            head.map_or_else(unknown, |head| (head.method.clone(), head.uri.clone(), head.version));
-        Box::new(Record {
-            worker: self.worker.clone(),
-            listener: self.listener.clone(),
-            downstream: self.downstream.clone(),
-            started: Instant::now(),
-            method,
-            authority: None,
-            uri,
-            version,
-            id: None,
-            status: Kind::DownstreamClosed.status(),
-            upload: None,
-            sent: 0,
-            endpoint: None,
-            attempts: 0,
-            plugin_nanos: 0,
-            failure: None,
-            complete: false,
-        })
-    }
-}
-
 /// Serves one request. Errors become responses here and nowhere else.
 pub(crate) async fn handle(origin: &Origin, request: Request, deadline: &mut Deadline) -> Outcome {
-    let mut record = origin.record(Some(&request.head));
+    let mut record = Record::new(origin, Some(&request.head));
     record.authority = Some(request.authority.clone());
     match run(origin, request, &mut record, deadline).await {
         Ok(Reply::Response(head, body)) => Outcome::Response(respond(head, body, record)),
@@ -108,79 +78,216 @@ pub(crate) async fn handle(origin: &Origin, request: Request, deadline: &mut Dea
             record.status = head.status;
             Outcome::Switched(Box::new(Switched { head, protocol, io, early, record }))
         }
-        Err(error) => Outcome::Response(refuse(&error, record)),
+        Err(error) => refuse(&error, record).map_or(Outcome::Cut, Outcome::Response),
     }
 }
 
-/// The response to an error, with the error in the record.
-pub(crate) fn refuse(error: &Error, mut record: Box<Record>) -> Response<RecordedBody> {
+/// The response to an error, with the error in the record; none when a plugin wants the client to get nothing.
+pub(crate) fn refuse(error: &Error, mut record: Box<Record>) -> Option<Response<RecordedBody>> {
+    if let Some(Reply::Response(head, body)) = reply_in(error) {
+        return Some(respond(head, body, record));
+    }
     record.fail(error);
+    if error.kind == Kind::Cut {
+        record.status = error.kind.status();
+        return None;
+    }
     let (head, body) = error.to_response().into_parts();
-    respond(head, Body::Full(body), record)
+    Some(respond(head, Body::Full(body, None), record))
 }
 
-fn respond(head: response::Parts, body: Body, mut record: Box<Record>) -> Response<RecordedBody> {
+fn respond(mut head: response::Parts, mut body: Body, mut record: Box<Record>) -> Response<RecordedBody> {
     record.status = head.status;
+    if record.method == Method::HEAD && !matches!(body, Body::Empty) {
+        // A plugin's answer, or that to another method which a plugin asked: the client takes the head alone.
+        if let Some(length) = http_body::Body::size_hint(&body).exact() {
+            head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+        }
+        body = Body::Empty;
+    }
+    if let Some(run) = record.run.as_ref().filter(|run| run.has_end())
+        && let Some(mut state) = run.try_state()
+    {
+        // The hooks of the end see what the client got, wherever it came from.
+        state.response = Some(head.clone());
+    }
     // No body to wait for: what is left is a head, and the codec says if that cannot be sent.
     record.complete = http_body::Body::is_end_stream(&body);
     Response::from_parts(head, RecordedBody::new(body, record))
 }
 
 async fn run(origin: &Origin, request: Request, record: &mut Record, deadline: &mut Deadline) -> Result<Reply, Error> {
-    const SCHEME: &str = "http";
     let Request { mut head, authority, wishes, mut body } = request;
-    let LocalKind::Http { routes, trust_forwarded } = &origin.listener.kind else {
+    let listener = &origin.listener;
+    let LocalKind::Http { trust_forwarded } = listener.kind else {
         return Err(Error::new(Kind::NoRoute, "the listener became a TCP listener"));
     };
-    let snapshot = &*origin.listener.snapshot;
-    let target = routes
-        .find(authority.to_str().unwrap_or(""), &head.uri)
-        .ok_or_else(|| Error::new(Kind::NoRoute, "no route matches host and path"))?;
-    let id = fields::forward_request(
-        &mut head,
-        &origin.downstream,
-        &authority,
-        SCHEME,
-        *trust_forwarded,
-        &origin.worker.request_ids,
-    );
-    record.id = Some(id);
+    let target = listener.router.find(authority.to_str().unwrap_or(""), &head.uri).map(|at| &listener.targets[at]);
+    let target = target.ok_or_else(|| Error::new(Kind::NoRoute, "no route matches host and path"))?;
+    let ids = &origin.worker.request_ids;
+    let id = fields::forward_request(&mut head, &origin.downstream, &authority, "http", trust_forwarded, ids);
+    record.id = Some(id.clone());
     if !matches!(body, Body::Empty) {
         let upload = Rc::new(Upload::default());
         record.upload = Some(upload.clone());
         body = Body::Watched(Box::new(body), upload);
     }
 
-    let chain = plugins::pin(&target.plugins);
-    let mut state = HookState::new(SCHEME, authority, origin.downstream.info.clone(), snapshot.limits.head_bytes);
+    let bodiless = head.method == Method::HEAD;
+    let mut state = HookState::new(origin.downstream.info.clone(), listener.snapshot.limits.head_bytes);
+    state.authority = authority;
     state.request = Some(head);
-    let answered = async {
-        if let Some(reply) = plugins::request_headers(&chain, &mut state)? {
-            return Ok(answer(reply));
-        }
-        upstream::send(&target.cluster, snapshot, &mut state, &wishes, &mut body, record, deadline).await
+    state.request_has_body = !http_body::Body::is_end_stream(&body);
+    state.request_open = true;
+    state.facts.request_id = Some(id);
+    state.facts.route = Some(target.name.clone());
+    state.facts.started = record.started;
+    if !target.plugins.is_empty() {
+        state.routing = Some(listener.router.clone());
     }
-    .await
+    let run = Run::new(&target.plugins, state);
+    record.run = Some(run.clone());
+
+    let asked = ask(origin, &run, target, &wishes, body, record, deadline).await;
     // A request that broke off is the client's failure, whatever the upstream makes of it.
-    .map_err(|error| record.upload.as_ref().and_then(|upload| upload.failure.take()).unwrap_or(error));
-    let replied = match answered {
-        Ok(Reply::Response(mut head, body)) => {
-            fields::via(&mut head.headers, head.version);
-            state.response = Some(head);
-            plugins::response_headers(&chain, &mut state).map(|replaced| match (replaced, state.response.take()) {
-                (Some(reply), _) => answer(reply),
-                (None, Some(head)) => Reply::Response(head, body),
-                (None, None) => answer(Response::new(Bytes::new())),
-            })
-        }
-        other => other,
-    };
-    record.plugin_nanos = state.plugin_nanos;
-    replied
+    let asked = asked.map_err(|error| record.upload.as_ref().and_then(|up| up.failure.take()).unwrap_or(error));
+    or_reply(match or_reply(asked)? {
+        Reply::Response(head, body) => answer(&run, head, body, bodiless, deadline).await,
+        Reply::Switched { parts, protocol, io, early } => match switch(&run, parts).await {
+            Ok(parts) => Ok(Reply::Switched { parts, protocol, io, early }),
+            Err(error) => Err(error),
+        },
+    })
 }
 
-/// A plugin's answer.
-fn answer(reply: Response<Bytes>) -> Reply {
-    let (head, body) = reply.into_parts();
-    Reply::Response(head, Body::Full(body))
+/// The response's side of an exchange that switches protocols: a head, and then no message that a plugin could see.
+async fn switch(run: &Run, head: response::Parts) -> Result<response::Parts, Error> {
+    if run.is_empty() {
+        return Ok(head);
+    }
+    open_response(run, head, false).await;
+    hooks::response_headers(run).await?;
+    close_response(run).await
+}
+
+/// The request's side of the exchange, up to the head of the response.
+async fn ask(
+    origin: &Origin,
+    run: &Rc<Run>,
+    target: &Target,
+    wishes: &Wishes,
+    mut body: Body,
+    record: &mut Record,
+    deadline: &mut Deadline,
+) -> Result<Reply, Error> {
+    let upload = record.upload.clone();
+    let mut cluster = target.cluster.clone();
+    if !run.is_empty() {
+        deadline.set(Duration::ZERO);
+        deadline.race(hooks::request_headers(run)).await.map_err(upstream::late)??;
+        body = hooks::attach(run, Side::Request(upload.clone()), body, deadline).await?;
+        let mut state = run.state().await;
+        state.request_open = false;
+        if let Some(head) = &mut state.request {
+            fix_length(&mut head.headers, &body);
+        }
+        if wishes.upgrade.is_some() && !matches!(body, Body::Empty) {
+            return Err(Error::new(Kind::PluginFailed, "a plugin gave a body to a request that asks for an upgrade"));
+        }
+        if let Some(routed) = state.routed.take() {
+            cluster = reroute(origin, &mut state, routed)?;
+        }
+    }
+    let call = Call { cluster: &cluster, snapshot: &origin.listener.snapshot, run, wishes, upload };
+    upstream::send(&call, &mut body, &mut record.assigned, deadline).await
+}
+
+/// Where a plugin wants the exchange to go.
+fn reroute(origin: &Origin, state: &mut HookState, routed: Routed) -> Result<Rc<LocalCluster>, Error> {
+    let listener = &origin.listener;
+    let cluster = match (&routed, &state.request) {
+        (Routed::Cluster(name), _) => listener.clusters.get(&**name).cloned(),
+        (Routed::Rematch, Some(head)) => {
+            let found = listener.router.find(state.authority.to_str().unwrap_or(""), &head.uri);
+            found.map(|at| &listener.targets[at]).map(|target| {
+                state.facts.route = Some(target.name.clone());
+                target.cluster.clone()
+            })
+        }
+        (Routed::Rematch, None) => None,
+    };
+    cluster.ok_or_else(|| Error::new(Kind::NoRoute, "no route matches the request as plugins changed it"))
+}
+
+/// The response's side of the exchange. `bodiless`: the client asked for the head alone.
+async fn answer(
+    run: &Rc<Run>,
+    mut head: response::Parts,
+    mut body: Body,
+    bodiless: bool,
+    deadline: &mut Deadline,
+) -> Result<Reply, Error> {
+    fields::via(&mut head.headers, head.version);
+    if run.is_empty() {
+        return Ok(Reply::Response(head, body));
+    }
+    let bodiless = bodiless
+        || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
+    open_response(run, head, !bodiless && !http_body::Body::is_end_stream(&body)).await;
+    deadline.set(Duration::ZERO);
+    deadline.race(hooks::response_headers(run)).await.map_err(upstream::late)??;
+    if !bodiless {
+        body = hooks::attach(run, Side::Response, body, deadline).await?;
+    }
+    let mut head = close_response(run).await?;
+    if !bodiless {
+        fix_length(&mut head.headers, &body);
+    }
+    Ok(Reply::Response(head, body))
+}
+
+/// Lets plugins see the head, and change it.
+async fn open_response(run: &Run, head: response::Parts, has_body: bool) {
+    let mut state = run.state().await;
+    // A plugin may have replied before the head of the request had gone.
+    state.request_open = false;
+    state.response_has_body = has_body;
+    state.response = Some(head);
+    state.response_open = true;
+}
+
+/// The head as plugins left it.
+async fn close_response(run: &Run) -> Result<response::Parts, Error> {
+    let mut state = run.state().await;
+    state.response_open = false;
+    // Later hooks may read what the client got.
+    let head = if run.reads_response_later() { state.response.clone() } else { state.response.take() };
+    head.ok_or_else(|| Error::new(Kind::PluginFailed, "the response's head is gone"))
+}
+
+/// A body that went through plugins may have another length than its head says.
+fn fix_length(headers: &mut HeaderMap, body: &Body) {
+    match body {
+        Body::Hooked(_) => {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        Body::Full(..) | Body::Empty if headers.contains_key(header::CONTENT_LENGTH) => {
+            match http_body::Body::size_hint(body).exact() {
+                Some(length) => headers.insert(header::CONTENT_LENGTH, length.into()),
+                None => headers.remove(header::CONTENT_LENGTH),
+            };
+        }
+        _ => {}
+    }
+}
+
+/// An error that is but the way out for a plugin's answer becomes that answer.
+fn or_reply(result: Result<Reply, Error>) -> Result<Reply, Error> {
+    result.or_else(|error| reply_in(&error).ok_or(error))
+}
+
+fn reply_in(error: &Error) -> Option<Reply> {
+    let reply = error.reply.as_ref()?;
+    let trailers = Some(reply.trailers.clone()).filter(|trailers| !trailers.is_empty());
+    Some(Reply::Response(reply.head.clone(), Body::Full(reply.body.clone(), trailers.map(Box::new))))
 }

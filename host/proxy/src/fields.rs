@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request};
@@ -25,14 +26,14 @@ const VIA_2: HeaderValue = HeaderValue::from_static("2 odin");
 
 /// What is the same for every request of a connection, made once.
 pub(crate) struct Downstream {
-    pub(crate) info: Rc<ConnectionInfo>,
+    pub(crate) info: Arc<ConnectionInfo>,
     client: HeaderValue,
     /// `Forwarded` for the host that was asked last: nearly always the next one's too.
     forwarded: RefCell<(HeaderValue, HeaderValue)>,
 }
 
 impl Downstream {
-    pub(crate) fn new(info: Rc<ConnectionInfo>) -> Rc<Self> {
+    pub(crate) fn new(info: Arc<ConnectionInfo>) -> Rc<Self> {
         let ip = info.peer.ip().to_canonical();
         Rc::new(Downstream {
             client: value(ip.to_string()),

@@ -11,11 +11,12 @@ mod cluster;
 mod error;
 mod exchange;
 mod fields;
+mod hooks;
 mod http1;
 mod http2;
 mod listener;
 mod local;
-mod plugins;
+mod outbound;
 mod pool;
 mod proxy;
 mod record;
@@ -32,5 +33,6 @@ pub use cluster::{Cluster, Endpoint, EndpointTotals, Protocol};
 pub use proxy::{BindError, Proxy};
 pub use settings::{Limits, Timeouts};
 pub use snapshot::{
-    AccessLog, DURATION_BUCKETS_MS, Listener, ListenerCounters, ListenerKind, ListenerTotals, Route, Snapshot,
+    AccessLog, CpuTime, DURATION_BUCKETS_MS, Listener, ListenerCounters, ListenerKind, ListenerTotals, PluginUse,
+    Route, Snapshot,
 };

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use odin_runtime::ConnectionInfo;
@@ -57,7 +58,7 @@ impl Handle {
 
 /// Accepts until it is dropped.
 pub(crate) async fn accept(socket: StdListener, handle: Rc<Handle>, worker: Rc<Worker>) {
-    let name: Rc<str> = Rc::from(handle.current().shared.name.as_str());
+    let name: Arc<str> = Arc::from(handle.current().shared.name.as_str());
     let socket = match TcpListener::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => return tracing::error!(listener = %name, %error, "cannot listen"),
@@ -75,7 +76,7 @@ pub(crate) async fn accept(socket: StdListener, handle: Rc<Handle>, worker: Rc<W
     }
 }
 
-fn accepted(stream: TcpStream, peer: SocketAddr, name: &Rc<str>, handle: &Rc<Handle>, worker: &Rc<Worker>) {
+fn accepted(stream: TcpStream, peer: SocketAddr, name: &Arc<str>, handle: &Rc<Handle>, worker: &Rc<Worker>) {
     let listener = handle.current();
     let share = listener.shared.counters.share(worker.id);
     if worker.connections() >= listener.snapshot.limits.connections {
@@ -85,11 +86,11 @@ fn accepted(stream: TcpStream, peer: SocketAddr, name: &Rc<str>, handle: &Rc<Han
     share.accepted.add(1);
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().unwrap_or(peer);
-    let info = Rc::new(ConnectionInfo { peer, local, listener: name.clone() });
+    let info = Arc::new(ConnectionInfo::new(peer, local, name.clone()));
     let (handle, on, shared) = (handle.clone(), worker.clone(), listener.shared.clone());
     worker.serve(async move {
         match &listener.kind {
-            LocalKind::Tcp { cluster } => tcp::serve(stream, info, cluster, &listener, &on).await,
+            LocalKind::Tcp => Box::pin(tcp::serve(stream, info, &listener, &on)).await,
             LocalKind::Http { .. } => {
                 // Each exchange asks for what is current; the connection must not hold on to what was.
                 drop(listener);

@@ -5,71 +5,116 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use odin_runtime::{Plugin, WorkerPlugin};
+use http::Uri;
+use odin_runtime::{OutboundSender, Plugin, Routing, WorkerPlugin};
 
 use crate::balance::Candidates;
 use crate::cluster::Cluster;
 use crate::pool::Pool;
 use crate::route::{Route, Routes};
-use crate::snapshot::{Listener, ListenerKind, Snapshot};
+use crate::snapshot::{CpuTime, Listener, ListenerKind, PluginUse, Snapshot};
 
 /// The snapshot, as this worker uses it.
 pub(crate) struct Local {
+    pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) listeners: HashMap<String, Rc<LocalListener>>,
-    clusters: HashMap<*const Cluster, Rc<LocalCluster>>,
+    pub(crate) clusters: Rc<Clusters>,
     plugins: HashMap<*const Plugin, Rc<WorkerPlugin>>,
 }
+
+/// The clusters by name.
+pub(crate) type Clusters = HashMap<String, Rc<LocalCluster>>;
 
 /// One listener, as this worker serves it.
 pub(crate) struct LocalListener {
     pub(crate) shared: Arc<Listener>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) kind: LocalKind,
+    /// Where requests and connections go.
+    pub(crate) router: Arc<Router>,
+    /// What the router's answers stand for; a TCP listener has one.
+    pub(crate) targets: Vec<Target>,
+    pub(crate) clusters: Rc<Clusters>,
 }
 
+#[derive(Clone, Copy)]
 pub(crate) enum LocalKind {
-    Http { routes: Routes<Target>, trust_forwarded: bool },
-    Tcp { cluster: Rc<LocalCluster> },
+    Http { trust_forwarded: bool },
+    Tcp,
 }
 
 /// Where a route leads.
 pub(crate) struct Target {
+    /// The route in words.
+    pub(crate) name: Arc<str>,
     pub(crate) cluster: Rc<LocalCluster>,
-    pub(crate) plugins: Vec<Rc<WorkerPlugin>>,
+    pub(crate) plugins: Vec<RoutePlugin>,
+}
+
+/// A plugin at its place in a route, as this worker calls it.
+#[derive(Clone)]
+pub(crate) struct RoutePlugin {
+    pub(crate) plugin: Rc<WorkerPlugin>,
+    cpu: Arc<CpuTime>,
+    worker: usize,
+}
+
+impl RoutePlugin {
+    /// Its hooks took so long.
+    pub(crate) fn took(&self, nanos: u64) {
+        self.cpu.add(self.worker, nanos);
+    }
+}
+
+/// Matches the routes of a listener, for the exchange and for plugins.
+pub(crate) struct Router {
+    routes: Routes<usize>,
+    snapshot: Arc<Snapshot>,
+}
+
+impl Router {
+    /// The index of the target.
+    pub(crate) fn find(&self, authority: &str, uri: &Uri) -> Option<usize> {
+        self.routes.find(authority, uri).copied()
+    }
+}
+
+impl Routing for Router {
+    fn has_cluster(&self, name: &str) -> bool {
+        self.snapshot.clusters.contains_key(name)
+    }
+
+    fn matches(&self, authority: &str, uri: &Uri) -> bool {
+        self.find(authority, uri).is_some()
+    }
 }
 
 /// One cluster, with this worker's connections to it.
 pub(crate) struct LocalCluster {
     pub(crate) shared: Arc<Cluster>,
+    pub(crate) name: Arc<str>,
     pub(crate) pools: Vec<Rc<Pool>>,
     pub(crate) balancer: Option<Rc<WorkerPlugin>>,
     /// What a balancer sees first: every endpoint.
-    pub(crate) all: Rc<Candidates>,
+    pub(crate) all: Arc<Candidates>,
 }
 
 impl Local {
     /// The view of `snapshot`, with what can be kept of the one before.
-    pub(crate) fn new(snapshot: Arc<Snapshot>, before: Option<&Local>, worker: usize) -> Self {
-        let mut build =
-            Build { before, worker, clusters: HashMap::new(), plugins: HashMap::new(), snapshot: &snapshot };
-        let mut listeners = HashMap::new();
-        for (name, listener) in &snapshot.listeners {
-            let kind = match &listener.kind {
-                ListenerKind::Tcp { cluster } => LocalKind::Tcp { cluster: build.cluster(cluster) },
-                ListenerKind::Http { routes, trust_forwarded } => {
-                    let routes = routes.iter().map(|route| {
-                        let plugins = route.plugins.iter().map(|plugin| build.plugin(plugin)).collect();
-                        let target = Target { cluster: build.cluster(&route.cluster), plugins };
-                        Route::new(route.host.as_deref(), route.path.as_deref(), target)
-                    });
-                    LocalKind::Http { routes: Routes::new(routes.collect()), trust_forwarded: *trust_forwarded }
-                }
-            };
-            let local = LocalListener { shared: listener.clone(), snapshot: snapshot.clone(), kind };
-            listeners.insert(name.clone(), Rc::new(local));
-        }
-        let Build { clusters, plugins, .. } = build;
-        Local { listeners, clusters, plugins }
+    pub(crate) fn new(
+        snapshot: Arc<Snapshot>,
+        before: Option<&Local>,
+        worker: usize,
+        outbound: &OutboundSender,
+    ) -> Self {
+        let mut build = Build { before, worker, outbound, plugins: HashMap::new(), snapshot: &snapshot };
+        let clusters = snapshot.clusters.iter().map(|(name, cluster)| (name.clone(), build.cluster(cluster)));
+        let clusters = Rc::new(clusters.collect::<Clusters>());
+        let listener = |listener: &Arc<Listener>| build.listener(listener, &clusters).map(Rc::new);
+        let listeners = snapshot.listeners.values().filter_map(listener);
+        let listeners = listeners.map(|listener| (listener.shared.name.clone(), listener)).collect();
+        let Build { plugins, .. } = build;
+        Local { snapshot: snapshot.clone(), listeners, clusters, plugins }
     }
 
     /// Closes idle connections and lets old generations of plugins go.
@@ -84,31 +129,66 @@ impl Local {
 struct Build<'a> {
     before: Option<&'a Local>,
     worker: usize,
-    clusters: HashMap<*const Cluster, Rc<LocalCluster>>,
+    outbound: &'a OutboundSender,
     plugins: HashMap<*const Plugin, Rc<WorkerPlugin>>,
-    snapshot: &'a Snapshot,
+    snapshot: &'a Arc<Snapshot>,
 }
 
 impl Build<'_> {
+    /// None when it names a cluster that the snapshot does not have: who made it has checked that.
+    fn listener(&mut self, listener: &Arc<Listener>, clusters: &Rc<Clusters>) -> Option<LocalListener> {
+        let (kind, targets, routes) = match &listener.kind {
+            ListenerKind::Tcp { cluster, plugins } => {
+                let name = Arc::from(listener.name.as_str());
+                let cluster = clusters.get(&cluster.name)?.clone();
+                (LocalKind::Tcp, vec![Target { name, cluster, plugins: self.uses(plugins) }], Vec::new())
+            }
+            ListenerKind::Http { routes, trust_forwarded } => {
+                let (mut targets, mut matching) = (Vec::new(), Vec::new());
+                for (at, route) in routes.iter().enumerate() {
+                    let cluster = clusters.get(&route.cluster.name)?.clone();
+                    let plugins = self.uses(&route.plugins);
+                    targets.push(Target { name: Arc::from(route.name()), cluster, plugins });
+                    matching.push(Route::new(route.host.as_deref(), route.path.as_deref(), at));
+                }
+                (LocalKind::Http { trust_forwarded: *trust_forwarded }, targets, matching)
+            }
+        };
+        let router = Arc::new(Router { routes: Routes::new(routes), snapshot: self.snapshot.clone() });
+        Some(LocalListener {
+            shared: listener.clone(),
+            snapshot: self.snapshot.clone(),
+            kind,
+            router,
+            targets,
+            clusters: clusters.clone(),
+        })
+    }
+
+    fn uses(&mut self, uses: &[PluginUse]) -> Vec<RoutePlugin> {
+        let worker = self.worker;
+        let local = |used: &PluginUse| RoutePlugin { plugin: self.plugin(&used.plugin), cpu: used.cpu.clone(), worker };
+        uses.iter().map(local).collect()
+    }
+
     fn plugin(&mut self, plugin: &Arc<Plugin>) -> Rc<WorkerPlugin> {
         let key = Arc::as_ptr(plugin);
         let (before, worker) = (self.before, self.worker);
         let make = || {
             let kept = before.and_then(|before| before.plugins.get(&key).cloned());
-            kept.unwrap_or_else(|| Rc::new(WorkerPlugin::new(plugin.clone(), worker)))
+            let new = || Rc::new(WorkerPlugin::new(plugin.clone(), worker, Some(self.outbound.clone())));
+            kept.unwrap_or_else(new)
         };
         self.plugins.entry(key).or_insert_with(make).clone()
     }
 
     fn cluster(&mut self, cluster: &Arc<Cluster>) -> Rc<LocalCluster> {
-        let key = Arc::as_ptr(cluster);
-        if let Some(local) = self.clusters.get(&key) {
-            return local.clone();
-        }
-        let kept = self.before.and_then(|before| before.clusters.get(&key));
+        let kept = self.before.and_then(|before| before.clusters.get(&cluster.name));
+        let kept = kept.filter(|kept| Arc::ptr_eq(&kept.shared, cluster));
         let limit = self.snapshot.limits.idle_upstream_connections;
-        let local = Rc::new(LocalCluster {
+        Rc::new(LocalCluster {
             shared: cluster.clone(),
+            name: Arc::from(cluster.name.as_str()),
             pools: match kept {
                 Some(kept) => {
                     kept.pools.iter().for_each(|pool| pool.set_limit(limit));
@@ -117,9 +197,7 @@ impl Build<'_> {
                 None => cluster.endpoints.iter().map(|_| Rc::new(Pool::new(limit))).collect(),
             },
             balancer: cluster.balancer.as_ref().map(|plugin| self.plugin(plugin)),
-            all: Rc::new(Candidates::all(cluster.clone())),
-        });
-        self.clusters.insert(key, local.clone());
-        local
+            all: Arc::new(Candidates::all(cluster.clone())),
+        })
     }
 }

@@ -3,20 +3,23 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderValue, Method, StatusCode, Uri, Version, request};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::body::{Body, Upload};
 use crate::error::{Blame, Error, Kind};
+use crate::exchange::Origin;
 use crate::fields::Downstream;
+use crate::hooks::{self, Run};
 use crate::http2::activity::OpenExchange;
-use crate::local::{LocalCluster, LocalListener};
-use crate::snapshot::{AccessLog, DURATION_BUCKETS_MS};
+use crate::local::LocalListener;
+use crate::snapshot::DURATION_BUCKETS_MS;
 use crate::timer::{Deadline, Elapsed};
+use crate::upstream::Assigned;
 use crate::worker::Worker;
 
 /// The record of one exchange.
@@ -33,9 +36,9 @@ pub(crate) struct Record {
     pub(crate) status: StatusCode,
     pub(crate) upload: Option<Rc<Upload>>,
     pub(crate) sent: u64,
-    pub(crate) endpoint: Option<(Rc<LocalCluster>, usize)>,
-    pub(crate) attempts: u32,
-    pub(crate) plugin_nanos: u64,
+    pub(crate) assigned: Assigned,
+    /// The plugins and what they remember, once a route was found.
+    pub(crate) run: Option<Rc<Run>>,
     /// What failed, if anything, and who has to look into it.
     pub(crate) failure: Option<(Blame, String)>,
     /// The response went out whole.
@@ -43,12 +46,32 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// The exchange is given to this endpoint; one given before is released.
-    pub(crate) fn assign(&mut self, cluster: &Rc<LocalCluster>, index: usize) {
-        self.release();
-        cluster.shared.endpoints[index].counters(self.worker.id).started.add(1);
-        self.endpoint = Some((cluster.clone(), index));
-        self.attempts += 1;
+    /// The record of an exchange that begins now; a head that could not be read is not there.
+    pub(crate) fn new(origin: &Origin, head: Option<&request::Parts>) -> Box<Record> {
+        let unknown = || {
+            let method = Method::from_bytes(b"-").unwrap_or_default();
+            (method, Uri::from_static("-"), Version::HTTP_11)
+        };
+        let (method, uri, version) =
+            head.map_or_else(unknown, |head| (head.method.clone(), head.uri.clone(), head.version));
+        Box::new(Record {
+            worker: origin.worker.clone(),
+            listener: origin.listener.clone(),
+            downstream: origin.downstream.clone(),
+            started: Instant::now(),
+            method,
+            authority: None,
+            uri,
+            version,
+            id: None,
+            status: Kind::DownstreamClosed.status(),
+            upload: None,
+            sent: 0,
+            assigned: Assigned::none(origin.worker.id),
+            run: None,
+            failure: None,
+            complete: false,
+        })
     }
 
     /// Bytes of the request's body.
@@ -56,17 +79,51 @@ impl Record {
         self.upload.as_ref().map_or(0, |upload| upload.bytes.get())
     }
 
-    fn release(&mut self) {
-        if let Some((cluster, index)) = self.endpoint.take() {
-            cluster.shared.endpoints[index].counters(self.worker.id).ended.add(1);
-        }
-    }
-
     /// Keeps the first failure: what follows from it is of no use to anyone.
     pub(crate) fn fail(&mut self, error: &Error) {
         if self.failure.is_none() {
             self.failure = Some((error.kind.blame(), error.to_string()));
         }
+    }
+
+    fn count(&self, elapsed: Duration) {
+        let share = self.listener.shared.counters.share(self.worker.id);
+        let class = usize::from(self.status.as_u16() / 100).clamp(1, 5) - 1;
+        share.responses[class].add(1);
+        share.received.add(self.received());
+        share.sent.add(self.sent);
+        share.duration_nanos.add(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+        let millis = elapsed.as_millis() as u64;
+        let bucket = DURATION_BUCKETS_MS.iter().position(|bound| millis < *bound).unwrap_or(DURATION_BUCKETS_MS.len());
+        share.durations[bucket].add(1);
+    }
+
+    /// Calls the hooks of the end and writes the line. A hook that waits gets a task of its own, and the line with it.
+    fn end(&self, run: Rc<Run>, elapsed: Duration) {
+        let log = &self.worker.log;
+        if !run.has_end() {
+            return log.exchange(self, run.try_state().as_deref().map(|state| &**state), elapsed);
+        }
+        let mut ending = Box::pin({
+            let run = run.clone();
+            let (received, sent, status) = (self.received(), self.sent, self.status.as_u16());
+            let error = self.failure.as_ref().map(|(_, words)| words.clone());
+            async move {
+                let mut state = run.state().await;
+                let facts = &mut state.facts;
+                (facts.bytes_received, facts.bytes_sent, facts.status, facts.error) =
+                    (received, sent, Some(status), error);
+                hooks::end(&run, &mut state).await;
+            }
+        });
+        if ending.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return log.exchange(self, run.try_state().as_deref().map(|state| &**state), elapsed);
+        }
+        let (line, worker, snapshot) = (log.line(self, elapsed), self.worker.clone(), self.listener.snapshot.clone());
+        tokio::task::spawn_local(async move {
+            ending.await;
+            worker.log.push(&snapshot, line, Some(&**run.state().await));
+        });
     }
 }
 
@@ -77,19 +134,14 @@ impl Drop for Record {
             self.fail(&error);
         }
         let elapsed = self.started.elapsed();
-        let share = self.listener.shared.counters.share(self.worker.id);
-        let class = usize::from(self.status.as_u16() / 100).clamp(1, 5) - 1;
-        share.responses[class].add(1);
-        share.received.add(self.received());
-        share.sent.add(self.sent);
-        share.duration_nanos.add(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
-        let millis = elapsed.as_millis() as u64;
-        let bucket = DURATION_BUCKETS_MS.iter().position(|bound| millis < *bound).unwrap_or(DURATION_BUCKETS_MS.len());
-        share.durations[bucket].add(1);
-        if self.listener.snapshot.access_log != AccessLog::Off {
-            self.worker.log.exchange(self, elapsed);
+        self.count(elapsed);
+        match self.run.take() {
+            Some(run) => {
+                run.finish();
+                self.end(run, elapsed);
+            }
+            None => self.worker.log.exchange(self, None, elapsed),
         }
-        self.release();
     }
 }
 
@@ -104,8 +156,8 @@ pub(crate) struct RecordedBody {
 struct Watch {
     deadline: Deadline,
     idle: Duration,
-    /// Bytes of the request's body when something last happened.
-    uploaded: u64,
+    /// Bytes of both bodies when something last happened.
+    moved: u64,
     open: OpenExchange,
 }
 
@@ -114,11 +166,16 @@ impl RecordedBody {
         RecordedBody { body, record, watch: None }
     }
 
+    /// Changes with everything that comes in, of either body.
+    pub(crate) fn moved(&self) -> u64 {
+        self.record.received() + self.body.gathered()
+    }
+
     /// Lets the body fail when nothing comes for so long: for a codec that has no deadline of its own.
     pub(crate) fn watch(&mut self, mut deadline: Deadline, idle: Duration, open: OpenExchange) {
         deadline.set(idle);
         open.answered();
-        self.watch = Some(Watch { deadline, idle, uploaded: self.record.received(), open });
+        self.watch = Some(Watch { deadline, idle, moved: self.record.received(), open });
     }
 }
 
@@ -132,8 +189,8 @@ impl HttpBody for RecordedBody {
         let frame = match &mut this.watch {
             None => ready!(polled),
             Some(watch) => {
-                let uploaded = this.record.received();
-                if polled.is_ready() || std::mem::replace(&mut watch.uploaded, uploaded) != uploaded {
+                let moved = this.record.received() + this.body.gathered();
+                if polled.is_ready() || std::mem::replace(&mut watch.moved, moved) != moved {
                     watch.deadline.set(watch.idle);
                     watch.open.moved();
                 }
@@ -151,7 +208,12 @@ impl HttpBody for RecordedBody {
             Some(Err(error)) => this.record.fail(error),
             None => {}
         }
-        this.record.complete = frame.is_none() || this.body.is_end_stream();
+        this.record.complete = match &frame {
+            Some(Err(_)) => false,
+            // Nothing follows trailers, and not every codec asks.
+            Some(Ok(frame)) => frame.is_trailers() || this.body.is_end_stream(),
+            None => true,
+        };
         Poll::Ready(frame)
     }
 

@@ -65,7 +65,7 @@ impl<T> Routes<T> {
         Routes(routes)
     }
 
-    /// The route for a request, or none.
+    /// Where the route for a request leads, or none.
     pub(crate) fn find(&self, authority: &str, uri: &Uri) -> Option<&T> {
         let host = host_of(authority);
         self.0.iter().find(|route| route.matches(host, uri.path())).map(|route| &route.target)

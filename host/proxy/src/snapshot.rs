@@ -12,12 +12,16 @@ use crate::settings::{Limits, Timeouts};
 pub struct Snapshot {
     /// By name; the sockets belong to the workers.
     pub listeners: BTreeMap<String, Arc<Listener>>,
+    /// By name: all of the config, for plugins may choose any.
+    pub clusters: BTreeMap<String, Arc<Cluster>>,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// How much there may be of things.
     pub limits: Limits,
     /// Where lines of the access log go, if anywhere.
     pub access_log: AccessLog,
+    /// Values of the context that every line names.
+    pub access_log_context: Vec<String>,
 }
 
 /// The shape of a line of the access log.
@@ -54,6 +58,8 @@ pub enum ListenerKind {
     Tcp {
         /// Where connections go.
         cluster: Arc<Cluster>,
+        /// In the order in which connections meet them.
+        plugins: Vec<PluginUse>,
     },
 }
 
@@ -66,7 +72,47 @@ pub struct Route {
     /// Where the requests go.
     pub cluster: Arc<Cluster>,
     /// In route order.
-    pub plugins: Vec<Arc<Plugin>>,
+    pub plugins: Vec<PluginUse>,
+}
+
+impl Route {
+    /// Host and path as in the config, for people: `api.example.com/v1`, `*`.
+    pub fn name(&self) -> String {
+        format!("{}{}", self.host.as_deref().unwrap_or("*"), self.path.as_deref().unwrap_or(""))
+    }
+}
+
+/// A plugin at its place in a route or a TCP listener, with what it costs there.
+#[derive(Clone)]
+pub struct PluginUse {
+    /// The plugin.
+    pub plugin: Arc<Plugin>,
+    /// Kept over a reload that keeps the route.
+    pub cpu: Arc<CpuTime>,
+}
+
+/// CPU time in nanoseconds, one share per worker.
+pub struct CpuTime(Box<[CpuShare]>);
+
+#[derive(Default)]
+#[repr(align(64))]
+struct CpuShare(Counter);
+
+impl CpuTime {
+    /// For so many workers.
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(CpuTime((0..workers.max(1)).map(|_| CpuShare::default()).collect()))
+    }
+
+    /// Only the owning worker may call this.
+    pub(crate) fn add(&self, worker: usize, nanos: u64) {
+        self.0[worker].0.add(nanos);
+    }
+
+    /// Nanoseconds over all workers.
+    pub fn nanos(&self) -> u64 {
+        self.0.iter().map(|share| share.0.get()).sum()
+    }
 }
 
 /// A listener in numbers, one share per worker.

@@ -39,6 +39,11 @@ impl Deadline {
         self.at = self.limit;
     }
 
+    /// The limit has passed, whatever was set.
+    pub(crate) fn is_over(&self) -> bool {
+        self.limit.is_some_and(|limit| Instant::now() >= limit)
+    }
+
     /// Ready once the deadline has passed.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let Some(at) = self.at else { return Poll::Pending };

@@ -6,19 +6,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderValue, response};
-use odin_runtime::HookState;
+use odin_runtime::Facts;
 use tokio::net::TcpStream;
 
 use crate::balance::Tries;
-use crate::body::Body;
+use crate::body::{Body, Upload};
 use crate::cluster::Protocol;
 use crate::error::{Error, Kind};
 use crate::exchange::Wishes;
+use crate::hooks::Run;
 use crate::http1::client::{self as http1, Answer, Connection};
 use crate::http2::client as http2;
 use crate::local::LocalCluster;
 use crate::pool::Pool;
-use crate::record::Record;
 use crate::snapshot::Snapshot;
 use crate::timer::{Deadline, Elapsed};
 
@@ -31,21 +31,71 @@ pub(crate) enum Reply {
     Switched { parts: response::Parts, protocol: HeaderValue, io: TcpStream, early: bytes::Bytes },
 }
 
-/// Sends the request of `state` and returns the head of the response.
+/// What goes upstream, and where to.
+pub(crate) struct Call<'a> {
+    pub(crate) cluster: &'a Rc<LocalCluster>,
+    pub(crate) snapshot: &'a Snapshot,
+    /// Whose request it is.
+    pub(crate) run: &'a Run,
+    pub(crate) wishes: &'a Wishes,
+    /// What becomes of the request's body, when it has one.
+    pub(crate) upload: Option<Rc<Upload>>,
+}
+
+/// The endpoint that an exchange is given to; released when this is dropped.
+pub(crate) struct Assigned {
+    pub(crate) worker: usize,
+    pub(crate) endpoint: Option<(Rc<LocalCluster>, usize)>,
+    pub(crate) attempts: u32,
+}
+
+impl Assigned {
+    pub(crate) fn none(worker: usize) -> Self {
+        Assigned { worker, endpoint: None, attempts: 0 }
+    }
+
+    /// To this endpoint; one given before is released.
+    pub(crate) fn assign(&mut self, cluster: &Rc<LocalCluster>, index: usize, facts: &mut Facts) {
+        self.release();
+        let endpoint = &cluster.shared.endpoints[index];
+        endpoint.counters(self.worker).started.add(1);
+        self.endpoint = Some((cluster.clone(), index));
+        self.attempts += 1;
+        facts.endpoint = Some(endpoint.address);
+        facts.attempt = self.attempts;
+    }
+
+    fn release(&mut self) {
+        if let Some((cluster, index)) = self.endpoint.take() {
+            cluster.shared.endpoints[index].counters(self.worker).ended.add(1);
+        }
+    }
+}
+
+impl Drop for Assigned {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// Sends the request and returns the head of the response.
 pub(crate) async fn send(
-    cluster: &Rc<LocalCluster>,
-    snapshot: &Snapshot,
-    state: &mut Box<HookState>,
-    wishes: &Wishes,
+    call: &Call<'_>,
     body: &mut Body,
-    record: &mut Record,
+    assigned: &mut Assigned,
     deadline: &mut Deadline,
 ) -> Result<Reply, Error> {
     let mut tries = Tries::up_to(MAX_ATTEMPTS);
     loop {
-        let index = tries.next(cluster, state)?;
-        record.assign(cluster, index);
-        let attempt = Attempt { cluster, index, worker: record.worker.id, snapshot, state, wishes };
+        let index = {
+            let mut state = call.run.state().await;
+            state.facts.cluster = Some(call.cluster.name.clone());
+            deadline.set(Duration::ZERO);
+            let index = deadline.race(tries.next(call.cluster, &mut state)).await.map_err(late)??;
+            assigned.assign(call.cluster, index, &mut state.facts);
+            index
+        };
+        let attempt = Attempt { call, index, worker: assigned.worker };
         match attempt.send(body, deadline).await {
             Ok(reply) => return Ok(reply),
             Err(error) if error.retryable => tries.failed(index, error),
@@ -54,29 +104,31 @@ pub(crate) async fn send(
     }
 }
 
+/// Hooks waited for so long that the exchange's time is over.
+pub(crate) fn late(Elapsed: Elapsed) -> Error {
+    Error::new(Kind::UpstreamTimeout, "plugins took all of the exchange's time")
+}
+
 /// One try at one endpoint.
 pub(crate) struct Attempt<'a> {
-    cluster: &'a LocalCluster,
+    pub(crate) call: &'a Call<'a>,
     index: usize,
     worker: usize,
-    pub(crate) snapshot: &'a Snapshot,
-    pub(crate) state: &'a HookState,
-    pub(crate) wishes: &'a Wishes,
 }
 
 impl Attempt<'_> {
     /// This worker's connections to the endpoint.
     pub(crate) fn pool(&self) -> &Rc<Pool> {
-        &self.cluster.pools[self.index]
+        &self.call.cluster.pools[self.index]
     }
 
     /// A new connection to the endpoint.
     pub(crate) async fn connect(&self, deadline: &mut Deadline) -> Result<TcpStream, Error> {
-        connect(self.cluster, self.index, self.worker, self.snapshot.timeouts.connect, deadline).await
+        connect(self.call.cluster, self.index, self.worker, self.call.snapshot.timeouts.connect, deadline).await
     }
 
     async fn send(&self, body: &mut Body, deadline: &mut Deadline) -> Result<Reply, Error> {
-        match self.cluster.shared.protocol {
+        match self.call.cluster.shared.protocol {
             Protocol::Http1 => self.send_http1(body, deadline).await,
             // An Upgrade may be ignored (RFC 9110, section 7.8); HTTP/2 has none.
             Protocol::Http2 => http2::send(self, body, deadline).await,
@@ -117,6 +169,10 @@ pub(crate) async fn connect(
     deadline.set(timeout);
     let result = match deadline.race(TcpStream::connect(endpoint.address)).await {
         Ok(result) => result,
+        // The exchange's own time is over: that says nothing about the endpoint, and another would not help.
+        Err(Elapsed) if deadline.is_over() => {
+            return Err(Error::new(Kind::UpstreamTimeout, format!("no time left to connect to {}", endpoint.address)));
+        }
         Err(Elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {timeout:?}"))),
     };
     let counters = endpoint.counters(worker);

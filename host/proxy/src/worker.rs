@@ -10,17 +10,19 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use odin_runtime::OutboundSender;
 use slab::Slab;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Notify;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::access_log::{LogHandle, WorkerLog};
 use crate::fields::RequestIds;
 use crate::listener::{self, Handle};
-use crate::local::Local;
+use crate::local::{Clusters, Local, LocalCluster};
+use crate::outbound;
 use crate::snapshot::Snapshot;
 
 /// How often idle connections and old generations are looked at.
@@ -45,12 +47,21 @@ pub(crate) struct Worker {
     open: RefCell<Slab<Waker>>,
     /// The last connection ended while the worker drains.
     empty: Notify,
+    /// What calls of plugins go by: the config, as this worker sees it now.
+    current: RefCell<Option<(Arc<Snapshot>, Rc<Clusters>)>>,
 }
 
 impl Worker {
     /// True once the worker accepts no more: connections end when they are idle.
     pub(crate) fn draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// A cluster by its name, with the config that it belongs to.
+    pub(crate) fn cluster(&self, name: &str) -> Option<(Arc<Snapshot>, Rc<LocalCluster>)> {
+        let current = self.current.borrow();
+        let (snapshot, clusters) = current.as_ref()?;
+        Some((snapshot.clone(), clusters.get(name)?.clone()))
     }
 
     /// Open downstream connections.
@@ -63,6 +74,8 @@ impl Worker {
         let worker = self.clone();
         // Counted here and not at the first poll, so that a burst of accepts sees itself.
         let key = self.open.borrow_mut().insert(Waker::noop().clone());
+        // Boxed, or the task would have room for it twice: before its first poll, and after.
+        let connection = Box::pin(connection);
         tokio::task::spawn_local(async move {
             let _open = Open { worker: &worker, key };
             std::future::poll_fn(|cx| {
@@ -114,6 +127,7 @@ pub(crate) fn run(id: usize, commands: UnboundedReceiver<Command>, log: LogHandl
         draining: Cell::new(false),
         open: RefCell::default(),
         empty: Notify::new(),
+        current: RefCell::default(),
     });
     runtime.block_on(obey(&worker, commands));
     // Tasks that are still there are dropped with the runtime, and leave their lines behind.
@@ -123,7 +137,9 @@ pub(crate) fn run(id: usize, commands: UnboundedReceiver<Command>, log: LogHandl
 }
 
 async fn obey(worker: &Rc<Worker>, mut commands: UnboundedReceiver<Command>) {
-    let mut serving = Serving::default();
+    let (outbound, calls) = unbounded_channel();
+    tokio::task::spawn_local(outbound::serve(worker.clone(), calls));
+    let mut serving = Serving { local: None, listeners: HashMap::new(), outbound };
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -142,15 +158,16 @@ async fn obey(worker: &Rc<Worker>, mut commands: UnboundedReceiver<Command>) {
 }
 
 /// What the worker serves now.
-#[derive(Default)]
 struct Serving {
     local: Option<Local>,
+    outbound: OutboundSender,
     listeners: HashMap<String, (Rc<Handle>, Option<JoinHandle<()>>)>,
 }
 
 impl Serving {
     fn apply(&mut self, snapshot: Arc<Snapshot>, sockets: Vec<(String, StdListener)>, worker: &Rc<Worker>) {
-        let local = Local::new(snapshot, self.local.as_ref(), worker.id);
+        let local = Local::new(snapshot, self.local.as_ref(), worker.id, &self.outbound);
+        *worker.current.borrow_mut() = Some((local.snapshot.clone(), local.clusters.clone()));
         // Connections of a listener that is gone go on with what they have.
         self.listeners.retain(|name, (_, accepting)| {
             let stays = local.listeners.contains_key(name);

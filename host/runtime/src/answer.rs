@@ -1,12 +1,43 @@
-//! What a header hook answers, checked and turned into the host's own words.
+//! What hooks answer, as it comes out of a component, checked and turned into the host's own words.
 //! Must never let through a reply that would break the framing of the client's connection.
 
-use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use wasmtime::component::{ComponentType, Lift};
 
 use crate::capability::fields::{self, FieldError};
-use crate::state::Decision;
+use crate::decision::{BodyMode, ConnectDecision, DataDecision, Decision, PieceDecision, Reply};
+
+// Boxed slices and strings, where a `Vec` or `String` would do: an answer is moved a few times before it is looked at,
+// and nearly all of them are but a word.
+
+/// A list of fields, from a guest.
+type WitFields = Box<[(String, Vec<u8>)]>;
+
+/// `response` of wit/types.wit, from a guest.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WitResponse {
+    status: u16,
+    fields: WitFields,
+    body: Box<[u8]>,
+    trailers: WitFields,
+}
+
+/// `body-mode` of wit/types.wit.
+#[derive(Clone, Copy, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+#[allow(dead_code, reason = "guests construct it")]
+pub(crate) enum WitBodyMode {
+    #[component(name = "skip")]
+    Skip,
+    #[component(name = "stream")]
+    Stream,
+    #[component(name = "buffer")]
+    Buffer,
+    #[component(name = "hold")]
+    Hold,
+}
 
 /// `decision` of wit/types.wit.
 #[derive(ComponentType, Lift)]
@@ -14,86 +45,223 @@ use crate::state::Decision;
 pub(crate) enum WitDecision {
     #[component(name = "continue")]
     Continue,
+    #[component(name = "read")]
+    Read(WitBodyMode),
     #[component(name = "reply")]
     Reply(WitResponse),
     #[component(name = "reject")]
-    Reject(String),
+    Reject(Box<str>),
+    #[component(name = "cut")]
+    Cut(Box<str>),
 }
 
-/// `response` of wit/types.wit.
+/// `piece-decision` of wit/types.wit.
 #[derive(ComponentType, Lift)]
-#[component(record)]
-pub(crate) struct WitResponse {
-    status: u16,
-    fields: Vec<(String, Vec<u8>)>,
-    body: Vec<u8>,
+#[component(variant)]
+pub(crate) enum WitPieceDecision {
+    #[component(name = "pass")]
+    Pass,
+    #[component(name = "replace")]
+    Replace(Box<[u8]>),
+    #[component(name = "append")]
+    Append(Box<[u8]>),
+    #[component(name = "hold")]
+    Hold,
+    #[component(name = "skip")]
+    Skip,
+    #[component(name = "reply")]
+    Reply(WitResponse),
+    #[component(name = "reject")]
+    Reject(Box<str>),
+    #[component(name = "cut")]
+    Cut(Box<str>),
 }
 
-/// A decision other than to go on; a response is large, and going on is what nearly every call answers.
-pub(crate) type Unusual = Option<Box<Decision>>;
+/// `data-decision` of wit/tcp-data.wit.
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+pub(crate) enum WitDataDecision {
+    #[component(name = "pass")]
+    Pass,
+    #[component(name = "replace")]
+    Replace(Box<[u8]>),
+    #[component(name = "append")]
+    Append(Box<[u8]>),
+    #[component(name = "hold")]
+    Hold,
+    #[component(name = "skip")]
+    Skip,
+    #[component(name = "cut")]
+    Cut(Box<str>),
+}
 
-/// The decision, or what is wrong with it.
-pub(crate) fn decision(answer: WitDecision, max_head_bytes: usize) -> Result<Unusual, String> {
+/// `connect-decision` of wit/connection.wit.
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+pub(crate) enum WitConnectDecision {
+    #[component(name = "continue")]
+    Continue,
+    #[component(name = "skip-data")]
+    SkipData,
+    #[component(name = "reject")]
+    Reject(Box<str>),
+}
+
+/// Who may answer `read(body-mode)`.
+#[derive(Clone, Copy)]
+pub(crate) enum Reads {
+    /// A header hook of a plugin with the body hook.
+    Yes,
+    /// A header hook of a plugin without it: it means `continue`.
+    NoBodyHook,
+    /// A trailer hook: a bad answer.
+    TooLate,
+}
+
+/// The decision of a header or trailer hook, or what is wrong with it.
+#[inline]
+pub(crate) fn decision(answer: WitDecision, reads: Reads, max_head_bytes: usize) -> Result<Decision, String> {
+    Ok(match answer {
+        WitDecision::Continue => Decision::Continue,
+        WitDecision::Read(mode) => match reads {
+            Reads::Yes => Decision::Read(body_mode(mode)),
+            Reads::NoBodyHook => Decision::Continue,
+            Reads::TooLate => return Err("`read`, which only a header hook may answer".to_owned()),
+        },
+        WitDecision::Reply(response) => Decision::Reply(reply(response, max_head_bytes)?),
+        WitDecision::Reject(reason) => Decision::Reject(reason.into()),
+        WitDecision::Cut(reason) => Decision::Cut(reason.into()),
+    })
+}
+
+/// The decision of a body hook. `end`: it was called for the last piece, which cannot be held.
+#[inline]
+pub(crate) fn piece(answer: WitPieceDecision, end: bool, max_head_bytes: usize) -> Result<PieceDecision, String> {
+    Ok(match answer {
+        WitPieceDecision::Hold if end => PieceDecision::Pass,
+        WitPieceDecision::Pass => PieceDecision::Pass,
+        WitPieceDecision::Replace(bytes) => PieceDecision::Replace(bytes.into()),
+        WitPieceDecision::Append(bytes) => PieceDecision::Append(bytes.into()),
+        WitPieceDecision::Hold => PieceDecision::Hold,
+        WitPieceDecision::Skip => PieceDecision::Skip,
+        WitPieceDecision::Reply(response) => PieceDecision::Reply(reply(response, max_head_bytes)?),
+        WitPieceDecision::Reject(reason) => PieceDecision::Reject(reason.into()),
+        WitPieceDecision::Cut(reason) => PieceDecision::Cut(reason.into()),
+    })
+}
+
+/// The decision of a data hook. `end`: it was called for the last piece, which cannot be held.
+#[inline]
+pub(crate) fn data(answer: WitDataDecision, end: bool) -> DataDecision {
     match answer {
-        WitDecision::Continue => Ok(None),
-        WitDecision::Reject(reason) => Ok(Some(Box::new(Decision::Reject(reason)))),
-        WitDecision::Reply(response) => Ok(Some(Box::new(Decision::Reply(reply(response, max_head_bytes)?)))),
+        WitDataDecision::Hold if end => DataDecision::Pass,
+        WitDataDecision::Pass => DataDecision::Pass,
+        WitDataDecision::Replace(bytes) => DataDecision::Replace(bytes.into()),
+        WitDataDecision::Append(bytes) => DataDecision::Append(bytes.into()),
+        WitDataDecision::Hold => DataDecision::Hold,
+        WitDataDecision::Skip => DataDecision::Skip,
+        WitDataDecision::Cut(reason) => DataDecision::Cut(reason.into()),
     }
 }
 
-fn reply(answer: WitResponse, max_head_bytes: usize) -> Result<Response<Bytes>, String> {
+/// The decision of `on-connect`.
+pub(crate) fn connect(answer: WitConnectDecision) -> ConnectDecision {
+    match answer {
+        WitConnectDecision::Continue => ConnectDecision::Continue,
+        WitConnectDecision::SkipData => ConnectDecision::SkipData,
+        WitConnectDecision::Reject(reason) => ConnectDecision::Reject(reason.into()),
+    }
+}
+
+fn body_mode(mode: WitBodyMode) -> BodyMode {
+    match mode {
+        WitBodyMode::Skip => BodyMode::Skip,
+        WitBodyMode::Stream => BodyMode::Stream,
+        WitBodyMode::Buffer => BodyMode::Buffer,
+        WitBodyMode::Hold => BodyMode::Hold,
+    }
+}
+
+#[cold]
+fn reply(answer: WitResponse, max_head_bytes: usize) -> Result<Box<Reply>, String> {
     let code = answer.status;
     let status = match StatusCode::from_u16(code) {
         Ok(status) if (200..=599).contains(&code) => status,
         _ => return Err(format!("a reply with status {code}, which is not 200 to 599")),
     };
-    if matches!(code, 204 | 205 | 304) && !answer.body.is_empty() {
+    if matches!(code, 204 | 205 | 304) && !(answer.body.is_empty() && answer.trailers.is_empty()) {
         return Err(format!("a reply with status {code} and a body"));
     }
-    let mut headers = HeaderMap::with_capacity(answer.fields.len().min(64));
-    let mut bytes = 0;
-    for (name, value) in &answer.fields {
-        let refused = |error| format!("a reply whose field {name:?} is refused: {}", in_words(error));
-        let (name, value) = (fields::name(name).map_err(refused)?, fields::value(value).map_err(refused)?);
-        bytes += fields::size(&name, &value);
-        if bytes > max_head_bytes || headers.try_append(name, value).is_err() {
-            return Err(format!("a reply with a head over {max_head_bytes} bytes"));
-        }
-    }
-    let mut response = Response::new(Bytes::from(answer.body));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    Ok(response)
+    let in_words = |what: Refused<'_>| match what {
+        Refused::Field(name, error) => format!("a reply whose field {name:?} is refused: {}", error.in_words()),
+        Refused::TooLarge => format!("a reply with a head over {max_head_bytes} bytes"),
+    };
+    let headers = checked(&answer.fields, max_head_bytes).map_err(in_words)?;
+    let trailers = checked(&answer.trailers, max_head_bytes).map_err(in_words)?;
+    let (mut head, ()) = Response::new(()).into_parts();
+    head.status = status;
+    head.headers = headers;
+    Ok(Box::new(Reply { head, body: answer.body.into(), trailers }))
 }
 
-fn in_words(error: FieldError) -> &'static str {
-    match error {
-        FieldError::InvalidName => "the name is not a token",
-        FieldError::InvalidValue => "the value holds a control character",
-        FieldError::Forbidden => "the host frames the message",
-        FieldError::TooLarge => "too large",
+/// What is wrong with a list of fields.
+#[derive(Debug)]
+pub(crate) enum Refused<'a> {
+    /// This field.
+    Field(&'a str, FieldError),
+    /// All of them together.
+    TooLarge,
+}
+
+/// The fields that a guest lists, by the rules for those that it sets.
+pub(crate) fn checked(list: &[(String, Vec<u8>)], max_bytes: usize) -> Result<HeaderMap, Refused<'_>> {
+    let mut fields = HeaderMap::with_capacity(list.len().min(64));
+    let mut bytes = 0;
+    for (name, value) in list {
+        let refused = |error| Refused::Field(name, error);
+        let (name, value) = (fields::name(name).map_err(refused)?, fields::value(value).map_err(refused)?);
+        bytes += fields::size(&name, &value);
+        if bytes > max_bytes || fields.try_append(name, value).is_err() {
+            return Err(Refused::TooLarge);
+        }
     }
+    Ok(fields)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answer(status: u16, fields: &[(&str, &str)], body: &str) -> Result<Decision, String> {
-        let fields = fields.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
-        decision(WitDecision::Reply(WitResponse { status, fields, body: body.into() }), 100)
-            .map(|reply| *reply.unwrap())
+    fn fields(list: &[(&str, &str)]) -> WitFields {
+        list.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
+    }
+
+    fn answer(status: u16, list: &[(&str, &str)], body: &'static str) -> Result<Box<Reply>, String> {
+        reply(
+            WitResponse { status, fields: fields(list), body: body.as_bytes().into(), trailers: WitFields::default() },
+            100,
+        )
     }
 
     #[test]
     fn a_reply_becomes_a_response() {
-        let Ok(Decision::Reply(response)) = answer(429, &[("Retry-After", "1"), ("a", "1"), ("a", "2")], "slow") else {
-            panic!("not a reply");
+        let reply = answer(429, &[("Retry-After", "1"), ("a", "1"), ("a", "2")], "slow").unwrap();
+        assert_eq!(reply.head.status, 429);
+        assert_eq!(reply.head.headers["retry-after"], "1");
+        assert_eq!(reply.head.headers.get_all("a").iter().count(), 2);
+        assert_eq!(reply.body, "slow");
+    }
+
+    #[test]
+    fn trailers_are_kept_and_checked_like_fields() {
+        let with = |name| WitResponse {
+            status: 200,
+            fields: WitFields::default(),
+            body: Box::default(),
+            trailers: fields(&[(name, "1")]),
         };
-        assert_eq!(response.status(), 429);
-        assert_eq!(response.headers()["retry-after"], "1");
-        assert_eq!(response.headers().get_all("a").iter().count(), 2);
-        assert_eq!(response.body(), "slow");
+        assert_eq!(reply(with("x-sum"), 100).unwrap().trailers["x-sum"], "1");
+        assert!(reply(with("content-length"), 100).unwrap_err().contains("frames"));
     }
 
     #[test]
@@ -106,5 +274,20 @@ mod tests {
         assert!(refused(200, &[("a b", "3")], "x").contains("token"));
         assert!(refused(200, &[("a", "1\r\nb: 2")], "x").contains("control character"));
         assert!(refused(200, &[("a", &"x".repeat(100))], "").contains("over 100 bytes"));
+    }
+
+    #[test]
+    fn only_a_header_hook_reads_a_body() {
+        let read = |reads| decision(WitDecision::Read(WitBodyMode::Hold), reads, 100);
+        assert!(matches!(read(Reads::Yes), Ok(Decision::Read(BodyMode::Hold))));
+        assert!(matches!(read(Reads::NoBodyHook), Ok(Decision::Continue)));
+        assert!(read(Reads::TooLate).unwrap_err().contains("only a header hook"));
+    }
+
+    #[test]
+    fn the_end_cannot_be_held() {
+        assert!(matches!(piece(WitPieceDecision::Hold, true, 0), Ok(PieceDecision::Pass)));
+        assert!(matches!(piece(WitPieceDecision::Hold, false, 0), Ok(PieceDecision::Hold)));
+        assert_eq!(data(WitDataDecision::Hold, true), DataDecision::Pass);
     }
 }

@@ -2,9 +2,10 @@
 //! Must never carry a wasmtime type, and a message must never span lines (a backtrace is kept apart).
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::spec::Hook;
+use crate::hook::Hook;
 
 /// The engine could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,14 @@ pub enum LoadError {
     UnknownImport {
         /// The import's full name.
         import: String,
+    },
+    /// It imports what its config does not grant.
+    #[error("it imports {imports}, which its config does not grant: add {add}")]
+    NotGranted {
+        /// The imports' full names, quoted and joined.
+        imports: String,
+        /// The line to add, and where.
+        add: String,
     },
     /// An import has another shape than in this version of the contract.
     #[error("its imports do not fit odin:plugin@0.1.0: {0}")]
@@ -81,38 +90,50 @@ fn exports_in_words(exports: &[String]) -> String {
 
 /// A hook call failed. It costs the exchange that made it and nothing else.
 #[derive(Debug, Clone)]
-pub struct CallError {
-    pub(crate) plugin: String,
-    pub(crate) hook: Hook,
-    pub(crate) cause: Cause,
-    pub(crate) backtrace: String,
+pub struct CallError(Box<Failed>);
+
+#[derive(Debug, Clone)]
+struct Failed {
+    plugin: Arc<str>,
+    hook: Hook,
+    cause: Cause,
+    backtrace: String,
 }
 
 impl CallError {
+    pub(crate) fn new(plugin: Arc<str>, hook: Hook, cause: Cause, backtrace: String) -> Self {
+        CallError(Box::new(Failed { plugin, hook, cause, backtrace }))
+    }
+
     /// The name of the plugin.
     pub fn plugin(&self) -> &str {
-        &self.plugin
+        &self.0.plugin
     }
 
     /// The hook that was called.
     pub fn hook(&self) -> Hook {
-        self.hook
+        self.0.hook
     }
 
     /// What went wrong.
     pub fn cause(&self) -> &Cause {
-        &self.cause
+        &self.0.cause
+    }
+
+    /// Whether the plugin was not called, for it failed too often before.
+    pub fn is_pause(&self) -> bool {
+        self.0.cause == Cause::Paused
     }
 
     /// The guest's functions, innermost first, one a line; empty when there are none to tell.
     pub fn backtrace(&self) -> &str {
-        &self.backtrace
+        &self.0.backtrace
     }
 }
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "plugin {:?}: {} {}", self.plugin, self.hook, self.cause)
+        write!(f, "plugin {:?}: {} {}", self.plugin(), self.hook(), self.cause())
     }
 }
 
@@ -140,6 +161,10 @@ pub enum Cause {
     StackOverflow,
     /// The hook answered something that the contract forbids.
     BadAnswer(String),
+    /// The hook answered with an error: the plugin's own words.
+    Refused(String),
+    /// The plugin failed too often in a row, and was not called.
+    Paused,
     /// No instance could be made for the call.
     Instantiate(String),
     /// A fresh instance failed in `configure`.
@@ -156,6 +181,8 @@ impl fmt::Display for Cause {
             }
             Cause::StackOverflow => f.write_str("overflowed its stack"),
             Cause::BadAnswer(what) => write!(f, "gave a bad answer: {what}"),
+            Cause::Refused(words) => write!(f, "failed: {words}"),
+            Cause::Paused => f.write_str("was not called: the plugin is paused, for it failed too often in a row"),
             Cause::Instantiate(why) => write!(f, "got no instance: {why}"),
             Cause::Configure(why) => write!(f, "got no instance: configure {why}"),
         }

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
+use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 use wit_component::ComponentEncoder;
 
-use crate::capability::INTERFACES;
 use crate::error::LoadError;
 use crate::failure;
+use crate::grants;
+use crate::hook::{Hook, Hooks};
 use crate::instance::{Instance, NoInstance};
 use crate::runtime::Runtime;
 use crate::slot::Slot;
-use crate::spec::Hooks;
 use crate::store::StoreData;
 
 /// What every WebAssembly file begins with, and the versions that follow it.
@@ -33,31 +34,40 @@ pub(crate) struct Generation {
     pub(crate) loaded_at: SystemTime,
     pub(crate) pre: InstancePre<StoreData>,
     pub(crate) exports: Exports,
+    pub(crate) hooks: Hooks,
+    /// What it imports of that which must be granted.
+    pub(crate) imports: Vec<&'static str>,
+    /// It imports `outbound`: its calls may wait, and run on the async side.
+    pub(crate) waits: bool,
 }
 
-/// Where the hooks are.
-#[derive(Default)]
-pub(crate) struct Exports {
-    pub(crate) configure: Option<ComponentExportIndex>,
-    pub(crate) pick: Option<ComponentExportIndex>,
-    pub(crate) request_headers: Option<ComponentExportIndex>,
-    pub(crate) response_headers: Option<ComponentExportIndex>,
+/// Where the hooks are, by [`Hook::index`].
+pub(crate) struct Exports([Option<ComponentExportIndex>; Hook::ALL.len()]);
+
+impl Exports {
+    pub(crate) fn of(&self, hook: Hook) -> Option<&ComponentExportIndex> {
+        self.0[hook.index()].as_ref()
+    }
 }
 
 impl Generation {
     /// Compiles, links, instantiates and configures.
     pub(crate) fn load(runtime: &Runtime, slot: &Arc<Slot>, wasm: &[u8], number: u64) -> Result<Self, LoadError> {
         let hash = hash(wasm);
-        let component = Component::from_binary(runtime.engine(), &component(wasm)?)
+        let engine = runtime.engine(slot.spec.limits.stack_bytes)?;
+        let component = Component::from_binary(engine.wasmtime(), &component(wasm)?)
             .map_err(|error| LoadError::Invalid(failure::one_line(&error)))?;
-        check_imports(runtime, &component)?;
-        let exports = exports(runtime, &component)?;
-        let pre = runtime
-            .linker()
+        let imports =
+            grants::check(component.component_type().imports(engine.wasmtime()).map(|(name, _)| name), &slot.spec)?;
+        let waits = imports.contains(&grants::OUTBOUND);
+        let exports = exports(engine.wasmtime(), &component)?;
+        let hooks = hooks(&exports);
+        let pre = engine
+            .linker(waits)
             .instantiate_pre(&component)
             .map_err(|error| LoadError::ImportMismatch(failure::one_line(&error)))?;
-        let generation = Generation { number, hash, loaded_at: SystemTime::now(), pre, exports };
-        Instance::new(&generation, slot, slot.loader()).map_err(|none| match none {
+        let generation = Generation { number, hash, loaded_at: SystemTime::now(), pre, exports, hooks, imports, waits };
+        Instance::new(&generation, slot, slot.loader(), None).map_err(|none| match none {
             NoInstance::Refused(words) => LoadError::Refused(words),
             NoInstance::Mismatch(hook, reason) => LoadError::HookMismatch { hook, reason },
             NoInstance::Instantiate(why) => LoadError::Start(why),
@@ -65,14 +75,23 @@ impl Generation {
         })?;
         Ok(generation)
     }
+}
 
-    pub(crate) fn hooks(&self) -> Hooks {
-        Hooks {
-            lifecycle: self.exports.configure.is_some(),
-            balancer: self.exports.pick.is_some(),
-            request_headers: self.exports.request_headers.is_some(),
-            response_headers: self.exports.response_headers.is_some(),
-        }
+fn hooks(exports: &Exports) -> Hooks {
+    let has = |hook| exports.of(hook).is_some();
+    Hooks {
+        lifecycle: has(Hook::Configure),
+        request_headers: has(Hook::RequestHeaders),
+        request_body: has(Hook::RequestBody),
+        request_trailers: has(Hook::RequestTrailers),
+        response_headers: has(Hook::ResponseHeaders),
+        response_body: has(Hook::ResponseBody),
+        response_trailers: has(Hook::ResponseTrailers),
+        exchange_end: has(Hook::ExchangeEnd),
+        balancer: has(Hook::Balancer),
+        connection: has(Hook::Connect),
+        downstream_data: has(Hook::DownstreamData),
+        upstream_data: has(Hook::UpstreamData),
     }
 }
 
@@ -117,46 +136,23 @@ fn beginning(bytes: &[u8]) -> String {
     }
 }
 
-/// Linking would say it too, but not so that an operator understands it.
-fn check_imports(runtime: &Runtime, component: &Component) -> Result<(), LoadError> {
-    for (import, _) in component.component_type().imports(runtime.engine()) {
-        let offered = import
-            .strip_prefix("odin:plugin/")
-            .and_then(|rest| rest.split_once('@'))
-            .is_some_and(|(interface, version)| INTERFACES.contains(&interface) && version.starts_with("0.1."));
-        if !offered {
-            return Err(LoadError::UnknownImport { import: import.to_owned() });
-        }
-    }
-    Ok(())
-}
-
-fn exports(runtime: &Runtime, component: &Component) -> Result<Exports, LoadError> {
-    let find = |interface: &str, function: &str| {
+fn exports(engine: &Engine, component: &Component) -> Result<Exports, LoadError> {
+    let find = |hook: Hook| {
+        let (interface, function) = hook.export();
         let instance = component.get_export_index(None, format!("odin:plugin/{interface}@0.1.0"))?;
         component.get_export_index(Some(&instance), function)
     };
-    let exports = Exports {
-        configure: find("lifecycle", "configure"),
-        pick: find("balancer", "pick"),
-        request_headers: find("request-headers", "on-request-headers"),
-        response_headers: find("response-headers", "on-response-headers"),
-    };
-    let known = ["lifecycle", "balancer", "request-headers", "response-headers"];
-    let names: Vec<String> =
-        component.component_type().exports(runtime.engine()).map(|(name, _)| name.to_owned()).collect();
+    let exports = Exports(Hook::ALL.map(find));
+    let known = |interface: &str| Hook::ALL.iter().any(|hook| hook.export().0 == interface);
+    let names: Vec<String> = component.component_type().exports(engine).map(|(name, _)| name.to_owned()).collect();
     let unknown = names.iter().find(|name| {
         name.strip_prefix("odin:plugin/")
             .and_then(|rest| rest.split_once('@'))
-            .is_some_and(|(interface, version)| !known.contains(&interface) || !version.starts_with("0.1."))
+            .is_some_and(|(interface, version)| !known(interface) || !version.starts_with("0.1."))
     });
-    if let Some(export) = unknown {
-        return Err(LoadError::UnknownHook { export: export.clone() });
-    }
-    match exports {
-        Exports { configure: None, pick: None, request_headers: None, response_headers: None } => {
-            Err(LoadError::NoHook { exports: names })
-        }
-        exports => Ok(exports),
+    match unknown {
+        Some(export) => Err(LoadError::UnknownHook { export: export.clone() }),
+        None if Hook::ALL.iter().all(|&hook| exports.of(hook).is_none()) => Err(LoadError::NoHook { exports: names }),
+        None => Ok(exports),
     }
 }

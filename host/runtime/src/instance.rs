@@ -1,53 +1,71 @@
 //! One instance of a plugin: made, configured, called. Knows nothing of workers, swaps or statistics.
-//! Must hand the exchange back whatever the guest does.
+//! Must hand the exchange back whatever the guest does, and also when a call that waits is dropped.
 
 use std::collections::hash_map::RandomState;
+use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
-use std::rc::Rc;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use wasmtime::Store;
-use wasmtime::component::{ComponentType, Lower, Resource, TypedFunc};
+use wasmtime::component::{self, ComponentNamedList, Lift, Lower, TypedFunc};
 
-use crate::answer::{self, Unusual, WitDecision};
-use crate::capability::connection::Connection;
-use crate::capability::endpoints::EndpointsHandle;
-use crate::capability::head::{RequestHead, ResponseHead};
+use crate::answer::{WitConnectDecision, WitDataDecision, WitDecision, WitPieceDecision};
 use crate::deadline::on_deadline;
 use crate::error::Cause;
 use crate::failure::{self, Failure};
 use crate::generation::Generation;
+use crate::hook::Hook;
+use crate::outbound::OutboundSender;
 use crate::slot::Slot;
-use crate::spec::{Hook, Limits};
+use crate::spec::Limits;
 use crate::state::{Endpoints, HookState};
 use crate::store::StoreData;
 
 /// Handles that a guest may hold at once.
 const MAX_HANDLES: usize = 4_096;
-/// There is one resource of each kind per call, so every handle carries the same number.
-const ONLY: u32 = 0;
 
-type Configure = TypedFunc<(String,), (Result<(), String>,)>;
-type OnRequest = TypedFunc<(Resource<RequestHead>,), (WitDecision,)>;
-type OnResponse = TypedFunc<(Resource<ResponseHead>, Resource<RequestHead>), (WitDecision,)>;
-type Pick = TypedFunc<(Resource<EndpointsHandle>, Subject), (Option<u32>,)>;
+/// What every hook answers: its decision, or the plugin's own words.
+pub(crate) type Answer<R> = (Result<R, Box<str>>,);
+/// A hook that takes `P` (a tuple) and decides `R`.
+pub(crate) type Function<P, R> = TypedFunc<P, Answer<R>>;
+/// A body or data hook: the length of the piece, and whether it is the last.
+pub(crate) type PieceFunction<R> = Function<(u32, bool), R>;
 
 /// `subject` of wit/balancer.wit.
-#[derive(ComponentType, Lower)]
-#[component(variant)]
-enum Subject {
+#[derive(Clone, Copy, component::ComponentType, Lower)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum Subject {
+    /// An exchange.
     #[component(name = "request")]
-    Request(Resource<RequestHead>),
+    Request,
+    /// A TCP connection.
     #[component(name = "connection")]
-    Connection(Resource<Connection>),
+    Connection,
+}
+
+/// The hooks of an instance; none for what the component does not export.
+pub(crate) struct Functions {
+    pub(crate) request_headers: Option<Function<(), WitDecision>>,
+    pub(crate) request_body: Option<PieceFunction<WitPieceDecision>>,
+    pub(crate) request_trailers: Option<Function<(), WitDecision>>,
+    pub(crate) response_headers: Option<Function<(), WitDecision>>,
+    pub(crate) response_body: Option<PieceFunction<WitPieceDecision>>,
+    pub(crate) response_trailers: Option<Function<(), WitDecision>>,
+    pub(crate) exchange_end: Option<Function<(), ()>>,
+    pub(crate) pick: Option<Function<(Subject,), Option<u32>>>,
+    pub(crate) connect: Option<Function<(), WitConnectDecision>>,
+    pub(crate) close: Option<Function<(), ()>>,
+    pub(crate) downstream_data: Option<PieceFunction<WitDataDecision>>,
+    pub(crate) upstream_data: Option<PieceFunction<WitDataDecision>>,
 }
 
 /// One instance of a plugin, ready to be called.
 pub(crate) struct Instance {
-    store: Store<StoreData>,
-    request_headers: Option<OnRequest>,
-    response_headers: Option<OnResponse>,
-    pick: Option<Pick>,
+    pub(crate) store: Store<StoreData>,
+    pub(crate) functions: Functions,
     calls_left: u32,
     memory_bound: usize,
 }
@@ -78,97 +96,39 @@ impl From<NoInstance> for Cause {
 
 impl Instance {
     /// Makes an instance and configures it. `worker` says whose counters it writes.
-    pub(crate) fn new(generation: &Generation, slot: &Arc<Slot>, worker: usize) -> Result<Self, NoInstance> {
+    pub(crate) fn new(
+        generation: &Generation,
+        slot: &Arc<Slot>,
+        worker: usize,
+        outbound: Option<OutboundSender>,
+    ) -> Result<Self, NoInstance> {
         let limits = &slot.spec.limits;
-        let mut store = Store::new(generation.pre.engine(), StoreData::new(slot.clone(), worker));
+        let mut store = Store::new(generation.pre.engine(), StoreData::new(slot.clone(), worker, outbound));
         store.limiter(|data| &mut data.meter);
-        store.set_hostcall_fuel(limits.host_allocation_bytes);
+        store.set_hostcall_fuel(limits.hostcall_bytes());
         store.set_max_component_handles(MAX_HANDLES);
         store.epoch_deadline_callback(on_deadline);
-        begin_call(&mut store, Hook::Configure);
+        let ticks = store.data_mut().begin_call(Hook::Configure);
+        store.set_epoch_deadline(ticks);
         slot.stats[worker].instances.add(1);
 
-        let instance = generation
-            .pre
-            .instantiate(&mut store)
-            .map_err(|error| NoInstance::Instantiate(instantiation_failure(&error, store.data())))?;
-        let exports = &generation.exports;
-        macro_rules! hook {
-            ($export:ident, $hook:expr) => {
-                match &exports.$export {
-                    Some(index) => Some(
-                        instance
-                            .get_typed_func(&mut store, index)
-                            .map_err(|error| NoInstance::Mismatch($hook, failure::one_line(&error)))?,
-                    ),
-                    None => None,
-                }
-            };
-        }
-        let configure: Option<Configure> = hook!(configure, Hook::Configure);
-        let request_headers = hook!(request_headers, Hook::RequestHeaders);
-        let response_headers = hook!(response_headers, Hook::ResponseHeaders);
-        let pick = hook!(pick, Hook::Balancer);
-
-        if let Some(configure) = configure {
-            match configure.call(&mut store, (slot.spec.config.clone(),)) {
-                Ok((Ok(()),)) => {}
-                Ok((Err(words),)) => return Err(NoInstance::Refused(failure::single_line(&words))),
-                Err(error) => return Err(NoInstance::Configure(failure::failure(&error, store.data()).cause)),
-            }
-        }
+        let instance = if generation.waits {
+            at_once(generation.pre.instantiate_async(&mut store))
+        } else {
+            generation.pre.instantiate(&mut store)
+        };
+        let instance =
+            instance.map_err(|error| NoInstance::Instantiate(instantiation_failure(&error, store.data())))?;
+        let functions = functions(&instance, generation, &mut store)?;
+        configure(&instance, generation, &mut store, slot)?;
         store.data_mut().configured();
         let memory = store.data().meter.memory_bytes();
         Ok(Instance {
             store,
-            request_headers,
-            response_headers,
-            pick,
+            functions,
             calls_left: jittered(limits.recycle_after_calls),
             memory_bound: memory + limits.memory_bytes.saturating_sub(memory) / 2,
         })
-    }
-
-    /// Calls the hook, which the generation exports.
-    pub(crate) fn request_headers(&mut self, state: &mut Box<HookState>) -> Result<Unusual, Box<Failure>> {
-        let Some(hook) = self.request_headers else { return Ok(None) };
-        let (answer,) =
-            self.call(Hook::RequestHeaders, state, None, |store| hook.call(store, (Resource::new_borrow(ONLY),)))?;
-        answer::decision(answer, state.max_head_bytes).map_err(|what| Cause::BadAnswer(what).into())
-    }
-
-    /// Calls the hook, which the generation exports.
-    pub(crate) fn response_headers(&mut self, state: &mut Box<HookState>) -> Result<Unusual, Box<Failure>> {
-        let Some(hook) = self.response_headers else { return Ok(None) };
-        let (answer,) = self.call(Hook::ResponseHeaders, state, None, |store| {
-            hook.call(store, (Resource::new_borrow(ONLY), Resource::new_borrow(ONLY)))
-        })?;
-        answer::decision(answer, state.max_head_bytes).map_err(|what| Cause::BadAnswer(what).into())
-    }
-
-    /// Asks the balancer, which the generation exports.
-    pub(crate) fn pick(
-        &mut self,
-        state: &mut Box<HookState>,
-        endpoints: Rc<dyn Endpoints>,
-    ) -> Result<Option<u32>, Box<Failure>> {
-        let Some(hook) = self.pick else {
-            return Err(Cause::BadAnswer("the plugin exports no balancer".to_owned()).into());
-        };
-        let len = endpoints.len();
-        let subject = match state.request {
-            Some(_) => Subject::Request(Resource::new_borrow(ONLY)),
-            None => Subject::Connection(Resource::new_borrow(ONLY)),
-        };
-        let (picked,) = self.call(Hook::Balancer, state, Some(endpoints), |store| {
-            hook.call(store, (Resource::new_borrow(ONLY), subject))
-        })?;
-        match picked {
-            Some(index) if index >= len => {
-                Err(Cause::BadAnswer(format!("endpoint index {index} is past the end: there are {len}")).into())
-            }
-            picked => Ok(picked),
-        }
     }
 
     /// Whether the instance has served long enough, or grown so much, that a new one should take its place.
@@ -176,31 +136,128 @@ impl Instance {
         self.calls_left == 0 || self.store.data().meter.memory_bytes() > self.memory_bound
     }
 
-    fn call<R>(
-        &mut self,
-        hook: Hook,
-        state: &mut Box<HookState>,
-        endpoints: Option<Rc<dyn Endpoints>>,
-        run: impl FnOnce(&mut Store<StoreData>) -> wasmtime::Result<R>,
-    ) -> Result<R, Box<Failure>> {
-        self.calls_left = self.calls_left.saturating_sub(1);
-        let store = &mut self.store;
-        begin_call(store, hook);
-        std::mem::swap(&mut store.data_mut().state, state);
-        store.data_mut().endpoints = endpoints;
-        let result = run(store);
-        std::mem::swap(&mut store.data_mut().state, state);
-        store.data_mut().endpoints = None;
-        result.map_err(|error| Box::new(failure::failure(&error, store.data())))
+    /// What became of a call. To be asked after the exchange has been taken out.
+    #[inline]
+    pub(crate) fn outcome<R, T>(
+        &self,
+        result: wasmtime::Result<Answer<R>>,
+        check: impl FnOnce(R) -> Result<T, String>,
+    ) -> Result<T, Box<Failure>> {
+        match result {
+            Ok((Ok(answer),)) => check(answer).map_err(|what| Cause::BadAnswer(what).into()),
+            Ok((Err(words),)) => Err(refused(&words)),
+            Err(error) => Err(self.trapped(&error)),
+        }
+    }
+
+    #[cold]
+    fn trapped(&self, error: &wasmtime::Error) -> Box<Failure> {
+        Box::new(failure::failure(error, self.store.data()))
     }
 }
 
-fn begin_call(store: &mut Store<StoreData>, hook: Hook) {
-    let data = store.data_mut();
-    data.hook = hook;
-    data.meter.begin_call();
-    let ticks = data.deadline.begin_call();
-    store.set_epoch_deadline(ticks);
+#[cold]
+fn refused(words: &str) -> Box<Failure> {
+    Cause::Refused(failure::single_line(words)).into()
+}
+
+/// The exchange is in the instance's store for as long as this lives, and comes back however it ends.
+pub(crate) struct Running<'a> {
+    pub(crate) instance: &'a mut Instance,
+    state: &'a mut Box<HookState>,
+    /// What a call that waits has computed so far, in nanoseconds: the exchange's to remember, even when the call is dropped.
+    pub(crate) spent: u64,
+}
+
+impl<'a> Running<'a> {
+    pub(crate) fn begin(
+        instance: &'a mut Instance,
+        hook: Hook,
+        state: &'a mut Box<HookState>,
+        endpoints: Option<Arc<dyn Endpoints>>,
+    ) -> Self {
+        instance.calls_left = instance.calls_left.saturating_sub(1);
+        let data = instance.store.data_mut();
+        std::mem::swap(&mut data.state, state);
+        data.endpoints = endpoints;
+        let ticks = data.begin_call(hook);
+        instance.store.set_epoch_deadline(ticks);
+        Running { instance, state, spent: 0 }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let data = self.instance.store.data_mut();
+        std::mem::swap(&mut data.state, self.state);
+        data.endpoints = None;
+        self.state.plugin_nanos += self.spent;
+    }
+}
+
+/// Drives a future that has nothing to wait for: before the first hook `outbound` answers at once.
+fn at_once<R>(future: impl Future<Output = wasmtime::Result<R>>) -> wasmtime::Result<R> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => wasmtime::bail!("it waits before its first hook"),
+    }
+}
+
+fn functions(
+    instance: &component::Instance,
+    generation: &Generation,
+    store: &mut Store<StoreData>,
+) -> Result<Functions, NoInstance> {
+    Ok(Functions {
+        request_headers: function(instance, generation, store, Hook::RequestHeaders)?,
+        request_body: function(instance, generation, store, Hook::RequestBody)?,
+        request_trailers: function(instance, generation, store, Hook::RequestTrailers)?,
+        response_headers: function(instance, generation, store, Hook::ResponseHeaders)?,
+        response_body: function(instance, generation, store, Hook::ResponseBody)?,
+        response_trailers: function(instance, generation, store, Hook::ResponseTrailers)?,
+        exchange_end: function(instance, generation, store, Hook::ExchangeEnd)?,
+        pick: function(instance, generation, store, Hook::Balancer)?,
+        connect: function(instance, generation, store, Hook::Connect)?,
+        close: function(instance, generation, store, Hook::Close)?,
+        downstream_data: function(instance, generation, store, Hook::DownstreamData)?,
+        upstream_data: function(instance, generation, store, Hook::UpstreamData)?,
+    })
+}
+
+fn function<P, R>(
+    instance: &component::Instance,
+    generation: &Generation,
+    store: &mut Store<StoreData>,
+    hook: Hook,
+) -> Result<Option<TypedFunc<P, R>>, NoInstance>
+where
+    P: ComponentNamedList + Lower,
+    R: ComponentNamedList + Lift,
+{
+    let Some(index) = generation.exports.of(hook) else { return Ok(None) };
+    let found = instance.get_typed_func(store, index);
+    found.map(Some).map_err(|error| NoInstance::Mismatch(hook, failure::one_line(&error)))
+}
+
+fn configure(
+    instance: &component::Instance,
+    generation: &Generation,
+    store: &mut Store<StoreData>,
+    slot: &Slot,
+) -> Result<(), NoInstance> {
+    let configure: Option<Function<(String,), ()>> = function(instance, generation, store, Hook::Configure)?;
+    let Some(configure) = configure else { return Ok(()) };
+    let config = (slot.spec.config.clone(),);
+    let answer = if generation.waits {
+        at_once(configure.call_async(&mut *store, config))
+    } else {
+        configure.call(&mut *store, config)
+    };
+    match answer {
+        Ok((Ok(()),)) => Ok(()),
+        Ok((Err(words),)) => Err(NoInstance::Refused(failure::single_line(&words))),
+        Err(error) => Err(NoInstance::Configure(failure::failure(&error, store.data()).cause)),
+    }
 }
 
 fn instantiation_failure(error: &wasmtime::Error, data: &StoreData) -> String {

@@ -4,32 +4,51 @@
 //! *generation*, one loaded version of the file. Each worker has a [`WorkerPlugin`] per plugin, and an exchange keeps
 //! the [`PinnedPlugin`] it began with, so a swap never changes the plugin in the middle of an exchange.
 //!
+//! Every hook is an async function. A plugin that imports `outbound` runs on a stack of its own and may wait in the
+//! middle of a call, many calls at a time; every other plugin is called like a function, and its future is ready when it
+//! is first polled.
+//!
 //! This crate must never name a hyper type, never read a file, and never let a plugin block or end a worker.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
 mod answer;
+mod breaker;
+mod call;
 mod capability;
 mod deadline;
+mod decision;
+mod engine;
 mod error;
 mod failure;
 mod generation;
+mod grants;
+mod hook;
 mod instance;
 mod meter;
+mod outbound;
+mod pinned;
 mod plugin;
 mod runtime;
 mod slot;
 mod spec;
+mod stamp;
 mod state;
 mod stats;
 mod store;
+mod waiting;
 mod worker;
 
+pub use breaker::BreakerState;
 pub use capability::context::{Context, ContextFull, Value};
+pub use decision::{BodyMode, ConnectDecision, DataDecision, Decision, PieceDecision, Reply};
 pub use error::{CallError, Cause, LoadError, RuntimeError};
+pub use hook::{Hook, Hooks};
+pub use outbound::{OutboundCall, OutboundError, OutboundSender};
+pub use pinned::PinnedPlugin;
 pub use plugin::{Plugin, PluginStatus, Swap};
 pub use runtime::{Runtime, RuntimeOptions};
-pub use spec::{Hook, Hooks, Isolation, Limits, OnFailure, PluginSpec};
-pub use state::{ConnectionInfo, Decision, Endpoints, HookState};
-pub use stats::{BUCKETS_NANOS, HookStats, StatsSnapshot};
-pub use worker::{PinnedPlugin, WorkerPlugin};
+pub use spec::{BodyOverflow, BreakerPolicy, Capability, Grants, Isolation, Limits, OnFailure, PluginSpec};
+pub use state::{ConnectionInfo, Endpoints, Facts, HookState, Routed, Routing};
+pub use stats::{BUCKETS_NANOS, CustomMetric, CustomValue, HookStats, StatsSnapshot};
+pub use worker::WorkerPlugin;

@@ -2,15 +2,18 @@
 //! Must never publish a generation that did not load, link, start and configure itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
+use crate::breaker::BreakerState;
 use crate::error::LoadError;
 use crate::generation::{self, Generation};
+use crate::grants;
+use crate::hook::Hooks;
 use crate::runtime::Runtime;
 use crate::slot::Slot;
-use crate::spec::{Hooks, PluginSpec};
+use crate::spec::PluginSpec;
 use crate::stats::StatsSnapshot;
 
 /// The slot of one plugin.
@@ -63,12 +66,18 @@ pub struct PluginStatus {
     pub swaps: u64,
     /// Swaps that were refused.
     pub failed_swaps: u64,
+    /// Whether it is in the path.
+    pub breaker: BreakerState,
+    /// What its config grants: names of capabilities, and `outbound:CLUSTER` for each cluster that it may call.
+    pub grants: Vec<String>,
+    /// What it imports of that which must be granted: names of capabilities, and `outbound`.
+    pub imports: Vec<String>,
 }
 
 impl Plugin {
     /// Compiles, links, instantiates and configures the plugin. Takes milliseconds: not for a worker's thread.
     pub fn load(runtime: &Arc<Runtime>, spec: PluginSpec, wasm: &[u8]) -> Result<Arc<Plugin>, LoadError> {
-        let slot = Arc::new(Slot::new(spec, runtime.workers())?);
+        let slot = Arc::new(Slot::new(spec, runtime)?);
         let first = Generation::load(runtime, &slot, wasm, 1)?;
         Ok(Arc::new(Plugin {
             runtime: runtime.clone(),
@@ -91,12 +100,13 @@ impl Plugin {
         }
         let number = old.number + 1;
         let loaded = Generation::load(&self.runtime, &self.slot, wasm, number).and_then(|new| {
-            let lost_balancer = old.hooks().balancer && !new.hooks().balancer;
+            let lost_balancer = old.hooks.balancer && !new.hooks.balancer;
             if lost_balancer { Err(LoadError::LostBalancer) } else { Ok(new) }
         });
         match loaded {
             Ok(new) => {
                 self.current.store(Arc::new(new));
+                self.slot.breaker.swapped();
                 let mut history = self.history();
                 history.last_error = None;
                 history.swaps += 1;
@@ -123,7 +133,7 @@ impl Plugin {
 
     /// What the generation that serves exports.
     pub fn hooks(&self) -> Hooks {
-        self.current.load().hooks()
+        self.current.load().hooks
     }
 
     /// What serves now, and what was refused last.
@@ -133,17 +143,27 @@ impl Plugin {
         PluginStatus {
             generation: serving.number,
             hash: serving.hash.clone(),
-            hooks: serving.hooks(),
+            hooks: serving.hooks,
             loaded_at: serving.loaded_at,
             last_error: history.last_error.clone(),
             swaps: history.swaps,
             failed_swaps: history.failed_swaps,
+            breaker: self.slot.breaker.state(Instant::now()),
+            grants: grants::names(&self.slot.spec.grants),
+            imports: serving.imports.iter().map(|&name| name.to_owned()).collect(),
         }
     }
 
     /// Counts and times, summed over workers and generations.
     pub fn stats(&self) -> StatsSnapshot {
-        StatsSnapshot::sum(&self.slot.stats, self.slot.metrics.sums())
+        let mut stats = StatsSnapshot::sum(&self.slot.stats);
+        stats.custom = self.slot.metrics.read();
+        stats.breaker_trips = self.slot.breaker.trips();
+        stats
+    }
+
+    pub(crate) fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
     }
 
     pub(crate) fn slot(&self) -> &Arc<Slot> {

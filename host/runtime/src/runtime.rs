@@ -1,32 +1,26 @@
-//! The engine that all plugins share, what it offers them, and its clock.
+//! What all plugins share: the engines, their clock, the common spaces, and how many calls may wait.
 //! Must never run a plugin itself, and its clock thread must end with it.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use wasmtime::component::Linker;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
-
-use crate::capability;
-use crate::error::RuntimeError;
+use crate::capability::shared::Spaces;
+use crate::engine::{Engine, PoolSize, stack_class};
+use crate::error::{LoadError, RuntimeError};
 use crate::failure;
-use crate::store::StoreData;
+use crate::spec::Limits;
+use crate::stamp;
+use crate::waiting::{WARM_PER_WORKER, Waiting};
 
 /// One tick of the engine's clock: the resolution of a hook's time limit. Every tick wakes a thread, which costs all
 /// requests (docs/decisions/0003-tick.md).
 pub(crate) const TICK: Duration = Duration::from_millis(4);
-/// What a guest may recurse; the worker's own stack must be larger.
-const WASM_STACK_BYTES: usize = 512 << 10;
-/// The pool's bound on one memory; `Limits::memory_bytes` bounds it further.
-pub(crate) const MAX_MEMORY_BYTES: usize = 1 << 30;
-/// The pool's bound on one table; `Limits::table_elements` bounds it further.
-const MAX_TABLE_ELEMENTS: usize = 20_000;
-/// Address space is reserved for every slot, 4 GiB each, so that guest code needs no bounds checks.
+/// Address space is reserved for every slot, 4 GiB each, so that guest code needs no bounds checks; there are at most
+/// five engines in 128 TiB.
 const MAX_SLOTS: usize = 4_096;
-/// What a freed slot keeps in memory, so that the next instance does not fault it in again.
-const KEEP_RESIDENT_BYTES: usize = 256 << 10;
 
 /// How large the engine is made.
 #[derive(Clone, Debug)]
@@ -35,101 +29,106 @@ pub struct RuntimeOptions {
     pub workers: usize,
     /// Plugins that may be loaded at once; sizes the instance pool.
     pub max_plugins: usize,
+    /// Calls that may be open at once on one worker of plugins that import `outbound`. With very many workers there
+    /// are fewer: all that may be open together must fit the process' address space.
+    pub waiting_calls: usize,
 }
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
-        RuntimeOptions { workers: 1, max_plugins: 64 }
+        RuntimeOptions { workers: 1, max_plugins: 64, waiting_calls: 1_024 }
     }
 }
 
-/// The engine that all plugins share. One per process.
+/// What all plugins share. One per process.
 pub struct Runtime {
     workers: usize,
-    engine: Engine,
-    linker: Linker<StoreData>,
+    pool: PoolSize,
+    /// By the size of the stack, made when a plugin first needs one.
+    engines: Engines,
+    spaces: Spaces,
+    /// By worker.
+    waiting: Box<[Waiting]>,
     // Dropped with the runtime; ends the thread.
     _ticker: Ticker,
 }
 
+type Engines = Arc<Mutex<BTreeMap<usize, Arc<Engine>>>>;
+
 impl Runtime {
-    /// Starts the engine and its clock.
+    /// Starts the engine of plugins with the default stack, and the clock.
     pub fn new(options: RuntimeOptions) -> Result<Arc<Runtime>, RuntimeError> {
+        stamp::prepare();
         let workers = options.workers.max(1);
-        // Per worker and plugin: the generation that serves, the one before it, and one in the making.
-        let slots = (workers + 1).saturating_mul(options.max_plugins.max(1)).saturating_mul(3).min(MAX_SLOTS);
-        let start = || {
-            let engine = Engine::new(&engine_config(slots, workers))?;
-            let mut linker = Linker::new(&engine);
-            capability::link(&mut linker)?;
-            Ok((engine, linker))
-        };
-        let (engine, linker) = start().map_err(|error: wasmtime::Error| RuntimeError(failure::one_line(&error)))?;
-        let ticker = Ticker::start(engine.clone()).map_err(|error| RuntimeError(error.to_string()))?;
-        Ok(Arc::new(Runtime { workers, engine, linker, _ticker: ticker }))
+        let (pool, waiting_calls) = pool_size(workers, &options);
+        let stack = stack_class(Limits::default().stack_bytes);
+        let engine = Engine::new(stack, pool).map_err(|error| RuntimeError(failure::one_line(&error)))?;
+        let engines = Engines::new(Mutex::new([(stack, Arc::new(engine))].into()));
+        let ticker = Ticker::start(engines.clone()).map_err(|error| RuntimeError(error.to_string()))?;
+        Ok(Arc::new(Runtime {
+            workers,
+            pool,
+            engines,
+            spaces: Spaces::default(),
+            waiting: (0..workers).map(|_| Waiting::new(waiting_calls)).collect(),
+            _ticker: ticker,
+        }))
     }
 
     pub(crate) fn workers(&self) -> usize {
         self.workers
     }
 
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.engine
+    /// The engine for plugins with so much stack.
+    pub(crate) fn engine(&self, stack_bytes: usize) -> Result<Arc<Engine>, LoadError> {
+        let stack = stack_class(stack_bytes);
+        let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = engines.get(&stack) {
+            return Ok(engine.clone());
+        }
+        let engine = Engine::new(stack, self.pool).map_err(|error| {
+            LoadError::Start(format!("the engine for stack = \"{}KiB\": {}", stack / 1024, failure::one_line(&error)))
+        })?;
+        Ok(engines.entry(stack).or_insert(Arc::new(engine)).clone())
     }
 
-    pub(crate) fn linker(&self) -> &Linker<StoreData> {
-        &self.linker
+    pub(crate) fn spaces(&self) -> &Spaces {
+        &self.spaces
+    }
+
+    pub(crate) fn waiting(&self, worker: usize) -> &Waiting {
+        &self.waiting[worker]
     }
 }
 
-fn engine_config(slots: usize, workers: usize) -> Config {
-    // Slots that are free but still warm: enough for `fresh` plugins, few enough that swaps do not fill memory.
-    let warm = u32::try_from(16 + 4 * workers).unwrap_or(u32::MAX);
-    let slots = u32::try_from(slots).unwrap_or(u32::MAX);
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(slots)
-        .total_core_instances(slots.saturating_mul(4))
-        .total_memories(slots)
-        .total_tables(slots.saturating_mul(2))
-        .max_core_instances_per_component(16)
-        .max_memories_per_component(4)
-        .max_tables_per_component(8)
-        .max_memory_size(MAX_MEMORY_BYTES)
-        .table_elements(MAX_TABLE_ELEMENTS)
-        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
-        .table_keep_resident(KEEP_RESIDENT_BYTES)
-        .max_unused_warm_slots(warm)
-        .pagemap_scan(Enabled::Auto);
-
-    let mut config = Config::new();
-    config
-        // Calls are synchronous, on the worker's own thread: the state of concurrent guests would triple their cost.
-        .concurrency_support(false)
-        .epoch_interruption(true)
-        .max_wasm_stack(WASM_STACK_BYTES)
-        .memory_init_cow(true)
-        // What no plugin needs is not there to be attacked. Threads and exceptions are not even compiled in.
-        .wasm_gc(false)
-        .wasm_memory64(false)
-        .cranelift_opt_level(OptLevel::Speed)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    config
+/// The size of an engine's pool, and how many calls may wait on one worker.
+fn pool_size(workers: usize, options: &RuntimeOptions) -> (PoolSize, usize) {
+    // Per worker and plugin: the generation that serves, the one before it, and one in the making.
+    let calling = (workers + 1).saturating_mul(options.max_plugins.max(1)).saturating_mul(3).min(MAX_SLOTS / 2);
+    let most = ((MAX_SLOTS - calling) / workers).saturating_sub(WARM_PER_WORKER).max(1);
+    let waiting_calls = options.waiting_calls.clamp(1, most);
+    // One more for each plugin that loads.
+    let stacks = workers * (waiting_calls + WARM_PER_WORKER) + options.max_plugins.clamp(1, 64);
+    (PoolSize { slots: calling + stacks, stacks, warm: 16 + 4 * workers }, waiting_calls)
 }
 
-/// The thread that moves the engine's epoch on.
+/// The thread that moves the engines' epochs on.
 struct Ticker {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Ticker {
-    fn start(engine: Engine) -> std::io::Result<Ticker> {
+    fn start(engines: Engines) -> std::io::Result<Ticker> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = thread::Builder::new().name("odin-epoch".to_owned()).spawn(move || {
             while !stopped.load(Relaxed) {
                 thread::park_timeout(TICK);
-                engine.increment_epoch();
+                // Locked by others only while an engine is made: milliseconds, by which a time limit is longer then.
+                for engine in engines.lock().unwrap_or_else(PoisonError::into_inner).values() {
+                    engine.wasmtime().increment_epoch();
+                }
             }
         })?;
         Ok(Ticker { stop, thread: Some(thread) })
@@ -144,5 +143,23 @@ impl Drop for Ticker {
             // The thread cannot panic, and there is nobody to tell if it did.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pool_holds_what_may_be_open_and_fits_the_address_space() {
+        for workers in [1, 2, 8, 64, 256] {
+            let options = RuntimeOptions { workers, ..RuntimeOptions::default() };
+            let (pool, waiting) = pool_size(workers, &options);
+            assert!(pool.stacks >= workers * (waiting + WARM_PER_WORKER));
+            assert!(pool.slots > pool.stacks);
+            assert!(pool.slots <= MAX_SLOTS + 64 + 256 * (1 + WARM_PER_WORKER), "{workers}: {pool:?}");
+        }
+        let (_, waiting) = pool_size(2, &RuntimeOptions { workers: 2, ..RuntimeOptions::default() });
+        assert_eq!(waiting, 1_024);
     }
 }

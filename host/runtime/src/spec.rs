@@ -1,6 +1,6 @@
 //! What the operator says about one plugin, in plain values. Must never hold anything that is loaded or live.
 
-use std::fmt;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// One plugin of the config: who it is and what it may use.
@@ -16,10 +16,14 @@ pub struct PluginSpec {
     pub on_failure: OnFailure,
     /// Whether instances are used again.
     pub isolation: Isolation,
+    /// What the plugin may import beyond the interfaces of the exchange.
+    pub grants: Grants,
+    /// When a plugin that fails again and again is left out.
+    pub breaker: BreakerPolicy,
 }
 
 impl PluginSpec {
-    /// A plugin with default limits and no config.
+    /// A plugin with default limits, no config and no grants.
     pub fn new(name: impl Into<String>) -> Self {
         PluginSpec {
             name: name.into(),
@@ -27,6 +31,55 @@ impl PluginSpec {
             limits: Limits::default(),
             on_failure: OnFailure::default(),
             isolation: Isolation::default(),
+            grants: Grants::default(),
+            breaker: BreakerPolicy::default(),
+        }
+    }
+}
+
+/// What the plugin may import beyond the interfaces of the exchange. By default nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// `grant = […]`
+    pub capabilities: BTreeSet<Capability>,
+    /// `outbound = […]`: the clusters that it may call. Naming one grants the import.
+    pub outbound: Vec<String>,
+    /// `shared-space`: a common space of `shared`, by name. None: the plugin has its own.
+    pub shared_space: Option<String>,
+}
+
+/// An import that the config must grant. (`outbound` is granted by naming clusters.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "the names say it; the contract is wit/")]
+pub enum Capability {
+    Log,
+    Clock,
+    Random,
+    Config,
+    Metrics,
+    Shared,
+}
+
+impl Capability {
+    /// All of them.
+    pub const ALL: [Capability; 6] = [
+        Capability::Log,
+        Capability::Clock,
+        Capability::Random,
+        Capability::Config,
+        Capability::Metrics,
+        Capability::Shared,
+    ];
+
+    /// The name in the config, which is that of the interface.
+    pub fn name(self) -> &'static str {
+        match self {
+            Capability::Log => "log",
+            Capability::Clock => "clock",
+            Capability::Random => "random",
+            Capability::Config => "config",
+            Capability::Metrics => "metrics",
+            Capability::Shared => "shared",
         }
     }
 }
@@ -38,12 +91,27 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// Elements of all tables of one instance. Default 10,000; more than 20,000 does not fit the pool.
     pub table_elements: usize,
-    /// Time of one hook call. Default 10 ms; resolution 1 ms.
+    /// Time of one hook call, without the time that it waits for `outbound`. Default 10 ms; resolution 4 ms.
     pub timeout: Duration,
-    /// Bytes that one call between host and guest may make the host allocate. Default 1 MiB.
+    /// Bytes that one call between host and guest may make the host allocate; bodies that fit `body_bytes` may pass
+    /// in any case. Default 1 MiB.
     pub host_allocation_bytes: usize,
     /// A warm instance is replaced after so many calls, give or take a quarter. Default 100,000.
     pub recycle_after_calls: u32,
+    /// Bytes of stack that the guest may use: 64 KiB to 1 MiB, rounded up to a power of two. Default 512 KiB.
+    pub stack_bytes: usize,
+    /// Lines in the log per second and worker; the rest is dropped. Default 100.
+    pub log_lines_per_second: u32,
+    /// Bytes of a body that are held for the plugin, and of an answer to `outbound`. Default 1 MiB.
+    pub body_bytes: usize,
+    /// How long the host waits for a body that it holds for the plugin. Default 5 s. The host acts on it.
+    pub body_wait: Duration,
+    /// What becomes of a body over `body_bytes`. The host acts on it.
+    pub body_overflow: BodyOverflow,
+    /// The longest that one call of `outbound` may take. Default 1 s.
+    pub outbound_timeout: Duration,
+    /// Bytes of keys and values in the plugin's space of `shared`. Default 8 MiB.
+    pub shared_bytes: usize,
 }
 
 impl Default for Limits {
@@ -54,7 +122,51 @@ impl Default for Limits {
             timeout: Duration::from_millis(10),
             host_allocation_bytes: 1 << 20,
             recycle_after_calls: 100_000,
+            stack_bytes: 512 << 10,
+            log_lines_per_second: 100,
+            body_bytes: 1 << 20,
+            body_wait: Duration::from_secs(5),
+            body_overflow: BodyOverflow::default(),
+            outbound_timeout: Duration::from_secs(1),
+            shared_bytes: 8 << 20,
         }
+    }
+}
+
+impl Limits {
+    /// Bytes that one call between host and guest may copy out of the guest: a whole body always fits.
+    pub(crate) fn hostcall_bytes(&self) -> usize {
+        self.host_allocation_bytes.max(self.body_bytes.saturating_add(BESIDE_A_BODY_BYTES))
+    }
+}
+
+/// What a reply may hold beside its body.
+const BESIDE_A_BODY_BYTES: usize = 64 << 10;
+
+/// What becomes of a body that is over the plugin's limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyOverflow {
+    /// The exchange fails: 413 for a request, 502 for a response.
+    #[default]
+    Reject,
+    /// The plugin gets the beginning, and the rest streams past.
+    Partial,
+}
+
+/// When a plugin that fails again and again is left out of the path, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakerPolicy {
+    /// So many failures in a row, over all workers, pause the plugin; 0 means never. Default 10.
+    pub failures: u32,
+    /// The first pause. Each one that ends in another failure doubles the next. Default 1 s.
+    pub pause: Duration,
+    /// No pause is longer. Default 60 s.
+    pub max_pause: Duration,
+}
+
+impl Default for BreakerPolicy {
+    fn default() -> Self {
+        BreakerPolicy { failures: 10, pause: Duration::from_secs(1), max_pause: Duration::from_secs(60) }
     }
 }
 
@@ -71,60 +183,9 @@ pub enum OnFailure {
 /// Whether instances are used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Isolation {
-    /// One warm instance per worker serves every call.
+    /// Warm instances serve every call.
     #[default]
     Pooled,
-    /// A new instance for each call: guest memory carries nothing from one exchange to the next.
+    /// A new instance for each call: guest memory carries nothing from one call to the next.
     Fresh,
-}
-
-/// Which hooks a plugin exports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hooks {
-    /// `lifecycle.configure`
-    pub lifecycle: bool,
-    /// `balancer.pick`
-    pub balancer: bool,
-    /// `request-headers.on-request-headers`
-    pub request_headers: bool,
-    /// `response-headers.on-response-headers`
-    pub response_headers: bool,
-}
-
-/// A hook, as named in errors, logs and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Hook {
-    /// `lifecycle.configure`
-    Configure,
-    /// `balancer.pick`
-    Balancer,
-    /// `request-headers.on-request-headers`
-    RequestHeaders,
-    /// `response-headers.on-response-headers`
-    ResponseHeaders,
-}
-
-impl Hook {
-    /// Every hook, in the order in which an exchange meets them.
-    pub const ALL: [Hook; 4] = [Hook::Configure, Hook::RequestHeaders, Hook::Balancer, Hook::ResponseHeaders];
-
-    /// The name for logs and metrics, for example `request-headers`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Hook::Configure => "configure",
-            Hook::Balancer => "balancer",
-            Hook::RequestHeaders => "request-headers",
-            Hook::ResponseHeaders => "response-headers",
-        }
-    }
-
-    pub(crate) fn index(self) -> usize {
-        self as usize
-    }
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }

@@ -1,14 +1,18 @@
-//! What hooks see of one exchange or TCP connection, and what they answer.
-//! Must hold plain data only: it moves into a store for a call and out again.
+//! What hooks see of one exchange or TCP connection: plain data that moves into a store for a call and out again.
+//! Must be `Send`, for a call that waits holds it, and must never hold anything of a plugin.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderValue};
 
 use crate::capability::context::Context;
+use crate::capability::fields::Size;
 
 /// One exchange (or one TCP connection, which has neither head) as hooks see it.
 ///
@@ -17,72 +21,173 @@ use crate::capability::context::Context;
 pub struct HookState {
     /// The request's head; none for a TCP connection.
     pub request: Option<http::request::Parts>,
+    /// Whether a body follows the request's head.
+    pub request_has_body: bool,
+    /// Whether the request's head may be changed and the cluster chosen in the next call.
+    pub request_open: bool,
     /// The response's head, once there is one.
     pub response: Option<http::response::Parts>,
+    /// Whether a body follows the response's head.
+    pub response_has_body: bool,
+    /// Whether the response's head may be changed in the next call.
+    pub response_open: bool,
+    /// What a body or data hook is called for, and `body.read` reads.
+    pub piece: Bytes,
+    /// What a trailer hook reads and changes.
+    pub trailers: HeaderMap,
     /// `http` or `https`: how the client reached Odin.
-    pub scheme: &'static str,
+    pub scheme: Scheme,
     /// The host and port that the client asked for; what goes upstream.
     pub authority: HeaderValue,
     /// The downstream connection.
-    pub connection: Rc<ConnectionInfo>,
+    pub connection: Arc<ConnectionInfo>,
     /// What the exchange remembers.
     pub context: Context,
-    /// A plugin may let a head grow to so many bytes.
+    /// What the host knows: the `odin.` names of the context.
+    pub facts: Facts,
+    /// Clusters and routes, for `routing`; none means that no cluster can be chosen.
+    pub routing: Option<Arc<dyn Routing>>,
+    /// What the plugins chose last; the host takes it.
+    pub routed: Option<Routed>,
+    /// A plugin may let a head, or trailers, grow to so many bytes.
     pub max_head_bytes: usize,
-    /// Nanoseconds spent in hooks of this exchange; the runtime adds to it.
+    /// Nanoseconds spent in hooks of this exchange, without waiting; the runtime adds to it.
     pub plugin_nanos: u64,
-    /// Bytes of the heads, counted when a plugin first changes one and kept up to date by the setters.
-    pub(crate) request_bytes: Option<usize>,
-    pub(crate) response_bytes: Option<usize>,
+    /// How many calls of plugins this exchange is the result of: 0 for a client's own.
+    pub outbound_depth: u8,
+    /// Bytes of heads and trailers, counted when a plugin first changes one and kept up to date by the setters.
+    pub(crate) request_size: Size,
+    pub(crate) response_size: Size,
+    pub(crate) trailers_size: Size,
 }
 
 impl HookState {
-    /// The state of a new exchange or connection. Set `request` for an exchange.
-    pub fn new(
-        scheme: &'static str,
-        authority: HeaderValue,
-        connection: Rc<ConnectionInfo>,
-        max_head_bytes: usize,
-    ) -> Box<Self> {
+    /// The state of a new exchange or connection: scheme `http`, no authority, nothing there, nothing open.
+    pub fn new(connection: Arc<ConnectionInfo>, max_head_bytes: usize) -> Box<Self> {
         Box::new(HookState {
             request: None,
+            request_has_body: false,
+            request_open: false,
             response: None,
-            scheme,
-            authority,
+            response_has_body: false,
+            response_open: false,
+            piece: Bytes::new(),
+            trailers: HeaderMap::new(),
+            scheme: Scheme::HTTP,
+            authority: HeaderValue::from_static(""),
             connection,
             context: Context::new(),
+            facts: Facts::default(),
+            routing: None,
+            routed: None,
             max_head_bytes,
             plugin_nanos: 0,
-            request_bytes: None,
-            response_bytes: None,
+            outbound_depth: 0,
+            request_size: Size::default(),
+            response_size: Size::default(),
+            trailers_size: Size::default(),
         })
     }
 
     /// What an instance holds between calls.
     pub(crate) fn idle() -> Box<Self> {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let connection = ConnectionInfo { peer: nowhere, local: nowhere, listener: Rc::from("") };
-        HookState::new("", HeaderValue::from_static(""), Rc::new(connection), 0)
+        HookState::new(Arc::new(ConnectionInfo::new(nowhere, nowhere, Arc::from(""))), 0)
     }
 }
 
 /// The downstream connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ConnectionInfo {
     /// The client.
     pub peer: SocketAddr,
     /// What the client dialled.
     pub local: SocketAddr,
     /// The listener's name in the config.
-    pub listener: Rc<str>,
+    pub listener: Arc<str>,
+    /// What the connection remembers for all its exchanges. Locked for a look-up at a time.
+    pub context: Mutex<Context>,
+}
+
+impl ConnectionInfo {
+    /// A connection that remembers nothing yet.
+    pub fn new(peer: SocketAddr, local: SocketAddr, listener: Arc<str>) -> Self {
+        ConnectionInfo { peer, local, listener, context: Mutex::new(Context::new()) }
+    }
+}
+
+/// What the host knows of an exchange or connection so far. Plugins read it as the `odin.` names of wit/context.wit.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// `odin.request-id`
+    pub request_id: Option<HeaderValue>,
+    /// `odin.route`
+    pub route: Option<Arc<str>>,
+    /// `odin.cluster`
+    pub cluster: Option<Arc<str>>,
+    /// `odin.endpoint`
+    pub endpoint: Option<SocketAddr>,
+    /// `odin.attempt`: 1 for the first endpoint; 0, which plugins see as none, before.
+    pub attempt: u32,
+    /// `odin.started`, and the beginning of `odin.elapsed`.
+    pub started: Instant,
+    /// `odin.bytes-received`: bytes of the bodies from the client so far.
+    pub bytes_received: u64,
+    /// `odin.bytes-sent`: bytes of the bodies to the client so far.
+    pub bytes_sent: u64,
+    /// `odin.status`: what the client got. None: that of the response that is there.
+    pub status: Option<u16>,
+    /// `odin.error`
+    pub error: Option<String>,
+    /// `odin.tls`: the client came over TLS.
+    pub tls: bool,
+    /// What `odin.started` was told as: the system's clock may be set meanwhile, and the answer must stay.
+    pub(crate) since_1970: OnceCell<Duration>,
+}
+
+impl Default for Facts {
+    /// Nothing is known, but that it begins now.
+    fn default() -> Self {
+        Facts {
+            request_id: None,
+            route: None,
+            cluster: None,
+            endpoint: None,
+            attempt: 0,
+            started: Instant::now(),
+            bytes_received: 0,
+            bytes_sent: 0,
+            status: None,
+            error: None,
+            tls: false,
+            since_1970: OnceCell::new(),
+        }
+    }
+}
+
+/// What `routing` chose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Routed {
+    /// This cluster, which [`Routing::has_cluster`].
+    Cluster(Box<str>),
+    /// The routes are to be matched again, as the request is now; [`Routing::matches`] said that one does.
+    Rematch,
+}
+
+/// Clusters and routes, as `routing` of wit/routing.wit asks for them.
+pub trait Routing: Send + Sync {
+    /// Whether the config has a cluster of this name.
+    fn has_cluster(&self, name: &str) -> bool;
+    /// Whether a route of the listener matches such a request.
+    fn matches(&self, authority: &str, uri: &http::Uri) -> bool;
 }
 
 /// The endpoints of one cluster as a balancer sees them, by index.
 ///
 /// What is eligible (healthy, and not failed for this exchange) is the implementor's to say. The runtime checks every
 /// index that a plugin gives against [`Endpoints::len`] before it asks.
-#[allow(clippy::len_without_is_empty, reason = "a mirror of the resource in wit/types.wit")]
-pub trait Endpoints {
+#[allow(clippy::len_without_is_empty, reason = "a mirror of wit/endpoints.wit")]
+pub trait Endpoints: Send + Sync {
     /// How many there are.
     fn len(&self) -> u32;
     /// How many are eligible.
@@ -103,15 +208,4 @@ pub trait Endpoints {
     fn healthy(&self, index: u32) -> bool;
     /// Exchanges and connections open to it, from all workers.
     fn active_requests(&self, index: u32) -> u32;
-}
-
-/// What a header hook decided.
-#[derive(Debug)]
-pub enum Decision {
-    /// Go on.
-    Continue,
-    /// Answer with this. Status and fields were checked; no framing field is in it, and `content-length` is the host's work.
-    Reply(http::Response<Bytes>),
-    /// Refuse with 403; the reason is for the access log only.
-    Reject(String),
 }

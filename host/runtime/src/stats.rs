@@ -4,14 +4,14 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::error::Cause;
-use crate::spec::Hook;
+use crate::hook::Hook;
 
 /// Upper bounds of the histogram's buckets in nanoseconds; the last bucket of a histogram has no bound.
 pub const BUCKETS_NANOS: [u64; 12] =
     [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 1_000_000, 10_000_000];
 
 /// A counter with one writer at a time: a load and a store, no locked instruction.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Cell(AtomicU64);
 
 impl Cell {
@@ -42,6 +42,10 @@ pub(crate) struct WorkerStats {
     hooks: [HookCells; Hook::ALL.len()],
     traps: Cell,
     timeouts: Cell,
+    refused: Cell,
+    pub(crate) paused: Cell,
+    pub(crate) outbound_calls: Cell,
+    pub(crate) outbound_failures: Cell,
     pub(crate) instances: Cell,
     /// The second in which `log_lines` were written: the log's rate limit.
     pub(crate) log_second: Cell,
@@ -58,7 +62,8 @@ impl WorkerStats {
             match cause {
                 Cause::Timeout { .. } => self.timeouts.add(1),
                 Cause::Trap { .. } | Cause::OutOfMemory { .. } | Cause::StackOverflow => self.traps.add(1),
-                Cause::BadAnswer(_) | Cause::Instantiate(_) | Cause::Configure(_) => {}
+                Cause::Refused(_) => self.refused.add(1),
+                Cause::BadAnswer(_) | Cause::Paused | Cause::Instantiate(_) | Cause::Configure(_) => {}
             }
         }
     }
@@ -76,10 +81,47 @@ pub struct StatsSnapshot {
     pub traps: u64,
     /// Calls that overran their time.
     pub timeouts: u64,
+    /// Calls that the plugin itself answered with an error.
+    pub refused: u64,
+    /// Calls that were not made, for the plugin failed too often in a row.
+    pub paused: u64,
+    /// How often it was paused.
+    pub breaker_trips: u64,
+    /// Calls of `outbound` that the plugin made.
+    pub outbound_calls: u64,
+    /// Those that had no answer.
+    pub outbound_failures: u64,
     /// Instances made so far.
     pub instances_created: u64,
-    /// The plugin's own counters by name, in order.
-    pub custom: Vec<(String, u64)>,
+    /// The plugin's own metrics by name, in order.
+    pub custom: Vec<CustomMetric>,
+}
+
+/// A metric of the plugin's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CustomMetric {
+    /// As the plugin named it: `[a-z0-9_]+`.
+    pub name: String,
+    /// Summed over workers.
+    pub value: CustomValue,
+}
+
+/// The value of a metric of the plugin's own.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CustomValue {
+    /// A number that only grows.
+    Counter(u64),
+    /// A number that goes up and down.
+    Gauge(f64),
+    /// Values counted by size.
+    Histogram {
+        /// The upper bounds of the buckets, ascending.
+        bounds: Vec<f64>,
+        /// Values by bucket, not cumulative; one more than `bounds`, without a bound.
+        buckets: Vec<u64>,
+        /// Of all values.
+        sum: f64,
+    },
 }
 
 impl StatsSnapshot {
@@ -88,8 +130,9 @@ impl StatsSnapshot {
         &self.hooks[hook.index()]
     }
 
-    pub(crate) fn sum(workers: &[WorkerStats], custom: Vec<(String, u64)>) -> Self {
-        let mut total = StatsSnapshot { custom, ..StatsSnapshot::default() };
+    /// Over all workers. What is not counted by workers is the caller's to fill in.
+    pub(crate) fn sum(workers: &[WorkerStats]) -> Self {
+        let mut total = StatsSnapshot::default();
         for worker in workers {
             for (into, cells) in total.hooks.iter_mut().zip(&worker.hooks) {
                 into.failures += cells.failures.get();
@@ -100,6 +143,10 @@ impl StatsSnapshot {
             }
             total.traps += worker.traps.get();
             total.timeouts += worker.timeouts.get();
+            total.refused += worker.refused.get();
+            total.paused += worker.paused.get();
+            total.outbound_calls += worker.outbound_calls.get();
+            total.outbound_failures += worker.outbound_failures.get();
             total.instances_created += worker.instances.get();
         }
         for hook in &mut total.hooks {
@@ -132,7 +179,7 @@ mod tests {
         workers[0].record(Hook::Balancer, 100, None);
         workers[1].record(Hook::Balancer, 101, None);
         workers[1].record(Hook::Balancer, 20_000_000, Some(&Cause::Timeout { limit: Default::default() }));
-        let sum = StatsSnapshot::sum(&workers, Vec::new());
+        let sum = StatsSnapshot::sum(&workers);
         let balancer = sum.hook(Hook::Balancer);
         assert_eq!((balancer.calls, balancer.failures, balancer.nanos_total), (3, 1, 20_000_201));
         assert_eq!((balancer.histogram[0], balancer.histogram[1], balancer.histogram[12]), (1, 1, 1));

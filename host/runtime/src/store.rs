@@ -1,7 +1,6 @@
 //! What a plugin's store holds: the exchange of the running call, and what the instance has opened.
 //! Must never hold an exchange between calls.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use wasmtime::component::Linker;
@@ -10,9 +9,10 @@ use wasmtime::{StoreContextMut, bail};
 use crate::capability::fields::Names;
 use crate::capability::{metrics, shared};
 use crate::deadline::Deadline;
+use crate::hook::Hook;
 use crate::meter::Meter;
+use crate::outbound::OutboundSender;
 use crate::slot::Slot;
-use crate::spec::Hook;
 use crate::state::{Endpoints, HookState};
 use crate::stats::WorkerStats;
 
@@ -29,7 +29,7 @@ pub(crate) struct StoreData {
     /// The exchange of the running call; between calls, and in `configure`, an idle one.
     pub(crate) state: Box<HookState>,
     /// What a running `pick` chooses from.
-    pub(crate) endpoints: Option<Rc<dyn Endpoints>>,
+    pub(crate) endpoints: Option<Arc<dyn Endpoints>>,
     /// The hook that runs, or ran last.
     pub(crate) hook: Hook,
     pub(crate) deadline: Deadline,
@@ -37,13 +37,17 @@ pub(crate) struct StoreData {
     pub(crate) slot: Arc<Slot>,
     /// The index of this worker's counters in the slot.
     pub(crate) worker: usize,
+    /// Where calls of `outbound` go.
+    pub(crate) outbound: Option<OutboundSender>,
+    /// How many of them the running hook has made.
+    pub(crate) outbound_calls: u32,
     pub(crate) names: Names,
     pub(crate) counters: shared::Opened,
     pub(crate) metrics: metrics::Opened,
 }
 
 impl StoreData {
-    pub(crate) fn new(slot: Arc<Slot>, worker: usize) -> Self {
+    pub(crate) fn new(slot: Arc<Slot>, worker: usize, outbound: Option<OutboundSender>) -> Self {
         StoreData {
             state: HookState::idle(),
             endpoints: None,
@@ -52,10 +56,20 @@ impl StoreData {
             meter: Meter::new(&slot.spec.limits),
             slot,
             worker,
+            outbound,
+            outbound_calls: 0,
             names: Names::default(),
             counters: shared::Opened::default(),
             metrics: metrics::Opened::default(),
         }
+    }
+
+    /// A call begins; answers how many ticks to give it at first.
+    pub(crate) fn begin_call(&mut self, hook: Hook) -> u64 {
+        self.hook = hook;
+        self.outbound_calls = 0;
+        self.meter.begin_call();
+        self.deadline.begin_call()
     }
 
     /// The plugin is configured: from here on calls have the time of a hook.
@@ -67,7 +81,7 @@ impl StoreData {
         &self.slot.stats[self.worker]
     }
 
-    /// The cluster's endpoints, for a handle that only `pick` lends.
+    /// The cluster's endpoints, which are there only while `pick` runs.
     pub(crate) fn endpoints(&self) -> wasmtime::Result<&dyn Endpoints> {
         match &self.endpoints {
             Some(endpoints) => Ok(&**endpoints),

@@ -6,35 +6,32 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::*;
-use odin_runtime::{CallError, Cause, Hook, PluginSpec, WorkerPlugin};
+use odin_runtime::{CallError, Cause, Hook, WorkerPlugin};
 
 /// A hook that misbehaves when the request has no fields, and goes on otherwise.
 fn sometimes(misbehaviour: &str) -> String {
-    format!(
-        "{ON_REQUEST}
-          (call $reset)
-          (call $get (local.get $head) (i32.const 1024) (i32.const 10) (i32.const 64))
-          (if (i32.eqz (i32.load8_u (i32.const 64))) (then {misbehaviour}))
-          {DROP_HEAD} {ZERO}"
-    )
+    on_request(&format!(
+        "(call $reset)
+         (if (i32.eqz (call $has (i32.const 1024) (i32.const 10))) (then {misbehaviour}))"
+    ))
 }
 
 /// Provokes the misbehaviour once: the exchange must come back whole, and the next call must succeed.
 fn provoke(worker: &WorkerPlugin) -> CallError {
     let mut state = exchange();
     let good = state.request.as_mut().unwrap().headers.remove("user-agent").unwrap();
-    let error = worker.pin().request_headers(&mut state).unwrap_err();
+    let error = now(worker.pin().request_headers(&mut state)).unwrap_err();
     let request = state.request.as_mut().expect("the exchange comes back");
     assert_eq!(request.uri, "/path?query");
     assert!(state.plugin_nanos > 0);
     request.headers.insert("user-agent", good);
-    worker.pin().request_headers(&mut state).expect("the next call succeeds");
+    now(worker.pin().request_headers(&mut state)).expect("the next call succeeds");
     assert_eq!(error.hook(), Hook::RequestHeaders);
     error
 }
 
 fn worker_of(code: &str) -> WorkerPlugin {
-    worker(PluginSpec::new("test"), &guest(&["request-headers"], code))
+    common::worker_of("request-headers", code)
 }
 
 #[test]
@@ -71,7 +68,7 @@ fn a_loop_is_ended_at_its_time_limit() {
 
 #[test]
 fn a_loop_through_host_calls_is_ended_too() {
-    let call = "(loop $l (call $get (local.get $head) (i32.const 1024) (i32.const 10) (i32.const 64)) (br $l))";
+    let call = "(loop $l (call $get (i32.const 1024) (i32.const 10) (i32.const 64)) (br $l))";
     assert!(matches!(provoke(&worker_of(&sometimes(call))).cause(), Cause::Timeout { .. }));
 }
 
@@ -90,10 +87,10 @@ fn a_guest_that_takes_a_refusal_well_goes_on_but_its_instance_does_not() {
     let worker = worker_of(&sometimes(grow));
     let mut state = exchange();
     state.request.as_mut().unwrap().headers.clear();
-    worker.pin().request_headers(&mut state).unwrap();
+    now(worker.pin().request_headers(&mut state)).unwrap();
     let before = worker.pin().plugin().stats().instances_created;
-    worker.pin().request_headers(&mut exchange()).unwrap();
-    worker.pin().request_headers(&mut exchange()).unwrap();
+    now(worker.pin().request_headers(&mut exchange())).unwrap();
+    now(worker.pin().request_headers(&mut exchange())).unwrap();
     assert_eq!(worker.pin().plugin().stats().instances_created, before + 1);
 }
 
@@ -117,9 +114,10 @@ fn endless_recursion_overflows_the_guests_stack_only() {
 
 #[test]
 fn a_huge_string_is_refused_before_it_is_copied() {
-    let mut spec = PluginSpec::new("test");
+    let mut spec = spec("test");
     spec.limits.host_allocation_bytes = 1000;
-    let huge = "(call $log (i32.const 1) (i32.const 0) (i32.const 2000))";
+    spec.limits.body_bytes = 1000;
+    let huge = "(call $log (i32.const 1) (i32.const 0) (i32.const 100000))";
     let error = provoke(&worker(spec, &guest(&["request-headers"], &sometimes(huge))));
     assert!(error.to_string().contains("trapped: too much data"), "{error}");
 }
@@ -127,41 +125,21 @@ fn a_huge_string_is_refused_before_it_is_copied() {
 #[test]
 fn many_copies_of_one_field_are_refused() {
     // Asks for the same field 20,000 times; it holds 900 bytes.
-    let code = format!(
-        "{ON_REQUEST}
-          (local $at i32)
+    let code = on_request(
+        "(local $at i32)
           (drop (memory.grow (i32.const 20)))
           (loop $more
             (i32.store offset=65536 (local.get $at) (i32.const 1024))
             (i32.store offset=65540 (local.get $at) (i32.const 10))
             (local.set $at (i32.add (local.get $at) (i32.const 8)))
             (br_if $more (i32.lt_u (local.get $at) (i32.const 160000))))
-          (call $get-many (local.get $head) (i32.const 65536) (i32.const 20000) (i32.const 64))
-          {DROP_HEAD} {ZERO}"
+          (call $get-many (i32.const 65536) (i32.const 20000) (i32.const 64))",
     );
     let mut state = exchange();
     let large = "x".repeat(900).parse().unwrap();
     state.request.as_mut().unwrap().headers.insert("user-agent", large);
     let error = call_request(&code, &mut state).unwrap_err();
     assert!(error.to_string().contains("host-allocation limit"), "{error}");
-}
-
-#[test]
-fn a_handle_kept_past_the_call_traps() {
-    // Does not give its head back.
-    let error = call_request(&format!("{ON_REQUEST} {ZERO}"), &mut exchange()).unwrap_err();
-    assert!(matches!(error.cause(), Cause::Trap { .. }), "{error}");
-    // Uses a handle of an earlier call.
-    let code = format!(
-        "(global $kept (mut i32) (i32.const 0))
-         {ON_REQUEST}
-          (if (global.get $kept) (then (call $path (i32.const 77) (i32.const 64))))
-          (global.set $kept (local.get $head)) {DROP_HEAD} {ZERO}"
-    );
-    let worker = worker_of(&code);
-    worker.pin().request_headers(&mut exchange()).unwrap();
-    let error = worker.pin().request_headers(&mut exchange()).unwrap_err();
-    assert!(error.to_string().contains("handle"), "{error}");
 }
 
 #[test]
@@ -180,10 +158,31 @@ fn a_bad_metric_name_traps() {
 #[test]
 fn an_instance_that_traps_is_not_used_again() {
     // The first call leaves a mark in memory and traps; a call that saw the mark would trap too.
-    let code = format!(
-        "(global $mark (mut i32) (i32.const 0)) {}",
-        sometimes("(global.set $mark (i32.const 1)) unreachable")
-            .replace(DROP_HEAD, &format!("(if (global.get $mark) (then unreachable)) {DROP_HEAD}"))
-    );
-    provoke(&worker_of(&code));
+    let code = "(if (global.get $mark) (then unreachable))
+        (if (i32.eqz (call $has (i32.const 1024) (i32.const 10))) (then (global.set $mark (i32.const 1)) unreachable))";
+    provoke(&worker_of(&format!("(global $mark (mut i32) (i32.const 0)) {}", on_request(code))));
+}
+
+#[test]
+fn a_small_stack_ends_recursion_sooner() {
+    // Goes 2,000 frames deep, each of some hundred bytes.
+    let code = "(func $f (param $n i32) (result i64)
+          (local $a i64) (local $b i64) (local $c i64) (local $d i64)
+          (if (i32.eqz (local.get $n)) (then (return (i64.const 0))))
+          (local.set $a (call $g)) (local.set $b (call $g)) (local.set $c (call $g)) (local.set $d (call $g))
+          (i64.add (call $f (i32.sub (local.get $n) (i32.const 1)))
+            (i64.add (i64.add (local.get $a) (local.get $b)) (i64.add (local.get $c) (local.get $d)))))
+        (func $g (result i64) (i64.load (i32.const 0)))"
+        .to_owned()
+        + &sometimes("(drop (call $f (i32.const 2000)))");
+    let run = |stack_bytes| {
+        let mut spec = spec("test");
+        spec.limits.stack_bytes = stack_bytes;
+        let worker = worker(spec, &guest(&["request-headers"], &code));
+        let mut state = exchange();
+        state.request.as_mut().unwrap().headers.clear();
+        now(worker.pin().request_headers(&mut state)).map_err(|error| error.cause().clone())
+    };
+    assert!(run(1 << 20).is_ok());
+    assert_eq!(run(64 << 10).unwrap_err(), Cause::StackOverflow);
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use odin_runtime::{Hook, Hooks, LoadError, Plugin, PluginSpec};
+use odin_runtime::{Grants, Hooks, LoadError, Plugin};
 
 fn refusal(wasm: &[u8]) -> String {
     match load(wasm) {
@@ -51,7 +51,7 @@ fn a_damaged_file_is_refused_or_loads_but_never_panics() {
         for damage in [0x01, 0x80] {
             let mut wasm = wasm.clone();
             wasm[at] ^= damage;
-            let _ = Plugin::load(&runtime, PluginSpec::new("test"), &wasm);
+            let _ = Plugin::load(&runtime, spec("test"), &wasm);
         }
     }
 }
@@ -66,7 +66,7 @@ fn a_plain_core_module_lacks_a_component_type() {
 fn a_component_of_another_world_is_told_by_its_import() {
     let wasm = embed(
         r#"(module (import "other:house/door" "open" (func)) (memory (export "memory") 1)
-             (func (export "odin:plugin/request-headers@0.1.0#on-request-headers") (param i32) (result i32) unreachable)
+             (func (export "odin:plugin/request-headers@0.1.0#on-request-headers") (result i32) unreachable)
              (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable))"#,
         "package other:house; interface door { open: func(); }
          world other { import door; export odin:plugin/request-headers@0.1.0; }",
@@ -95,44 +95,23 @@ fn a_hook_that_this_version_does_not_know_is_refused() {
 }
 
 #[test]
-fn a_hook_of_another_signature_is_refused() {
-    let component = r#"(component
-        (core module $m (func (export "f") (result i32) i32.const 0))
-        (core instance $i (instantiate $m))
-        (func $f (result u32) (canon lift (core func $i "f")))
-        (instance $hook (export "on-request-headers" (func $f)))
-        (export "odin:plugin/request-headers@0.1.0" (instance $hook)))"#;
-    match load(&wat::parse_str(component).unwrap()) {
-        Err(LoadError::HookMismatch { hook: Hook::RequestHeaders, .. }) => {}
-        other => panic!("{:?}", other.err()),
-    }
-}
-
-#[test]
 fn invalid_code_is_refused() {
     let component = r#"(component (core module $m (func (result i32))))"#;
     assert!(refusal(&wat::parse_str(component).unwrap()).starts_with("the component is not valid: "));
 }
 
-/// `configure` that answers with an error in these words (of the prelude's strings).
-fn configure_error() -> String {
-    format!(
-        "{CONFIGURE} (i32.store (i32.const 0) (i32.const 1)) (i32.store (i32.const 4) (i32.const 1152))
-         (i32.store (i32.const 8) (i32.const 9)) (i32.const 0))"
-    )
-}
-
 #[test]
 fn configure_refuses_with_the_plugins_own_words() {
-    let wasm = guest(&["lifecycle", "request-headers"], &(configure_error() + &noop()));
+    let code = configure(&answering(&[1, 1152, 9])) + &noop();
+    let wasm = guest(&["lifecycle", "request-headers"], &code);
     assert_eq!(refusal(&wasm), "configure refused: no thanks");
 }
 
 #[test]
 fn a_trap_in_configure_refuses_the_load() {
-    let wasm = guest(&["lifecycle"], &format!("{CONFIGURE} unreachable)"));
+    let wasm = guest(&["lifecycle"], &configure("unreachable"));
     assert_eq!(refusal(&wasm), "no instance of it starts: configure trapped: unreachable executed");
-    let wasm = guest(&["lifecycle"], &format!("{CONFIGURE} (loop $l (br $l)) unreachable)"));
+    let wasm = guest(&["lifecycle"], &configure("(loop $l (br $l)) unreachable"));
     assert_eq!(refusal(&wasm), "no instance of it starts: configure overran its time limit of 100ms");
 }
 
@@ -145,7 +124,7 @@ fn a_start_function_is_bound_too() {
 
 #[test]
 fn more_memory_than_the_limit_is_refused() {
-    let mut spec = PluginSpec::new("test");
+    let mut spec = spec("test");
     spec.limits.memory_bytes = 1000;
     let error = Plugin::load(&runtime(), spec, &guest(&["request-headers"], &noop())).err().unwrap();
     assert_eq!(error.to_string(), "no instance of it starts: it needs more memory than its limit of 0 KiB");
@@ -153,18 +132,45 @@ fn more_memory_than_the_limit_is_refused() {
 
 #[test]
 fn configure_gets_the_config_and_may_ask_for_parts() {
-    // Traps unless `configure` got 23 bytes, and `config.get` answers 5 for `limits.burst`.
-    let code = format!(
-        "{CONFIGURE}
-          (if (i32.ne (local.get $len) (i32.const 22)) (then unreachable))
-          (call $config-get (i32.const 1120) (i32.const 12) (i32.const 64))
-          (if (i32.ne (i32.load8_u (i32.load (i32.const 68))) (i32.const 53)) (then unreachable))
-          {ZERO}"
+    // Traps unless `configure` got 22 bytes, and `config.get` answers 5 for `limits.burst`.
+    let code = configure(
+        &(expect("(local.get $len)", 22)
+            + "(call $config-get (i32.const 1120) (i32.const 12) (i32.const 64))"
+            + &expect("(i32.load8_u (i32.load (i32.const 68)))", 53)),
     );
-    let mut spec = PluginSpec::new("test");
+    let mut spec = spec("test");
     spec.config = r#"{"limits":{"burst":5}}"#.to_owned();
     Plugin::load(&runtime(), spec.clone(), &guest(&["lifecycle"], &code)).unwrap();
     spec.config = "{".to_owned();
     let error = Plugin::load(&runtime(), spec, &guest(&["lifecycle"], &code)).err().unwrap();
     assert!(matches!(error, LoadError::Config(_)));
+}
+
+#[test]
+fn what_the_config_does_not_grant_is_refused() {
+    let wasm = guest(&["request-headers"], &on_request("(drop (call $now)) (drop (call $random))"));
+    let mut spec = spec("door");
+    spec.grants = Grants::default();
+    let error = Plugin::load(&runtime(), spec.clone(), &wasm).err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "it imports `odin:plugin/clock` and `odin:plugin/random`, which its config does not grant: add grant = \
+         [\"clock\", \"random\"] to [plugins.door] (or --grant clock --grant random on the command line)"
+    );
+    // What it does not import needs no grant, and what it may but does not import is not told.
+    spec.grants = common::spec("door").grants;
+    let plugin = Plugin::load(&runtime(), spec, &wasm).unwrap();
+    let status = plugin.status();
+    assert_eq!(status.imports, ["clock", "random"]);
+    assert_eq!(status.grants, ["log", "clock", "random", "config", "metrics", "shared"]);
+}
+
+#[test]
+fn each_size_of_stack_has_an_engine() {
+    let runtime = runtime();
+    for stack_bytes in [64 << 10, 256 << 10, 1 << 20] {
+        let mut spec = spec("test");
+        spec.limits.stack_bytes = stack_bytes;
+        Plugin::load(&runtime, spec, &guest(&["request-headers"], &noop())).unwrap();
+    }
 }

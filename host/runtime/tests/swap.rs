@@ -8,26 +8,26 @@ use std::sync::Arc;
 use std::thread;
 
 use common::*;
-use odin_runtime::{LoadError, Plugin, PluginSpec, Swap, WorkerPlugin};
+use odin_runtime::{CustomMetric, CustomValue, LoadError, Plugin, Swap, WorkerPlugin};
 
 fn balancer(index: u32) -> Vec<u8> {
     guest(&["balancer"], &always(index))
 }
 
 fn pick(worker: &WorkerPlugin) -> u32 {
-    worker.pin().pick(&mut exchange(), Cluster::of(8)).unwrap().unwrap()
+    now(worker.pin().pick(&mut exchange(), Cluster::of(8))).unwrap().unwrap()
 }
 
 #[test]
 fn a_swap_takes_effect_on_the_next_pin_and_an_exchange_keeps_its_own() {
     let plugin = load(&balancer(1)).unwrap();
-    let worker = WorkerPlugin::new(plugin.clone(), 0);
+    let worker = WorkerPlugin::new(plugin.clone(), 0, None);
     let before = worker.pin();
     assert_eq!(plugin.swap(&balancer(2)).unwrap(), Swap::Swapped { generation: 2 });
     assert_eq!(pick(&worker), 2);
-    assert_eq!(before.pick(&mut exchange(), Cluster::of(8)).unwrap(), Some(1));
+    assert_eq!(now(before.pick(&mut exchange(), Cluster::of(8))).unwrap(), Some(1));
     worker.refresh();
-    assert_eq!(before.pick(&mut exchange(), Cluster::of(8)).unwrap(), Some(1));
+    assert_eq!(now(before.pick(&mut exchange(), Cluster::of(8))).unwrap(), Some(1));
     assert_eq!((before.generation(), worker.pin().generation()), (1, 2));
     let status = plugin.status();
     assert_eq!((status.generation, status.swaps, status.failed_swaps), (2, 1, 0));
@@ -43,14 +43,14 @@ fn the_same_file_is_no_swap() {
 #[test]
 fn a_failed_swap_keeps_the_old_one_and_the_reason() {
     let plugin = load(&balancer(1)).unwrap();
-    let worker = WorkerPlugin::new(plugin.clone(), 0);
+    let worker = WorkerPlugin::new(plugin.clone(), 0, None);
     assert!(matches!(plugin.swap(b"hello"), Err(LoadError::NotWasm { .. })));
     let status = plugin.status();
     assert_eq!(status.last_error.as_deref(), Some("not a WebAssembly file: it begins with \"hello\""));
     assert_eq!((status.generation, status.failed_swaps), (1, 1));
     assert_eq!(pick(&worker), 1);
 
-    let refuses = format!("{CONFIGURE} unreachable) {}", always(2));
+    let refuses = configure("unreachable") + &always(2);
     assert!(plugin.swap(&guest(&["lifecycle", "balancer"], &refuses)).is_err());
     assert_eq!(pick(&worker), 1);
 
@@ -70,31 +70,31 @@ fn a_balancer_is_not_swapped_for_a_file_without_one() {
 #[test]
 fn old_generations_go_when_nobody_keeps_them() {
     let plugin = load(&balancer(0)).unwrap();
-    let worker = WorkerPlugin::new(plugin.clone(), 0);
+    let worker = WorkerPlugin::new(plugin.clone(), 0, None);
     let kept = worker.pin();
     // The pool could not hold so many, were they not given back.
     let many = POOL + 1;
     for n in 1..=many {
         plugin.swap(&balancer(n)).unwrap();
-        assert_eq!(worker.pin().pick(&mut exchange(), Cluster::of(many + 1)).unwrap(), Some(n));
+        assert_eq!(now(worker.pin().pick(&mut exchange(), Cluster::of(many + 1))).unwrap(), Some(n));
         worker.refresh();
     }
-    assert_eq!(kept.pick(&mut exchange(), Cluster::of(1)).unwrap(), Some(0));
+    assert_eq!(now(kept.pick(&mut exchange(), Cluster::of(1))).unwrap(), Some(0));
 }
 
 #[test]
 fn many_exchanges_that_keep_old_generations_do_not_exhaust_the_pool() {
     let plugin = load(&balancer(0)).unwrap();
-    let worker = WorkerPlugin::new(plugin.clone(), 0);
+    let worker = WorkerPlugin::new(plugin.clone(), 0, None);
     let mut kept = Vec::new();
     for n in 1..=POOL + 1 {
         kept.push(worker.pin());
-        assert_eq!(kept[kept.len() - 1].pick(&mut exchange(), Cluster::of(100)).unwrap(), Some(n - 1));
+        assert_eq!(now(kept[kept.len() - 1].pick(&mut exchange(), Cluster::of(1000))).unwrap(), Some(n - 1));
         plugin.swap(&balancer(n)).unwrap();
         worker.refresh();
     }
     for (n, pin) in (0..).zip(&kept) {
-        assert_eq!(pin.pick(&mut exchange(), Cluster::of(100)).unwrap(), Some(n));
+        assert_eq!(now(pin.pick(&mut exchange(), Cluster::of(1000))).unwrap(), Some(n));
         worker.refresh();
     }
 }
@@ -108,9 +108,9 @@ fn round_robin_is_strict_across_workers_and_swaps() {
         .map(|number| {
             let plugin = plugin.clone();
             thread::spawn(move || {
-                let worker = WorkerPlugin::new(plugin, number);
+                let worker = WorkerPlugin::new(plugin, number, None);
                 let cluster = Cluster::of(20_000);
-                let turn = |_| worker.pin().pick(&mut exchange(), cluster.clone()).unwrap().unwrap();
+                let turn = |_| now(worker.pin().pick(&mut exchange(), cluster.clone())).unwrap().unwrap();
                 (0..10_000).map(turn).collect::<Vec<u32>>()
             })
         })
@@ -124,23 +124,21 @@ fn round_robin_is_strict_across_workers_and_swaps() {
 
 #[test]
 fn a_metric_is_summed_over_workers_and_outlives_instances() {
-    let code = format!(
-        "(data (i32.const 2000) \"hits_total\")
-         (global $m (mut i32) (i32.const 0))
-         {ON_REQUEST}
-          (global.set $m (call $metric (i32.const 2000) (i32.const 10)))
-          (call $count (global.get $m) (i64.const 2))
-          (call $drop-metric (global.get $m))
-          {DROP_HEAD} {ZERO}"
+    let hook = on_request(
+        "(global.set $m (call $metric (i32.const 2000) (i32.const 10)))
+         (call $count (global.get $m) (i64.const 2))
+         (call $drop-metric (global.get $m))",
     );
+    let code = format!("(data (i32.const 2000) \"hits_total\") (global $m (mut i32) (i32.const 0)) {hook}");
     let plugin = load(&guest(&["request-headers"], &code)).unwrap();
     for number in 0..2 {
-        let worker = WorkerPlugin::new(plugin.clone(), number);
+        let worker = WorkerPlugin::new(plugin.clone(), number, None);
         for _ in 0..5000 {
-            worker.pin().request_headers(&mut exchange()).unwrap();
+            now(worker.pin().request_headers(&mut exchange())).unwrap();
         }
     }
-    assert_eq!(plugin.stats().custom, [("hits_total".to_owned(), 20_000)]);
+    let expected = CustomMetric { name: "hits_total".to_owned(), value: CustomValue::Counter(20_000) };
+    assert_eq!(plugin.stats().custom, [expected]);
 }
 
 #[test]
@@ -155,7 +153,7 @@ fn plugins_and_runtimes_cross_threads() {
 #[test]
 fn a_runtime_ends_with_its_plugins() {
     let runtime = runtime();
-    let plugin = Plugin::load(&runtime, PluginSpec::new("test"), &balancer(1)).unwrap();
+    let plugin = Plugin::load(&runtime, spec("test"), &balancer(1)).unwrap();
     let weak = Arc::downgrade(&runtime);
     drop(runtime);
     assert!(weak.upgrade().is_some());

@@ -1,8 +1,9 @@
 //! What wit-bindgen makes of the `odin:plugin` package: the imports once, and one small world for each hook.
 //!
-//! One world for each hook is what lets a plugin export only the hooks that it names: the component type of a world
-//! is linked in where its export macro is used, and the host merges the parts. A new phase is one more `hook_world!`
-//! here and one more trait in `hooks`. Plugins use what the other modules make of this, never this module itself.
+//! One world for each hook is what lets a plugin export only the hooks that it has: the component type of a world is
+//! linked in where its export macro is used, and the host merges the parts. A new hook interface is one more
+//! `hook_world!` here and one more arm of `__export!`. Plugins use what the other modules make of this, never this
+//! module itself.
 #![allow(missing_docs, unreachable_pub, clippy::allow_attributes_without_reason, reason = "generated code")]
 
 /// Everything that a plugin may ask of the host. Only what is called is linked in.
@@ -11,25 +12,24 @@ pub mod imports {
         path: "../../wit",
         world: "imports",
         generate_unused_types: true,
+        additional_derives: [PartialEq],
     });
     pub use odin::plugin::*;
 }
 
+/// A world with one hook and nothing else. It is written here, and not taken from `wit/worlds.wit`, because each world
+/// leaves a description of all its imports in every module, wanted or not: twelve times all imports are 50 KB.
+#[cfg(target_arch = "wasm32")]
 macro_rules! hook_world {
-    ($module:ident, $world:literal) => {
+    ($module:ident, $world:literal $(, $types:literal)?) => {
         pub mod $module {
             wit_bindgen::generate!({
+                inline: $world,
                 path: "../../wit",
-                world: $world,
                 with: {
-                    "odin:plugin/types@0.1.0": crate::bindings::imports::types,
-                    "odin:plugin/context@0.1.0": crate::bindings::imports::context,
-                    "odin:plugin/log@0.1.0": crate::bindings::imports::log,
-                    "odin:plugin/clock@0.1.0": crate::bindings::imports::clock,
-                    "odin:plugin/config@0.1.0": crate::bindings::imports::config,
-                    "odin:plugin/shared@0.1.0": crate::bindings::imports::shared,
-                    "odin:plugin/metrics@0.1.0": crate::bindings::imports::metrics,
+                    $($types: crate::bindings::imports::types,)?
                 },
+                generate_all,
                 pub_export_macro: true,
                 export_macro_name: "export_hook",
             });
@@ -38,7 +38,53 @@ macro_rules! hook_world {
     };
 }
 
-hook_world!(lifecycle_world, "lifecycle-hook");
-hook_world!(balancer_world, "balancer-hook");
-hook_world!(request_headers_world, "request-headers-hook");
-hook_world!(response_headers_world, "response-headers-hook");
+#[cfg(target_arch = "wasm32")]
+mod hooks {
+    hook_world!(lifecycle_world, "package odin:sdk; world lifecycle-hook { export odin:plugin/lifecycle@0.1.0; }");
+    hook_world!(
+        request_headers_world,
+        "package odin:sdk; world request-headers-hook { export odin:plugin/request-headers@0.1.0; }",
+        "odin:plugin/types@0.1.0"
+    );
+    hook_world!(
+        request_body_world,
+        "package odin:sdk; world request-body-hook { export odin:plugin/request-body@0.1.0; }",
+        "odin:plugin/types@0.1.0"
+    );
+    hook_world!(
+        request_trailers_world,
+        "package odin:sdk; world request-trailers-hook { export odin:plugin/request-trailers@0.1.0; }",
+        "odin:plugin/types@0.1.0"
+    );
+    hook_world!(
+        response_headers_world,
+        "package odin:sdk; world response-headers-hook { export odin:plugin/response-headers@0.1.0; }",
+        "odin:plugin/types@0.1.0"
+    );
+    hook_world!(
+        response_body_world,
+        "package odin:sdk; world response-body-hook { export odin:plugin/response-body@0.1.0; }",
+        "odin:plugin/types@0.1.0"
+    );
+    hook_world!(
+        response_trailers_world,
+        "package odin:sdk; world response-trailers-hook { export odin:plugin/response-trailers@0.1.0; }",
+        "odin:plugin/types@0.1.0"
+    );
+    hook_world!(
+        exchange_end_world,
+        "package odin:sdk; world exchange-end-hook { export odin:plugin/exchange-end@0.1.0; }"
+    );
+    hook_world!(balancer_world, "package odin:sdk; world balancer-hook { export odin:plugin/balancer@0.1.0; }");
+    hook_world!(connection_world, "package odin:sdk; world connection-hook { export odin:plugin/connection@0.1.0; }");
+    hook_world!(
+        downstream_data_world,
+        "package odin:sdk; world downstream-data-hook { export odin:plugin/downstream-data@0.1.0; }"
+    );
+    hook_world!(
+        upstream_data_world,
+        "package odin:sdk; world upstream-data-hook { export odin:plugin/upstream-data@0.1.0; }"
+    );
+}
+#[cfg(target_arch = "wasm32")]
+pub use hooks::*;

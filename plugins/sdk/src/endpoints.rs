@@ -1,14 +1,93 @@
-//! What a balancer often asks of its endpoints beyond the single getters of `wit/types.wit`.
+//! The endpoints that `pick` chooses from, and what a balancer often asks beyond the single getters.
 //!
 //! Each helper asks the host once or twice for each endpoint, and allocates nothing.
 
-use crate::Endpoints;
+use crate::host::endpoints as host;
 use crate::weights::{Weights, holder};
+use crate::{Request, heads};
 
+/// What an endpoint is picked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Subject {
+    /// One exchange: its request can be read, see [`Subject::request`].
+    Request,
+    /// One TCP connection.
+    Connection,
+}
+
+impl Subject {
+    /// The head of the request; `None` for a TCP connection. Read-only.
+    pub fn request(self) -> Option<&'static Request> {
+        (self == Self::Request).then_some(heads::REQUEST)
+    }
+}
+
+/// The endpoints of the cluster, by index. Index and order stay the same until the config changes.
+///
+/// ```
+/// # use odin_sdk::Endpoints;
+/// fn least_requests(endpoints: &Endpoints) -> Option<u32> {
+///     endpoints.iter_eligible().min_by_key(|index| endpoints.active_requests(*index))
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Endpoints(());
+
+pub(crate) const ENDPOINTS: &Endpoints = &Endpoints(());
+
+#[allow(clippy::len_without_is_empty, reason = "a cluster has endpoints; whether one is eligible is the question")]
 impl Endpoints {
+    /// How many there are, eligible or not.
+    pub fn len(&self) -> u32 {
+        host::len()
+    }
+
+    /// How many are eligible.
+    pub fn eligible_len(&self) -> u32 {
+        host::eligible_len()
+    }
+
+    /// The index of the `n`-th eligible endpoint, counted from zero; `None` when there are fewer.
+    pub fn nth_eligible(&self, n: u32) -> Option<u32> {
+        host::nth_eligible(n)
+    }
+
+    /// The cluster's turn: every call takes one, from all workers and plugins, and none gets the same twice.
+    pub fn turn(&self) -> u64 {
+        host::turn()
+    }
+
+    /// True when all endpoints have the same weight.
+    pub fn uniform(&self) -> bool {
+        host::uniform()
+    }
+
+    /// True unless the endpoint is unhealthy or has already failed for this exchange.
+    pub fn eligible(&self, index: u32) -> bool {
+        host::eligible(index)
+    }
+
+    /// `192.0.2.1:80`. An index past the end traps, here and below.
+    pub fn address(&self, index: u32) -> String {
+        host::address(index)
+    }
+
+    /// The weight from the config; 1 unless set.
+    pub fn weight(&self, index: u32) -> u32 {
+        host::weight(index)
+    }
+
+    /// False after a failed connect, until the endpoint may be tried again.
+    pub fn healthy(&self, index: u32) -> bool {
+        host::healthy(index)
+    }
+
+    /// Exchanges and connections that are open to it now, from all workers.
+    pub fn active_requests(&self, index: u32) -> u32 {
+        host::active_requests(index)
+    }
+
     /// The indices of the eligible endpoints, in order. Asks the host as it goes.
-    ///
-    /// `endpoints.iter_eligible().min_by_key(|index| endpoints.active_requests(*index))` is least-requests.
     pub fn iter_eligible(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.len()).filter(|index| self.eligible(*index))
     }

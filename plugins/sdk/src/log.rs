@@ -1,17 +1,22 @@
-//! Lines in Odin's own log. A plugin that logs nothing does not import `log`.
+//! Lines in Odin's own log. Granted by `grant = ["log"]`; a plugin that logs nothing does not import it.
 
 use std::fmt::Arguments;
 
-use crate::bindings::imports::log as host;
+use crate::host::log as host;
 
-pub use host::Level;
+pub use crate::bindings::imports::log::Level;
 
 /// Writes one line at a level; the macros [`debug!`](crate::debug!), [`info!`](crate::info!),
 /// [`warn!`](crate::warn!) and [`error!`](crate::error!) are the usual way to call it.
 ///
 /// The host marks the line with the plugin's name, escapes control characters and cuts it at 4 KiB.
 ///
-/// `log(Level::Info, format_args!("ready"));`
+/// ```
+/// # fn f(count: u32) {
+/// odin_sdk::info!("the table has {count} entries");
+/// odin_sdk::log(odin_sdk::Level::Warn, format_args!("that is a lot"));
+/// # }
+/// ```
 pub fn log(level: Level, message: Arguments<'_>) {
     match message.as_str() {
         Some(text) => host::write(level, text),

@@ -2,29 +2,23 @@
 
 mod pages;
 
-use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use odin_runtime::Swap;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use crate::odin::Odin;
 use crate::prometheus;
-
-pub(crate) use pages::hook_names;
 
 /// The largest plugin that may be posted.
 const MAX_PLUGIN: usize = 64 * 1024 * 1024;
@@ -62,7 +56,7 @@ impl Admin {
                     async move { Ok::<_, Infallible>(answer(&odin, request).await) }
                 });
                 // A client that breaks off is no news.
-                let _ = http1::Builder::new().serve_connection(Io(stream), service).await;
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }
     }
@@ -130,38 +124,4 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Page {
 
 fn json(value: &serde_json::Value) -> Page {
     page(StatusCode::OK, "application/json", format!("{value:#}\n"))
-}
-
-thread_local! {
-    /// What is read on the main thread goes through here: hyper's cursor takes copies.
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 16 * 1024]);
-}
-
-/// A TCP stream as hyper wants it.
-pub(crate) struct Io(pub(crate) TcpStream);
-
-impl Read for Io {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut to: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let room = to.remaining().min(scratch.len());
-            let mut buffer = ReadBuf::new(&mut scratch[..room]);
-            ready!(Pin::new(&mut self.0).poll_read(cx, &mut buffer))?;
-            to.put_slice(buffer.filled());
-            Poll::Ready(Ok(()))
-        })
-    }
-}
-
-impl Write for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
 }

@@ -1,53 +1,70 @@
 //! The admin pages as JSON.
 
+use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use odin_runtime::{Hook, Hooks};
+use odin_runtime::{BreakerState, Hook, PluginStatus, StatsSnapshot};
 use serde_json::{Value, json};
 
 use crate::odin::Odin;
-
-/// The hooks that a plugin exports, by name.
-pub(crate) fn hook_names(hooks: Hooks) -> Vec<&'static str> {
-    let all = [
-        (hooks.lifecycle, "lifecycle"),
-        (hooks.balancer, "balancer"),
-        (hooks.request_headers, "request-headers"),
-        (hooks.response_headers, "response-headers"),
-    ];
-    all.into_iter().filter(|(exported, _)| *exported).map(|(_, name)| name).collect()
-}
+use crate::plugin_spec::{exports, hook_names};
 
 pub(super) fn plugins(odin: &Odin) -> Value {
     let assembly = odin.assembly();
     let one = |(name, loaded): (&String, &crate::assemble::Loaded)| {
-        let (status, stats) = (loaded.plugin.status(), loaded.plugin.stats());
-        let hooks = Hook::ALL.iter().map(|hook| {
-            let hook_stats = stats.hook(*hook);
-            let numbers = json!({
-                "calls": hook_stats.calls,
-                "failures": hook_stats.failures,
-                "nanos": hook_stats.nanos_total,
-            });
-            (hook.name().to_owned(), numbers)
-        });
-        json!({
-            "name": name,
-            "path": loaded.section.path,
-            "generation": status.generation,
-            "hash": status.hash,
-            "exports": hook_names(status.hooks),
-            "loaded_at": status.loaded_at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
-            "last_error": status.last_error,
-            "swaps": status.swaps,
-            "failed_swaps": status.failed_swaps,
-            "traps": stats.traps,
-            "timeouts": stats.timeouts,
-            "instances_created": stats.instances_created,
-            "hooks": Value::Object(hooks.collect()),
-        })
+        plugin(name, &loaded.section.path, &loaded.plugin.status(), &loaded.plugin.stats())
     };
     Value::Array(assembly.plugins.iter().map(one).collect())
+}
+
+fn plugin(name: &str, path: &Path, status: &PluginStatus, stats: &StatsSnapshot) -> Value {
+    let told = |hook: &Hook| stats.hook(*hook).calls > 0 || exports(status.hooks, *hook);
+    let hooks = Hook::ALL.into_iter().filter(told).map(|hook| {
+        let of_hook = stats.hook(hook);
+        let numbers = json!({
+            "calls": of_hook.calls,
+            "failures": of_hook.failures,
+            "nanos": of_hook.nanos_total,
+        });
+        (hook.name().to_owned(), numbers)
+    });
+    json!({
+        "name": name,
+        "path": path,
+        "generation": status.generation,
+        "hash": status.hash,
+        "exports": hook_names(status.hooks),
+        "imports": status.imports,
+        "grants": status.grants,
+        "loaded_at": status.loaded_at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
+        "last_error": status.last_error,
+        "swaps": status.swaps,
+        "failed_swaps": status.failed_swaps,
+        "breaker": breaker(&status.breaker, stats),
+        "traps": stats.traps,
+        "timeouts": stats.timeouts,
+        "refused": stats.refused,
+        "instances_created": stats.instances_created,
+        "outbound_calls": stats.outbound_calls,
+        "outbound_failures": stats.outbound_failures,
+        "hooks": Value::Object(hooks.collect()),
+    })
+}
+
+/// Whether the plugin is in the path, and when it will be again.
+fn breaker(state: &BreakerState, stats: &StatsSnapshot) -> Value {
+    let (state, retry_in, failures) = match state {
+        BreakerState::Closed => ("closed", None, None),
+        BreakerState::HalfOpen => ("half-open", None, None),
+        BreakerState::Open { retry_in, failures } => ("open", Some(retry_in.as_secs_f64()), Some(*failures)),
+    };
+    json!({
+        "state": state,
+        "retry_in_seconds": retry_in,
+        "failures_in_a_row": failures,
+        "trips": stats.breaker_trips,
+        "calls_not_made": stats.paused,
+    })
 }
 
 pub(super) fn clusters(odin: &Odin) -> Value {

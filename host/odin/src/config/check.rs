@@ -1,7 +1,7 @@
 //! Names that point at other parts of the config: remembered while the file is read, checked when all of it is known.
 //! Must never resolve anything but names.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::decoder::Field;
@@ -38,14 +38,21 @@ impl fmt::Display for Kind {
 /// All names that are defined, and all that are used.
 #[derive(Default)]
 pub(super) struct References {
-    defined: BTreeSet<(Kind, String)>,
+    /// With the line of each.
+    defined: BTreeMap<(Kind, String), u32>,
     used: Vec<(Kind, String, u32, KeyPath)>,
 }
 
 impl References {
     /// A name is defined, even if its definition has errors: those are told by themselves.
-    pub(super) fn define(&mut self, kind: Kind, name: &str) {
-        self.defined.insert((kind, name.to_owned()));
+    pub(super) fn define(&mut self, kind: Kind, name: &str, line: u32) {
+        self.defined.insert((kind, name.to_owned()), line);
+    }
+
+    /// The line on which each name of a kind is defined.
+    pub(super) fn lines(&self, kind: Kind) -> BTreeMap<String, u32> {
+        let of_kind = self.defined.iter().filter(|((other, _), _)| *other == kind);
+        of_kind.map(|((_, name), line)| (name.clone(), *line)).collect()
     }
 
     /// Reads a name that must turn out to be defined somewhere in the file.
@@ -58,10 +65,10 @@ impl References {
     /// Reports every name that is used and not defined.
     pub(super) fn check(&self, report: &Report) {
         for (kind, name, line, path) in &self.used {
-            if self.defined.contains(&(*kind, name.clone())) {
+            if self.defined.contains_key(&(*kind, name.clone())) {
                 continue;
             }
-            let names = || self.defined.iter().filter(|(other, _)| other == kind).map(|(_, name)| name.as_str());
+            let names = || self.defined.keys().filter(|(other, _)| other == kind).map(|(_, name)| name.as_str());
             let listed = names().collect::<Vec<_>>().join(", ");
             let help = match did_you_mean(name, names()) {
                 near if !near.is_empty() => format!("{near} (defined: {listed})"),

@@ -74,6 +74,20 @@ impl<'r> Field<'r> {
         let field = |(index, node)| Field { report, path: path.index(index), node };
         Some(items.into_iter().enumerate().map(field).collect())
     }
+
+    /// The value as a list of texts that `read` understands; one that is in it already is an error.
+    pub(super) fn distinct<T: PartialEq>(self, of: &str, mut read: impl FnMut(&Self) -> Option<T>) -> Vec<T> {
+        let mut items = Vec::new();
+        for field in self.list(of).unwrap_or_default() {
+            match (read(&field), &field.node.value) {
+                (Some(item), Value::Text(text)) if items.contains(&item) => {
+                    field.fail(&format!("`{text}` is in the list already; remove one"));
+                }
+                (item, _) => items.extend(item),
+            }
+        }
+        items
+    }
 }
 
 /// A table whose keys are taken one by one; what is left at the end is unknown.

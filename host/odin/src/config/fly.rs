@@ -84,7 +84,7 @@ impl Apps {
         self.listeners.push(Listener {
             name: format!("{app}:{port}"),
             address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
-            traffic: Traffic::Tcp { cluster: app.to_owned() },
+            traffic: Traffic::Tcp { cluster: app.to_owned(), plugins: Vec::new() },
         });
     }
 }

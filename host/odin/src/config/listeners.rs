@@ -97,9 +97,7 @@ fn tcp(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
         field.fail(r#"TCP has no such fields; remove it, or set protocol to "http""#);
     }
     let cluster = table.take("cluster");
-    if let Some(field) = table.take("plugins") {
-        field.fail("only http listeners have route plugins; remove it (a balancer is named by its cluster)");
-    }
+    let plugins = table.take("plugins").map(|field| plugin_names(field, references)).unwrap_or_default();
     if let Some(field) = table.take("routes") {
         field.fail("a tcp listener has no routes; write `cluster` instead");
     }
@@ -108,7 +106,7 @@ fn tcp(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
         table.missing("cluster", message);
         return None;
     };
-    Some(Traffic::Tcp { cluster: references.read(Kind::Cluster, &field)? })
+    Some(Traffic::Tcp { cluster: references.read(Kind::Cluster, &field)?, plugins })
 }
 
 fn http(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
@@ -172,14 +170,7 @@ fn route(field: Field<'_>, references: &mut References) -> Option<Route> {
 }
 
 fn plugin_names(field: Field<'_>, references: &mut References) -> Vec<String> {
-    let mut names = Vec::new();
-    for field in field.list("plugin names").unwrap_or_default() {
-        match references.read(Kind::Plugin, &field) {
-            Some(name) if names.contains(&name) => field.fail(&format!("`{name}` is in the list already; remove one")),
-            name => names.extend(name),
-        }
-    }
-    names
+    field.distinct("plugin names", |field| references.read(Kind::Plugin, field))
 }
 
 /// `api.example.com`, `*.example.com` or `[::1]`, in lower case.

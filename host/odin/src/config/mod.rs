@@ -22,23 +22,29 @@ mod syntax;
 mod tests;
 mod units;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub(crate) use error::{ConfigError, Errors};
 #[cfg(test)]
-pub(crate) use schema::DEFAULT_ADMIN;
+pub(crate) use schema::{AccessLog, Breaker, DEFAULT_ADMIN};
 pub(crate) use schema::{
-    Cluster, Config, Endpoint, EndpointAddress, Isolation, Limits, Listener, LogFormat, OnFailure, Plugin, Route,
-    Timeouts, Traffic, UpstreamProtocol,
+    BodyOverflow, Cluster, Config, Endpoint, EndpointAddress, Grant, Isolation, Limits, Listener, LogFormat, OnFailure,
+    Plugin, Route, Timeouts, Traffic, UpstreamProtocol,
 };
 pub(crate) use units::{endpoint_address, socket_address};
 
-use check::References;
+use check::{Kind, References};
 use report::Report;
 use syntax::{Lines, Syntax};
 
 /// Reads and checks a config file. The syntax follows from its ending: `.toml`, `.yaml`, `.yml` or `.json`.
 pub(crate) fn load(file: &Path) -> Result<Config, Errors> {
+    load_with_lines(file).map(|(config, _)| config)
+}
+
+/// Like [`load`], with the line on which each plugin is defined: for errors that only show when it is loaded.
+pub(crate) fn load_with_lines(file: &Path) -> Result<(Config, BTreeMap<String, u32>), Errors> {
     let fail = |message: String| Errors::from(ConfigError::in_file(file, None, "", message));
     let bytes = std::fs::read(file).map_err(|error| fail(format!("cannot read the file: {error}")))?;
     match String::from_utf8(bytes) {
@@ -53,17 +59,17 @@ pub(crate) fn load(file: &Path) -> Result<Config, Errors> {
 
 /// Checks the text of a config file. `file` gives the syntax, the name in errors, and the folder that plugin paths
 /// are relative to; it need not exist.
-pub(crate) fn parse(text: &str, file: &Path) -> Result<Config, Errors> {
+fn parse(text: &str, file: &Path) -> Result<(Config, BTreeMap<String, u32>), Errors> {
     let Some(syntax) = Syntax::of(file) else {
         let message = "the file's ending does not tell its syntax; name it .toml, .yaml, .yml or .json";
         return Err(ConfigError::in_file(file, None, "", message).into());
     };
     let root = syntax::read(text.trim_start_matches('\u{feff}'), syntax, file)?;
     let report = Report::new(file, syntax);
+    let mut references = References::default();
     let config = match fly::is_fly(&root) {
         true => fly::decode(root, &report),
         false => {
-            let mut references = References::default();
             let config = sections::decode(root, &report, &mut references);
             references.check(&report);
             config
@@ -71,5 +77,6 @@ pub(crate) fn parse(text: &str, file: &Path) -> Result<Config, Errors> {
     };
     report.finish()?;
     // A decoder that answers none has reported why, so this is never reached; an error is still better than a panic.
-    config.ok_or_else(|| ConfigError::in_file(file, None, "", "the config could not be read").into())
+    let config = config.ok_or_else(|| ConfigError::in_file(file, None, "", "the config could not be read"))?;
+    Ok((config, references.lines(Kind::Plugin)))
 }

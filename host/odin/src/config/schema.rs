@@ -1,15 +1,18 @@
 //! The config as the rest of Odin sees it: plain values, checked and complete, with every default filled in.
 //! Serializes to the same keys that a config file has. Must never hold a reference that is not defined, or a line.
 
+mod plugin;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 use std::time::Duration;
 use std::{fmt, io};
 
 use serde::{Serialize, Serializer};
 
 use super::units;
+
+pub(crate) use plugin::{BodyOverflow, Breaker, Grant, Isolation, OnFailure, Plugin};
 
 /// Where the admin listener is unless the config says otherwise.
 pub(crate) const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
@@ -64,11 +67,13 @@ pub(crate) struct AccessLog {
     pub(crate) enabled: bool,
     /// Default text.
     pub(crate) format: LogFormat,
+    /// Names of context values that every line tells, in this order. Default none.
+    pub(crate) context: Vec<String>,
 }
 
 impl Default for AccessLog {
     fn default() -> Self {
-        AccessLog { enabled: true, format: LogFormat::Text }
+        AccessLog { enabled: true, format: LogFormat::Text, context: Vec::new() }
     }
 }
 
@@ -111,6 +116,8 @@ pub(crate) enum Traffic {
     Tcp {
         /// A key of `clusters`.
         cluster: String,
+        /// Keys of `plugins`, in the order in which connections meet them. Default none.
+        plugins: Vec<String>,
     },
 }
 
@@ -197,62 +204,6 @@ pub(crate) enum UpstreamProtocol {
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
-}
-
-/// A `.wasm` file with its settings.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct Plugin {
-    /// The file. In a config file it is relative to that file's folder; here it is joined with it.
-    pub(crate) path: PathBuf,
-    /// Handed to the plugin as JSON. Default null.
-    pub(crate) config: serde_json::Value,
-    /// What becomes of an exchange when a hook fails. Default closed.
-    pub(crate) on_failure: OnFailure,
-    /// Whether instances are used again. Default pooled.
-    pub(crate) isolation: Isolation,
-    /// For one hook call, at least 1 ms. Default 10 ms.
-    #[serde(serialize_with = "duration")]
-    pub(crate) timeout: Duration,
-    /// Bytes of linear memory of one instance. Default 16 MiB.
-    #[serde(serialize_with = "size")]
-    pub(crate) memory: u64,
-}
-
-impl Plugin {
-    /// A plugin with every default.
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Plugin {
-            path,
-            config: serde_json::Value::Null,
-            on_failure: OnFailure::default(),
-            isolation: Isolation::default(),
-            timeout: Duration::from_millis(10),
-            memory: 16 << 20,
-        }
-    }
-}
-
-/// What becomes of an exchange when a hook of the plugin fails.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum OnFailure {
-    /// It fails with 502.
-    #[default]
-    Closed,
-    /// It goes on as if the plugin were not there.
-    Open,
-}
-
-/// Whether instances of the plugin are used again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Isolation {
-    /// One warm instance per worker.
-    #[default]
-    Pooled,
-    /// A new instance for each call.
-    Fresh,
 }
 
 /// How long things may take. Zero means for ever.

@@ -1,4 +1,7 @@
-//! Decodes the top level and every section but the listeners. Must never let a key through that it does not know.
+//! Decodes the top level and its sections; listeners and plugins have files of their own.
+//! Must never let a key through that it does not know.
+
+mod plugins;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,17 +9,10 @@ use std::time::Duration;
 use super::check::{Kind, References};
 use super::decoder::{Field, Table};
 use super::node::{Node, Value};
-use super::readers::{boolean, choice, duration, parsed, size, whole};
+use super::readers::{boolean, choice, duration, name, parsed, size, whole};
 use super::report::Report;
-use super::schema::{
-    AccessLog, Cluster, Config, Endpoint, Isolation, Limits, LogFormat, OnFailure, Plugin, Timeouts, UpstreamProtocol,
-};
+use super::schema::{AccessLog, Cluster, Config, Endpoint, Limits, LogFormat, Timeouts, UpstreamProtocol};
 use super::{listeners, units};
-
-/// What pools of instances are made for; a plugin that wants more does not fit.
-const MAX_PLUGIN_MEMORY: u64 = 1 << 30;
-/// WebAssembly's page: no memory is smaller.
-const MIN_PLUGIN_MEMORY: u64 = 64 << 10;
 
 /// The whole config; `None` when an error was reported that leaves nothing to go on with.
 pub(super) fn decode(root: Node, report: &Report, references: &mut References) -> Option<Config> {
@@ -28,7 +24,7 @@ pub(super) fn decode(root: Node, report: &Report, references: &mut References) -
     let access_log = top.take("access-log").and_then(access_log).unwrap_or_default();
     let listeners = listeners::decode(&mut top, admin, references);
     let clusters = top.take("clusters").map(|field| clusters(field, references)).unwrap_or_default();
-    let plugins = top.take("plugins").map(|field| plugins(field, references)).unwrap_or_default();
+    let plugins = top.take("plugins").map(|field| plugins::decode(field, references)).unwrap_or_default();
     let timeouts = top.take("timeouts").and_then(timeouts).unwrap_or_default();
     let limits = top.take("limits").and_then(limits).unwrap_or_default();
     top.deny_rest();
@@ -49,14 +45,24 @@ fn access_log(field: Field<'_>) -> Option<AccessLog> {
     let enabled = table.read("enabled", boolean).unwrap_or(defaults.enabled);
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let format = table.read("format", choice(&formats)).unwrap_or(defaults.format);
+    let context = table.take("context").map(|field| field.distinct("names", |field| field.read(context_name)));
     table.deny_rest();
-    Some(AccessLog { enabled, format })
+    Some(AccessLog { enabled, format, context: context.unwrap_or_default() })
+}
+
+/// The name of a value that plugins set for each other, and so for the log.
+fn context_name(value: &Value) -> Result<String, String> {
+    let name = name(value)?;
+    if name.starts_with("private:") {
+        return Err(format!("`{name}` is seen only by the plugin that set it; name a value without `private:`"));
+    }
+    Ok(name)
 }
 
 fn clusters(field: Field<'_>, references: &mut References) -> BTreeMap<String, Cluster> {
     let mut clusters = BTreeMap::new();
     for (name, line, field) in field.named() {
-        references.define(Kind::Cluster, &name);
+        references.define(Kind::Cluster, &name, line);
         if let Err(message) = units::check_name(&name) {
             field.report.error(line, &field.path, message);
         }
@@ -104,51 +110,6 @@ fn weight(value: &Value) -> Result<u32, String> {
         Value::Int(0) => Err("a weight starts at 1; to use an endpoint no more, remove it from the list".to_owned()),
         other => whole(1..=65_535)(other),
     }
-}
-
-fn plugins(field: Field<'_>, references: &mut References) -> BTreeMap<String, Plugin> {
-    let mut plugins = BTreeMap::new();
-    for (name, line, field) in field.named() {
-        references.define(Kind::Plugin, &name);
-        if let Err(message) = units::check_name(&name) {
-            field.report.error(line, &field.path, message);
-        }
-        if let Some(plugin) = plugin(field) {
-            plugins.insert(name, plugin);
-        }
-    }
-    plugins
-}
-
-fn plugin(field: Field<'_>) -> Option<Plugin> {
-    let mut table = field.table()?;
-    let path = table.require("path", r#"for example "lb_rr.wasm""#).and_then(|field| {
-        let path = field.report.resolve(&field.read(super::readers::text)?);
-        match std::fs::metadata(&path) {
-            Ok(found) if found.is_file() => {}
-            Ok(_) => field.fail(&format!("{} is not a file; name a .wasm file", path.display())),
-            Err(error) => {
-                let help = "the path is relative to the folder of the config file";
-                field.fail(&format!("cannot read {}: {error}; {help}", path.display()));
-            }
-        }
-        Some(path)
-    });
-    let mut plugin = Plugin::new(path.clone().unwrap_or_default());
-    if let Some(field) = table.take("config") {
-        match field.node.to_json() {
-            Ok(json) => plugin.config = json,
-            Err((line, message)) => field.report.about(line, &field.path, message),
-        }
-    }
-    let failures = [("closed", OnFailure::Closed), ("open", OnFailure::Open)];
-    set(&mut plugin.on_failure, &mut table, "on-failure", choice(&failures));
-    let isolations = [("pooled", Isolation::Pooled), ("fresh", Isolation::Fresh)];
-    set(&mut plugin.isolation, &mut table, "isolation", choice(&isolations));
-    set(&mut plugin.timeout, &mut table, "timeout", duration(Duration::from_millis(1)));
-    set(&mut plugin.memory, &mut table, "memory", size(MIN_PLUGIN_MEMORY..=MAX_PLUGIN_MEMORY));
-    table.deny_rest();
-    path.map(|_| plugin)
 }
 
 fn timeouts(field: Field<'_>) -> Option<Timeouts> {

@@ -72,26 +72,36 @@ pub(crate) async fn send(
     body: &mut Body,
     deadline: &mut Deadline,
 ) -> Result<Answer, Error> {
-    let (limits, timeouts) = (&attempt.snapshot.limits, &attempt.snapshot.timeouts);
-    let (authority, wishes) = (&attempt.state.authority, attempt.wishes);
-    let Some(head) = &attempt.state.request else { return Err(Error::new(Kind::MalformedRequest, "no request")) };
+    let (limits, timeouts) = (&attempt.call.snapshot.limits, &attempt.call.snapshot.timeouts);
+    let wishes = attempt.call.wishes;
     let encoding = match body.size_hint().exact() {
         _ if matches!(body, Body::Empty) => Encoding::None,
         Some(length) => Encoding::Length(length),
         None => Encoding::Chunked,
     };
-    let line = RequestLine { method: &head.method, uri: &head.uri, authority, encoding, wishes };
-    encode::request_head(connection.writer.buffer(), &line, &head.headers);
+    let method = {
+        let state = attempt.call.run.state().await;
+        let Some(head) = &state.request else { return Err(Error::new(Kind::MalformedRequest, "no request")) };
+        let line = RequestLine { method: &head.method, uri: &head.uri, authority: &state.authority, encoding, wishes };
+        encode::request_head(connection.writer.buffer(), &line, &head.headers);
+        head.method.clone()
+    };
 
-    let mut wait =
-        Wait { pump: Some(Pump::new(encoding)), scanner: HeadScanner::default(), interim: 0, cut: false, heard: false };
+    let mut wait = Wait {
+        bodiless: encoding == Encoding::None,
+        pump: Some(Pump::new(encoding)),
+        scanner: HeadScanner::default(),
+        interim: 0,
+        cut: false,
+        heard: false,
+    };
     deadline.set(wait.patience(timeouts));
     let answer = poll_fn(|cx| {
-        let before = wait.progress();
-        match wait.poll(&mut connection, body, head, wishes.upgrade.as_ref(), limits, cx) {
+        let before = (wait.progress(), body.gathered());
+        match wait.poll(&mut connection, body, &method, wishes.upgrade.as_ref(), limits, cx) {
             Poll::Ready(answer) => return Poll::Ready(answer),
             // A request that is still being sent holds the clock.
-            Poll::Pending if wait.progress() != before => deadline.set(wait.patience(timeouts)),
+            Poll::Pending if (wait.progress(), body.gathered()) != before => deadline.set(wait.patience(timeouts)),
             Poll::Pending => {}
         }
         deadline.poll(cx).map(|Elapsed| Err(wait.late(&connection)))
@@ -119,6 +129,8 @@ pub(crate) async fn send(
 
 /// The wait for the head.
 struct Wait {
+    /// The request has no body: it could be sent again as it was.
+    bodiless: bool,
     /// None once the request is sent, or cannot be sent any further.
     pump: Option<Pump>,
     scanner: HeadScanner,
@@ -152,7 +164,7 @@ impl Wait {
         &mut self,
         connection: &mut Connection,
         body: &mut Body,
-        request: &http::request::Parts,
+        method: &Method,
         upgrade: Option<&HeaderValue>,
         limits: &Limits,
         cx: &mut Context<'_>,
@@ -167,7 +179,7 @@ impl Wait {
             }
         }
         loop {
-            match self.head(connection, &request.method, upgrade, limits) {
+            match self.head(connection, method, upgrade, limits) {
                 Ok(Some(head)) => return Poll::Ready(Ok(head)),
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Err(error)),
@@ -181,8 +193,7 @@ impl Wait {
                 Err(error) => error.to_string(),
             };
             // A kept connection that was closed under our hands: the request was not looked at (RFC 9112, section 9.3.1).
-            let safe =
-                connection.reused && !self.heard && request.method.is_idempotent() && matches!(body, Body::Empty);
+            let safe = connection.reused && !self.heard && method.is_idempotent() && self.bodiless;
             return Poll::Ready(Err(Error::new(Kind::UpstreamClosed, closed).retryable(safe)));
         }
     }

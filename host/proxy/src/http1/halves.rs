@@ -78,6 +78,14 @@ impl Halves {
         }
     }
 
+    /// Ends the connection under a body that does not let go: its owner may not look at it for a long time.
+    pub(super) fn shut(&self) {
+        if let Ok(outlet) = self.outlet.try_borrow() {
+            // It may have ended by itself.
+            let _ = socket2::SockRef::from(outlet.io.as_ref()).shutdown(std::net::Shutdown::Both);
+        }
+    }
+
     /// The body of the request that comes next.
     pub(super) fn body(self: &Rc<Self>) -> RequestBody {
         RequestBody { halves: self.clone() }

@@ -1,4 +1,5 @@
-//! The read side of a connection: a buffer that grows with the traffic and shrinks again.
+//! The read side of a connection: a buffer that grows with the traffic and shrinks again. A connection that waits has
+//! none: most connections wait, most of the time.
 
 use std::future::Future;
 use std::io;
@@ -7,6 +8,8 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 
 /// The smallest room for a read: a head with ten fields fits several times.
 const SMALL: usize = 8 * 1024;
@@ -21,19 +24,35 @@ pub(crate) struct Reader {
     room: usize,
 }
 
+/// What can be asked whether there may be something to read.
+pub(crate) trait Source: AsyncRead + Unpin {
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Source for TcpStream {
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+impl Source for OwnedReadHalf {
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.as_ref().poll_read_ready(cx)
+    }
+}
+
 impl Reader {
     pub(crate) fn new() -> Self {
         Reader { buffer: BytesMut::new(), ended: false, room: SMALL }
     }
 
     /// Reads once; zero means that the peer has closed its side, now or before.
-    pub(crate) fn poll_fill(
-        &mut self,
-        io: &mut (impl AsyncRead + Unpin),
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_fill(&mut self, io: &mut impl Source, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.ended {
             return Poll::Ready(Ok(0));
+        }
+        if io.poll_ready(cx).is_pending() {
+            return self.wait();
         }
         let spare = self.buffer.capacity() - self.buffer.len();
         if spare < self.room / 2 {
@@ -43,7 +62,7 @@ impl Reader {
         // A fresh future for each poll: `read_buf` keeps no state of its own.
         let read = match pin!(io.read_buf(&mut self.buffer)).poll(cx) {
             Poll::Ready(result) => result?,
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => return self.wait(),
         };
         self.ended = read == 0;
         if read == spare {
@@ -52,5 +71,12 @@ impl Reader {
             self.room = SMALL.max(self.room / 2);
         }
         Poll::Ready(Ok(read))
+    }
+
+    fn wait(&mut self) -> Poll<io::Result<usize>> {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+        Poll::Pending
     }
 }

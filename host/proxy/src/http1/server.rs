@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Buf;
-use http::{Method, Response, StatusCode, Version, header, response};
+use http::{Method, Response, StatusCode, Version, response};
 use http_body::Body as _;
 use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
@@ -33,6 +33,8 @@ use crate::worker::Worker;
 
 /// How long a client that was refused may take to read why.
 const LINGER: Duration = Duration::from_secs(2);
+/// How often other tasks run while one of them lets go of a connection.
+const MAX_TURNS: usize = 64;
 /// Bytes that may wait behind the request that is being served.
 const MAX_PIPELINED: usize = 64 * 1024;
 
@@ -72,28 +74,30 @@ pub(crate) async fn serve(stream: TcpStream, handle: Rc<Handle>, downstream: Rc<
             Arrival::Closed => return,
             Arrival::Http2 => {
                 if let Some((stream, early)) = connection.halves.into_stream() {
-                    http2::server::serve(stream, early, &handle, &downstream, &worker).await;
+                    // Boxed, here and below: what few connections come to must not make all of them large.
+                    Box::pin(http2::server::serve(stream, early, &handle, &downstream, &worker)).await;
                 }
                 return;
             }
-            Arrival::Refused(error) => {
-                let response = exchange::refuse(&error, origin.record(None));
-                connection.respond(response, &origin, &Method::GET, Version::HTTP_11, false).await
-            }
+            Arrival::Refused(error) => match exchange::refuse(&error, Record::new(&origin, None)) {
+                Some(response) => connection.respond(response, &origin, &Method::GET, Version::HTTP_11, false).await,
+                None => Next::Reset,
+            },
             Arrival::Head(head) => connection.exchange(*head, &origin).await,
         };
         match next {
             Next::Keep => connection.first = false,
-            Next::Linger => return connection.linger().await,
-            Next::Close => return connection.halves.revoke(),
+            Next::Linger => return Box::pin(connection.linger()).await,
+            Next::Close => return connection.let_go().await,
             Next::Reset => {
+                connection.let_go().await;
                 // Before the halves go: dropping the one that writes would say a regular end.
                 if let Some((stream, _)) = connection.halves.into_stream() {
                     let _ = stream.set_zero_linger();
                 }
                 return;
             }
-            Next::Switch(switched) => return connection.switch(*switched, &origin).await,
+            Next::Switch(switched) => return Box::pin(connection.switch(*switched, &origin)).await,
         }
     }
 }
@@ -105,6 +109,18 @@ struct Connection {
 }
 
 impl Connection {
+    /// Takes the connection back from a body that is still being read.
+    async fn let_go(&self) {
+        self.halves.revoke();
+        for _ in 0..MAX_TURNS {
+            if !self.halves.lent() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        self.halves.shut();
+    }
+
     /// Waits for the next head.
     async fn arrival(&mut self, handle: &Handle, worker: &Worker) -> Arrival {
         let Connection { halves, deadline, first } = self;
@@ -165,6 +181,7 @@ impl Connection {
         match self.run(origin, request).await {
             None => Next::Close,
             Some(Outcome::Switched(switched)) => Next::Switch(switched),
+            Some(Outcome::Cut) => Next::Reset,
             Some(Outcome::Response(response)) => self.respond(response, origin, &method, version, keep_alive).await,
         }
     }
@@ -205,10 +222,10 @@ impl Connection {
         let answered = Answered { method, version, keep_alive };
         match self.write(response, origin, &answered).await {
             Ok(next) => next,
-            Err(Broken { error, record }) => {
-                let refusal = exchange::refuse(&error, record);
-                self.write(refusal, origin, &answered).await.unwrap_or(Next::Close)
-            }
+            Err(Broken { error, record }) => match exchange::refuse(&error, record) {
+                Some(refusal) => self.write(refusal, origin, &answered).await.unwrap_or(Next::Close),
+                None => Next::Reset,
+            },
         }
     }
 
@@ -220,13 +237,8 @@ impl Connection {
     ) -> Result<Next, Broken> {
         let Connection { halves, deadline, .. } = self;
         let idle = origin.listener.snapshot.timeouts.idle;
-        let (mut head, mut body) = response.into_parts();
+        let (head, mut body) = response.into_parts();
         let encoding = encoding(&head, &body, answered);
-        if *answered.method == Method::HEAD
-            && let Some(length @ 1..) = body.size_hint().exact()
-        {
-            head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
-        }
         let unread = !halves.inlet.borrow().decoder.is_end();
         let keep = answered.keep_alive
             && encoding != Encoding::UntilClose
@@ -256,7 +268,7 @@ impl Connection {
                 return Poll::Ready(result);
             }
             // Whatever moves: the response, or the rest of the request.
-            let moved = pump.progress + writer.sent() + body.record.received();
+            let moved = pump.progress + writer.sent() + body.moved();
             if std::mem::replace(&mut seen, moved) != moved {
                 deadline.set(idle);
             }

@@ -269,7 +269,7 @@ mod tests {
             let mut pump = Pump::new(Encoding::Chunked);
             let mut cx = Context::from_waker(Waker::noop());
             // A piece that is known to be the last one.
-            let mut body = Body::Full(data.clone().into());
+            let mut body = Body::Full(data.clone().into(), None);
             assert!(matches!(pump.poll(&mut body, &mut writer, &mut out, &mut cx), Poll::Ready(Ok(()))));
             let mut wanted = format!("{size:x}\r\n").into_bytes();
             wanted.extend_from_slice(&data);

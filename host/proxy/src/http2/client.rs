@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Uri, Version, header, uri};
+use http_body::Body as _;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use odin_runtime::HookState;
 
@@ -69,17 +70,14 @@ async fn send_on(
     body: &mut Body,
     deadline: &mut Deadline,
 ) -> Result<Reply, Error> {
-    let upload = match body {
-        Body::Watched(_, upload) => Some(upload.clone()),
-        _ => None,
-    };
-    let uploaded = || upload.as_ref().map_or(0, |upload| upload.bytes.get());
-    let mut request = request(attempt.state, std::mem::replace(body, Body::Empty))?;
-    if attempt.wishes.trailers {
+    let call = attempt.call;
+    let uploaded = || call.upload.as_ref().map_or(0, |upload| upload.bytes.get());
+    let mut request = request(&**call.run.state().await, std::mem::replace(body, Body::Empty))?;
+    if call.wishes.trailers {
         request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
     }
     let replayable = request.method().is_idempotent() && matches!(request.body(), Body::Empty);
-    deadline.set(attempt.snapshot.timeouts.response);
+    deadline.set(attempt.call.snapshot.timeouts.response);
     let mut sending = pin!(sender.requests.try_send_request(request));
     let mut seen = uploaded();
     let answered = loop {
@@ -87,7 +85,7 @@ async fn send_on(
             // A request that is still being sent holds the clock.
             Err(Elapsed) if uploaded() != seen => {
                 seen = uploaded();
-                deadline.set(attempt.snapshot.timeouts.response);
+                deadline.set(attempt.call.snapshot.timeouts.response);
             }
             answered => break answered,
         }
@@ -117,7 +115,9 @@ async fn send_on(
     if fields::connection_fields(&parts.headers) || parts.status.is_informational() {
         return Err(Error::new(Kind::MalformedResponse, "fields that HTTP/2 forbids"));
     }
-    Ok(Reply::Response(parts, Body::Http2Response(incoming)))
+    // hyper would tell the length that a body would have had, of an answer to HEAD.
+    let body = if incoming.is_end_stream() { Body::Empty } else { Body::Http2Response(incoming) };
+    Ok(Reply::Response(parts, body))
 }
 
 /// The upstream says that it has not looked at the request (RFC 9113, section 8.7).
@@ -134,7 +134,7 @@ async fn connect(attempt: &Attempt<'_>, deadline: &mut Deadline) -> Result<Sende
     let (sender, connection) = Builder::new(LocalExecutor)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(u32::try_from(attempt.snapshot.limits.head_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(attempt.call.snapshot.limits.head_bytes).unwrap_or(u32::MAX))
         .handshake(Io::new(Bytes::new(), stream))
         .await
         .map_err(failed)?;
@@ -151,7 +151,7 @@ fn request(state: &HookState, body: Body) -> Result<Request<Body>, Error> {
     let malformed = |detail: String| Error::new(Kind::MalformedRequest, detail);
     let Some(head) = &state.request else { return Err(malformed("no request".into())) };
     let mut target = uri::Parts::default();
-    target.scheme = Some(uri::Scheme::HTTP);
+    target.scheme = Some(state.scheme.clone());
     let authority = uri::Authority::try_from(state.authority.as_bytes());
     target.authority = Some(authority.map_err(|error| malformed(format!("authority: {error}")))?);
     target.path_and_query = head.uri.path_and_query().cloned();

@@ -1,6 +1,5 @@
 //! HTTP/2 from clients: hyper's framing, Odin's checks of the head, the same exchange as for HTTP/1.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -23,7 +22,7 @@ use crate::exchange::{self, Origin, Outcome, Request, Wishes};
 use crate::fields::{self, Downstream};
 use crate::http1::head::{is_authority, parse_length};
 use crate::listener::Handle;
-use crate::record::RecordedBody;
+use crate::record::{Record, RecordedBody};
 use crate::timer::Deadline;
 use crate::worker::Worker;
 
@@ -41,7 +40,7 @@ pub(crate) async fn serve(
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let origin = Origin { worker: worker.clone(), listener: handle.current(), downstream: downstream.clone() };
         let open = OpenExchange::new(&activity);
-        async move { Ok::<_, Infallible>(answer(origin, request, open).await) }
+        async move { answer(origin, request, open).await.ok_or(Cut) }
     });
     let connection = Builder::new(LocalExecutor)
         .max_concurrent_streams(limits.streams)
@@ -77,16 +76,25 @@ pub(crate) async fn serve(
     }
 }
 
-async fn answer(origin: Origin, request: hyper::Request<Incoming>, open: OpenExchange) -> Response<RecordedBody> {
+/// A plugin ends the stream without an answer; hyper resets it.
+#[derive(Debug, thiserror::Error)]
+#[error("cut by a plugin")]
+struct Cut;
+
+async fn answer(
+    origin: Origin,
+    request: hyper::Request<Incoming>,
+    open: OpenExchange,
+) -> Option<Response<RecordedBody>> {
     let timeouts = &origin.listener.snapshot.timeouts;
     let mut deadline = Deadline::default();
     deadline.begin(timeouts.request);
     let request = match check(request, origin.listener.snapshot.limits.head_fields, &open) {
         Ok(request) => request,
         Err(refused) => {
-            let mut response = exchange::refuse(&refused.0, origin.record(Some(&refused.1)));
+            let mut response = exchange::refuse(&refused.0, Record::new(&origin, Some(&refused.1)))?;
             response.body_mut().watch(deadline, timeouts.idle, open);
-            return response;
+            return Some(response);
         }
     };
     let mut response = match exchange::handle(&origin, request, &mut deadline).await {
@@ -94,11 +102,12 @@ async fn answer(origin: Origin, request: hyper::Request<Incoming>, open: OpenExc
         Outcome::Switched(mut switched) => {
             let error = Error::new(Kind::MalformedResponse, "101 to an HTTP/2 request");
             switched.record.fail(&error);
-            exchange::refuse(&error, switched.record)
+            exchange::refuse(&error, switched.record)?
         }
+        Outcome::Cut => return None,
     };
     response.body_mut().watch(deadline, timeouts.idle, open);
-    response
+    Some(response)
 }
 
 type Refused = (Error, http::request::Parts);

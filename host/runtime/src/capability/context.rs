@@ -1,10 +1,14 @@
 //! What one exchange or connection remembers from hook to hook: typed values under names, with limits.
 //! Must cost nothing while it is empty, and must never let one plugin see another's private values.
 
+use std::sync::{MutexGuard, PoisonError};
+
 use wasmtime::component::{ComponentType, Lift, Lower, WasmStr};
 
-use crate::spec::Hook;
-use crate::store::{Ctx, Link};
+use crate::capability::facts;
+use crate::hook::Hook;
+use crate::state::HookState;
+use crate::store::{Ctx, Link, StoreData};
 
 /// At most so many values in one context.
 const MAX_VALUES: usize = 64;
@@ -12,6 +16,8 @@ const MAX_VALUES: usize = 64;
 const MAX_BYTES: usize = 64 << 10;
 /// Names that begin so belong to the plugin that set them.
 const PRIVATE: &str = "private:";
+/// Names that begin so are facts from the host.
+const FACTS: &str = "odin.";
 
 /// One typed value.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +46,7 @@ impl Value {
 #[error("the context is full: at most {MAX_VALUES} values and {MAX_BYTES} bytes")]
 pub struct ContextFull;
 
+#[derive(Debug)]
 struct Entry {
     name: Box<str>,
     /// The plugin that alone may see a `private:` value.
@@ -48,7 +55,7 @@ struct Entry {
 }
 
 /// The values of one exchange or connection, in the order in which they were first set.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Context {
     entries: Vec<Entry>,
     bytes: usize,
@@ -175,6 +182,14 @@ enum ContextError {
     TooLarge,
     #[component(name = "no-exchange")]
     NoExchange,
+    #[component(name = "read-only")]
+    ReadOnly,
+}
+
+impl From<ContextFull> for ContextError {
+    fn from(ContextFull: ContextFull) -> Self {
+        ContextError::TooLarge
+    }
 }
 
 /// Offers `odin:plugin/context`.
@@ -182,17 +197,19 @@ pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
     let mut context = linker.instance("odin:plugin/context@0.1.0")?;
     context.func_wrap("get", |store: Ctx<'_>, (name,): (WasmStr,)| {
         let name = name.to_str(&store)?;
-        let data = store.data();
-        Ok((data.state.context.get_as(&data.slot.spec.name, &name).cloned().map(WitValue::from),))
+        Ok((get(store.data(), &name).map(WitValue::from),))
     })?;
     context.func_wrap("set", |mut store: Ctx<'_>, (name, value): (WasmStr, WitValue)| {
-        if store.data().hook == Hook::Configure {
-            return Ok((Err(ContextError::NoExchange),));
-        }
         let name = name.to_str(&store)?.into_owned();
         let data = store.data_mut();
-        let set = data.state.context.set_as(&data.slot.spec.name, &name, value.into());
-        Ok((set.map_err(|ContextFull| ContextError::TooLarge),))
+        let settable = settable(data, &name);
+        Ok((settable.and_then(|()| Ok(data.state.context.set_as(&data.slot.spec.name, &name, value.into())?)),))
+    })?;
+    context.func_wrap("set-on-connection", |store: Ctx<'_>, (name, value): (WasmStr, WitValue)| {
+        let name = name.to_str(&store)?;
+        let data = store.data();
+        let set = |()| Ok(of_connection(&data.state).set_as(&data.slot.spec.name, &name, value.into())?);
+        Ok((settable(data, &name).and_then(set),))
     })?;
     context.func_wrap("remove", |mut store: Ctx<'_>, (name,): (WasmStr,)| {
         let name = name.to_str(&store)?.into_owned();
@@ -200,6 +217,44 @@ pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
         data.state.context.remove_as(&data.slot.spec.name, &name);
         Ok(())
     })
+}
+
+impl HookState {
+    /// The public value of this name as a hook would read it: for the access log.
+    pub fn remembers(&self, name: &str) -> Option<Value> {
+        // No plugin has an empty name, so no private value shows.
+        recall(self, "", name)
+    }
+}
+
+fn get(data: &StoreData, name: &str) -> Option<Value> {
+    if data.hook == Hook::Configure {
+        return None;
+    }
+    recall(&data.state, &data.slot.spec.name, name)
+}
+
+/// A fact, or a value of the exchange, or one of its connection, in this order.
+fn recall(state: &HookState, plugin: &str, name: &str) -> Option<Value> {
+    if let Some(fact) = name.strip_prefix(FACTS) {
+        return facts::get(state, fact);
+    }
+    match state.context.get_as(plugin, name) {
+        Some(value) => Some(value.clone()),
+        None => of_connection(state).get_as(plugin, name).cloned(),
+    }
+}
+
+fn settable(data: &StoreData, name: &str) -> Result<(), ContextError> {
+    match data.hook {
+        Hook::Configure => Err(ContextError::NoExchange),
+        _ if name.starts_with(FACTS) => Err(ContextError::ReadOnly),
+        _ => Ok(()),
+    }
+}
+
+fn of_connection(state: &HookState) -> MutexGuard<'_, Context> {
+    state.connection.context.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn owner_of<'a>(plugin: &'a str, name: &str) -> Option<&'a str> {

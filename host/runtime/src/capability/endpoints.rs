@@ -1,48 +1,29 @@
-//! The resource `endpoints` of `odin:plugin/types`. There is one per call: handles carry no number.
+//! `odin:plugin/endpoints`: the endpoints that a running `pick` chooses from.
 //! Must check every index before the implementor of `Endpoints` sees it.
 
-use wasmtime::component::{LinkerInstance, Resource, ResourceType};
 use wasmtime::ensure;
 
 use crate::state::Endpoints;
-use crate::store::{Ctx, StoreData};
+use crate::store::{Ctx, Link};
 
-/// Marks handles of the resource.
-pub(crate) enum EndpointsHandle {}
-
-type Handle = Resource<EndpointsHandle>;
-
-pub(crate) fn link(types: &mut LinkerInstance<'_, StoreData>) -> wasmtime::Result<()> {
-    types.resource("endpoints", ResourceType::host::<EndpointsHandle>(), |_, _| Ok(()))?;
-    types.func_wrap("[method]endpoints.len", |store: Ctx<'_>, (_endpoints,): (Handle,)| {
-        Ok((store.data().endpoints()?.len(),))
-    })?;
-    types.func_wrap("[method]endpoints.eligible-len", |store: Ctx<'_>, (_endpoints,): (Handle,)| {
-        Ok((store.data().endpoints()?.eligible_len(),))
-    })?;
-    types.func_wrap("[method]endpoints.nth-eligible", |store: Ctx<'_>, (_endpoints, n): (Handle, u32)| {
-        Ok((store.data().endpoints()?.nth_eligible(n),))
-    })?;
-    types.func_wrap("[method]endpoints.turn", |store: Ctx<'_>, (_endpoints,): (Handle,)| {
-        Ok((store.data().endpoints()?.turn(),))
-    })?;
-    types.func_wrap("[method]endpoints.uniform", |store: Ctx<'_>, (_endpoints,): (Handle,)| {
-        Ok((store.data().endpoints()?.uniform(),))
-    })?;
-    types.func_wrap("[method]endpoints.eligible", |store: Ctx<'_>, (_endpoints, index): (Handle, u32)| {
+pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
+    let mut endpoints = linker.instance("odin:plugin/endpoints@0.1.0")?;
+    endpoints.func_wrap("len", |store: Ctx<'_>, (): ()| Ok((store.data().endpoints()?.len(),)))?;
+    endpoints.func_wrap("eligible-len", |store: Ctx<'_>, (): ()| Ok((store.data().endpoints()?.eligible_len(),)))?;
+    endpoints
+        .func_wrap("nth-eligible", |store: Ctx<'_>, (n,): (u32,)| Ok((store.data().endpoints()?.nth_eligible(n),)))?;
+    endpoints.func_wrap("turn", |store: Ctx<'_>, (): ()| Ok((store.data().endpoints()?.turn(),)))?;
+    endpoints.func_wrap("uniform", |store: Ctx<'_>, (): ()| Ok((store.data().endpoints()?.uniform(),)))?;
+    endpoints.func_wrap("eligible", |store: Ctx<'_>, (index,): (u32,)| {
         let endpoints = store.data().endpoints()?;
         Ok((index < endpoints.len() && endpoints.eligible(index),))
     })?;
-    types.func_wrap("[method]endpoints.address", |store: Ctx<'_>, (_endpoints, index): (Handle, u32)| {
+    endpoints.func_wrap("address", |store: Ctx<'_>, (index,): (u32,)| {
         Ok((checked(&store, index)?.address(index).into_owned(),))
     })?;
-    types.func_wrap("[method]endpoints.weight", |store: Ctx<'_>, (_endpoints, index): (Handle, u32)| {
-        Ok((checked(&store, index)?.weight(index),))
-    })?;
-    types.func_wrap("[method]endpoints.healthy", |store: Ctx<'_>, (_endpoints, index): (Handle, u32)| {
-        Ok((checked(&store, index)?.healthy(index),))
-    })?;
-    types.func_wrap("[method]endpoints.active-requests", |store: Ctx<'_>, (_endpoints, index): (Handle, u32)| {
+    endpoints.func_wrap("weight", |store: Ctx<'_>, (index,): (u32,)| Ok((checked(&store, index)?.weight(index),)))?;
+    endpoints.func_wrap("healthy", |store: Ctx<'_>, (index,): (u32,)| Ok((checked(&store, index)?.healthy(index),)))?;
+    endpoints.func_wrap("active-requests", |store: Ctx<'_>, (index,): (u32,)| {
         Ok((checked(&store, index)?.active_requests(index),))
     })
 }

@@ -1,7 +1,7 @@
 //! The rules for header fields that plugins set: what is a name, what is a value, what frames a message, what is too
 //! much. Must never let a plugin change how a message is framed, or split one.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use http::header::{Entry, HeaderMap, HeaderName, HeaderValue};
 use wasmtime::component::{ComponentType, Lower};
@@ -19,6 +19,30 @@ pub(crate) enum FieldError {
     Forbidden,
     #[component(name = "too-large")]
     TooLarge,
+    #[component(name = "too-late")]
+    TooLate,
+}
+
+impl FieldError {
+    /// Why a field was refused, for an operator.
+    pub(crate) fn in_words(self) -> &'static str {
+        match self {
+            FieldError::InvalidName => "the name is not a token",
+            FieldError::InvalidValue => "the value holds a control character",
+            FieldError::Forbidden => "the host frames the message",
+            FieldError::TooLarge => "too large",
+            FieldError::TooLate => "too late",
+        }
+    }
+}
+
+/// The bytes of a head, counted when a plugin first changes it and kept up to date. The host may change a head between
+/// two hooks: then the number of its fields gives that away, nearly always, and it is counted anew.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Size {
+    bytes: usize,
+    /// How many fields there were when `bytes` was counted.
+    fields: usize,
 }
 
 /// What a field takes beside its name and value: the colon, a space and the line's end.
@@ -37,7 +61,7 @@ pub(crate) fn name(name: &str) -> Result<HeaderName, FieldError> {
 /// The names that an instance has changed lately. A plugin names the same few fields again and again, and to clone a
 /// name costs a third of what it costs to check it and allocate it anew.
 #[derive(Default)]
-pub(crate) struct Names([Cell<Option<HeaderName>>; 16]);
+pub(crate) struct Names([RefCell<Option<HeaderName>>; 16]);
 
 impl Names {
     /// The same as [`name`].
@@ -45,11 +69,13 @@ impl Names {
         let (first, last) = (text.as_bytes().first(), text.as_bytes().last());
         let mix = text.len() ^ usize::from(first.copied().unwrap_or(0)) ^ usize::from(last.copied().unwrap_or(0)) << 1;
         let place = &self.0[mix % self.0.len()];
-        let name = match place.take() {
-            Some(known) if known.as_str() == text => known,
-            _ => name(text)?,
-        };
-        place.set(Some(name.clone()));
+        if let Some(known) = &*place.borrow()
+            && known.as_str() == text
+        {
+            return Ok(known.clone());
+        }
+        let name = name(text)?;
+        place.replace(Some(name.clone()));
         Ok(name)
     }
 }
@@ -66,11 +92,10 @@ pub(crate) fn size(name: &HeaderName, value: &HeaderValue) -> usize {
     name.as_str().len() + value.len() + FIELD_OVERHEAD
 }
 
-/// The fields of a head with their size, which is counted once and kept up to date.
+/// The fields of a head with their size.
 pub(crate) struct Fields<'a> {
     pub(crate) fields: &'a mut HeaderMap,
-    /// Bytes of the head; none as long as nobody asked.
-    pub(crate) bytes: &'a mut Option<usize>,
+    pub(crate) size: &'a mut Size,
     pub(crate) max: usize,
 }
 
@@ -79,24 +104,28 @@ impl Fields<'_> {
     pub(crate) fn set(self, name: HeaderName, value: HeaderValue) -> Result<(), FieldError> {
         let bytes = self.bytes();
         let added = size(&name, &value);
-        match self.fields.try_entry(name).map_err(|_| FieldError::TooLarge)? {
+        let bytes = match self.fields.try_entry(name).map_err(|_| FieldError::TooLarge)? {
             Entry::Vacant(vacant) => {
-                *self.bytes = Some(within(bytes, 0, added, self.max)?);
+                let bytes = within(bytes, 0, added, self.max)?;
                 vacant.try_insert(value).map_err(|_| FieldError::TooLarge)?;
+                bytes
             }
             Entry::Occupied(mut occupied) => {
                 let freed = occupied.iter().map(|old| size(occupied.key(), old)).sum();
-                *self.bytes = Some(within(bytes, freed, added, self.max)?);
+                let bytes = within(bytes, freed, added, self.max)?;
                 occupied.insert(value);
+                bytes
             }
-        }
+        };
+        *self.size = Size { bytes, fields: self.fields.len() };
         Ok(())
     }
 
     /// Adds a value and keeps those that are there.
     pub(crate) fn append(self, name: HeaderName, value: HeaderValue) -> Result<(), FieldError> {
-        *self.bytes = Some(within(self.bytes(), 0, size(&name, &value), self.max)?);
+        let bytes = within(self.bytes(), 0, size(&name, &value), self.max)?;
         self.fields.try_append(name, value).map_err(|_| FieldError::TooLarge)?;
+        *self.size = Size { bytes, fields: self.fields.len() };
         Ok(())
     }
 
@@ -104,12 +133,15 @@ impl Fields<'_> {
     pub(crate) fn remove(self, name: HeaderName) {
         if let Entry::Occupied(occupied) = self.fields.entry(name) {
             occupied.remove_entry_mult();
-            *self.bytes = None;
+            *self.size = Size::default();
         }
     }
 
     fn bytes(&self) -> usize {
-        self.bytes.unwrap_or_else(|| self.fields.iter().map(|(name, value)| size(name, value)).sum())
+        if self.size.fields == self.fields.len() {
+            return self.size.bytes;
+        }
+        self.fields.iter().map(|(name, value)| size(name, value)).sum()
     }
 }
 
@@ -125,7 +157,7 @@ mod tests {
 
     fn head(fields: &mut HeaderMap, max: usize) -> Fields<'_> {
         // Every test head counts anew.
-        Fields { fields, bytes: Box::leak(Box::new(None)), max }
+        Fields { fields, size: Box::leak(Box::new(Size::default())), max }
     }
 
     #[test]
@@ -185,12 +217,16 @@ mod tests {
     #[test]
     fn the_count_is_kept_up_to_date() {
         let mut fields = HeaderMap::new();
-        let mut bytes = None;
+        let mut size = Size::default();
         let name = HeaderName::from_static("a");
         for text in ["1", "12345", "12"] {
-            let head = Fields { fields: &mut fields, bytes: &mut bytes, max: 100 };
+            let head = Fields { fields: &mut fields, size: &mut size, max: 100 };
             head.set(name.clone(), HeaderValue::from_static(text)).unwrap();
-            assert_eq!(bytes, Some(1 + text.len() + FIELD_OVERHEAD));
+            assert_eq!(size.bytes, 1 + text.len() + FIELD_OVERHEAD);
         }
+        // The host adds one.
+        fields.append("b", HeaderValue::from_static("1"));
+        Fields { fields: &mut fields, size: &mut size, max: 100 }.set(name, HeaderValue::from_static("1")).unwrap();
+        assert_eq!(size.bytes, 2 * (2 + FIELD_OVERHEAD));
     }
 }

@@ -11,8 +11,6 @@ use crate::store::{Ctx, Link};
 
 /// A message is cut to so many bytes.
 const MAX_MESSAGE_BYTES: usize = 4 << 10;
-/// A plugin writes so many lines a second on one worker; the rest is dropped.
-const MAX_LINES_PER_SECOND: u64 = 100;
 
 /// `level` of wit/log.wit.
 #[derive(Clone, Copy, ComponentType, Lift)]
@@ -36,10 +34,11 @@ pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
         |store: Ctx<'_>, (level, message): (Level, WasmStr)| {
             let data = store.data();
             if enabled(level) {
-                match allowance(data.stats(), now()) {
+                let most = data.slot.spec.limits.log_lines_per_second;
+                match allowance(data.stats(), now(), most.into()) {
                     Allowance::Write => write(level, &data.slot.spec.name, &printable(&message.to_str(&store)?)),
                     Allowance::Last => {
-                        let cut = format!("more than {MAX_LINES_PER_SECOND} lines in a second: the rest is dropped");
+                        let cut = format!("more than {most} lines in a second: the rest is dropped");
                         write(Level::Warn, &data.slot.spec.name, &cut);
                     }
                     Allowance::Drop => {}
@@ -76,15 +75,16 @@ enum Allowance {
     Drop,
 }
 
-fn allowance(stats: &WorkerStats, second: u64) -> Allowance {
+/// At most so many lines a second on one worker.
+fn allowance(stats: &WorkerStats, second: u64, most: u64) -> Allowance {
     if stats.log_second.get() != second {
         stats.log_second.set(second);
         stats.log_lines.set(0);
     }
     stats.log_lines.add(1);
     match stats.log_lines.get() {
-        ..=MAX_LINES_PER_SECOND => Allowance::Write,
-        lines if lines == MAX_LINES_PER_SECOND + 1 => Allowance::Last,
+        lines if lines <= most => Allowance::Write,
+        lines if lines == most + 1 => Allowance::Last,
         _ => Allowance::Drop,
     }
 }
@@ -124,11 +124,11 @@ mod tests {
     #[test]
     fn a_flood_is_cut_and_begins_anew_each_second() {
         let stats = WorkerStats::default();
-        for _ in 0..MAX_LINES_PER_SECOND {
-            assert_eq!(allowance(&stats, 7), Allowance::Write);
+        for _ in 0..3 {
+            assert_eq!(allowance(&stats, 7, 3), Allowance::Write);
         }
-        assert_eq!(allowance(&stats, 7), Allowance::Last);
-        assert_eq!(allowance(&stats, 7), Allowance::Drop);
-        assert_eq!(allowance(&stats, 8), Allowance::Write);
+        assert_eq!(allowance(&stats, 7, 3), Allowance::Last);
+        assert_eq!(allowance(&stats, 7, 3), Allowance::Drop);
+        assert_eq!(allowance(&stats, 8, 3), Allowance::Write);
     }
 }

@@ -1,32 +1,43 @@
 //! What Odin offers to plugins: one module per interface of wit/, each with its linking, limits and state.
 //! Must never block, and must never panic on what a guest passes in.
 
+pub(crate) mod body;
 pub(crate) mod clock;
 pub(crate) mod config;
-pub(crate) mod connection;
 pub(crate) mod context;
 pub(crate) mod endpoints;
+pub(crate) mod facts;
 pub(crate) mod fields;
-pub(crate) mod head;
 pub(crate) mod log;
+pub(crate) mod message;
 pub(crate) mod metrics;
+pub(crate) mod outbound;
+pub(crate) mod random;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod routing;
 pub(crate) mod shared;
+pub(crate) mod trailers;
 
 use crate::store::Link;
 
-/// The interfaces that a plugin may import.
-pub(crate) const INTERFACES: [&str; 7] = ["types", "context", "log", "clock", "config", "shared", "metrics"];
+/// The interfaces of the exchange: every plugin may import them. The others must be granted (see `grants`).
+pub(crate) const ALWAYS: [&str; 9] =
+    ["types", "tcp", "request", "response", "body", "trailers", "endpoints", "routing", "context"];
 
-/// Links every interface of [`INTERFACES`].
+/// Links every interface but `outbound`, which alone waits.
 pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
-    let mut types = linker.instance("odin:plugin/types@0.1.0")?;
-    head::link(&mut types)?;
-    connection::link(&mut types)?;
-    endpoints::link(&mut types)?;
+    request::link(linker)?;
+    response::link(linker)?;
+    body::link(linker)?;
+    trailers::link(linker)?;
+    endpoints::link(linker)?;
+    routing::link(linker)?;
     context::link(linker)?;
     log::link(linker)?;
     clock::link(linker)?;
+    random::link(linker)?;
     config::link(linker)?;
-    shared::link(linker)?;
-    metrics::link(linker)
+    metrics::link(linker)?;
+    shared::link(linker)
 }

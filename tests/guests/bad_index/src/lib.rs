@@ -1,12 +1,13 @@
 //! A balancer that answers an index past the end.
 
-use odin_sdk::{Balancer, Endpoints, Subject};
+use odin_sdk::{Endpoints, Plugin, Result, Subject};
 
+#[derive(Default)]
 struct BadIndex;
 
 #[odin_sdk::plugin]
-impl Balancer for BadIndex {
-    fn pick(endpoints: &Endpoints, _subject: Subject) -> Option<u32> {
-        Some(endpoints.len())
+impl Plugin for BadIndex {
+    fn pick(&self, endpoints: &Endpoints, _subject: Subject) -> Result<Option<u32>> {
+        Ok(Some(endpoints.len()))
     }
 }

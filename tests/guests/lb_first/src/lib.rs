@@ -1,12 +1,13 @@
 //! A balancer that always picks the first eligible endpoint. Swapped with `lb_last`, it shows which generation serves.
 
-use odin_sdk::{Balancer, Endpoints, Subject};
+use odin_sdk::{Endpoints, Plugin, Result, Subject};
 
+#[derive(Default)]
 struct First;
 
 #[odin_sdk::plugin]
-impl Balancer for First {
-    fn pick(endpoints: &Endpoints, _subject: Subject) -> Option<u32> {
-        endpoints.nth_eligible(0)
+impl Plugin for First {
+    fn pick(&self, endpoints: &Endpoints, _subject: Subject) -> Result<Option<u32>> {
+        Ok(endpoints.nth_eligible(0))
     }
 }

@@ -1,12 +1,13 @@
 //! A balancer that always picks the last eligible endpoint. Swapped with `lb_first`, it shows which generation serves.
 
-use odin_sdk::{Balancer, Endpoints, Subject};
+use odin_sdk::{Endpoints, Plugin, Result, Subject};
 
+#[derive(Default)]
 struct Last;
 
 #[odin_sdk::plugin]
-impl Balancer for Last {
-    fn pick(endpoints: &Endpoints, _subject: Subject) -> Option<u32> {
-        endpoints.nth_eligible(endpoints.eligible_len().checked_sub(1)?)
+impl Plugin for Last {
+    fn pick(&self, endpoints: &Endpoints, _subject: Subject) -> Result<Option<u32>> {
+        Ok(endpoints.eligible_len().checked_sub(1).and_then(|last| endpoints.nth_eligible(last)))
     }
 }

@@ -1,19 +1,18 @@
 //! A request hook that never returns, and a `configure` that never does when its config is `"loop"`.
 
-use odin_sdk::{Decision, Lifecycle, RequestHead, RequestHeaders};
+use odin_sdk::{Plugin, Request, Result};
 
 struct LoopForever;
 
 #[odin_sdk::plugin]
-impl Lifecycle for LoopForever {
-    fn configure(config: &str) -> Result<(), String> {
-        if config == "\"loop\"" { for_ever() } else { Ok(()) }
-    }
-}
+impl Plugin for LoopForever {
+    type Config = Option<String>;
 
-#[odin_sdk::plugin]
-impl RequestHeaders for LoopForever {
-    fn on_request_headers(_head: &RequestHead) -> Decision {
+    fn new(config: Option<String>) -> Result<Self> {
+        if config.as_deref() == Some("loop") { for_ever() } else { Ok(Self) }
+    }
+
+    fn on_request_headers(&self, _request: &Request) -> Result {
         for_ever()
     }
 }

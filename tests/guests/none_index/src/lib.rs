@@ -1,12 +1,13 @@
 //! A balancer that picks no endpoint, ever.
 
-use odin_sdk::{Balancer, Endpoints, Subject};
+use odin_sdk::{Endpoints, Plugin, Result, Subject};
 
+#[derive(Default)]
 struct NoneIndex;
 
 #[odin_sdk::plugin]
-impl Balancer for NoneIndex {
-    fn pick(_endpoints: &Endpoints, _subject: Subject) -> Option<u32> {
-        None
+impl Plugin for NoneIndex {
+    fn pick(&self, _endpoints: &Endpoints, _subject: Subject) -> Result<Option<u32>> {
+        Ok(None)
     }
 }

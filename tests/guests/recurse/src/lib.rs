@@ -2,14 +2,15 @@
 
 use std::hint::black_box;
 
-use odin_sdk::{Decision, RequestHead, RequestHeaders};
+use odin_sdk::{Decision, Plugin, Request, Result};
 
+#[derive(Default)]
 struct Recurse;
 
 #[odin_sdk::plugin]
-impl RequestHeaders for Recurse {
-    fn on_request_headers(_head: &RequestHead) -> Decision {
-        if down(0) == 0 { Decision::Continue } else { Decision::reject("reached the bottom") }
+impl Plugin for Recurse {
+    fn on_request_headers(&self, _request: &Request) -> Result {
+        Ok(if down(0) == 0 { Decision::Continue } else { Decision::reject("reached the bottom") })
     }
 }
 

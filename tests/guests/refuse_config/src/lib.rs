@@ -1,19 +1,18 @@
 //! Refuses every config with words of its own; any request that reaches its hook shows that it was loaded all the same.
 
-use odin_sdk::{Decision, Lifecycle, RequestHead, RequestHeaders};
+use odin_sdk::{Decision, Plugin, Request, Result};
 
 struct RefuseConfig;
 
 #[odin_sdk::plugin]
-impl Lifecycle for RefuseConfig {
-    fn configure(config: &str) -> Result<(), String> {
-        Err(["no config is good enough, least of all ", config].concat())
-    }
-}
+impl Plugin for RefuseConfig {
+    type Config = serde_json::Value;
 
-#[odin_sdk::plugin]
-impl RequestHeaders for RefuseConfig {
-    fn on_request_headers(_head: &RequestHead) -> Decision {
-        Decision::reject("a refused plugin was called")
+    fn new(config: serde_json::Value) -> Result<Self> {
+        Err(format!("no config is good enough, least of all {config}"))?
+    }
+
+    fn on_request_headers(&self, _request: &Request) -> Result {
+        Ok(Decision::reject("a refused plugin was called"))
     }
 }

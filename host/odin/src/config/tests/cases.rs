@@ -32,6 +32,11 @@ fn listeners_and_names_that_do_not_fit_together_are_told_where() {
     all_give_their_errors("a.toml", include_str!("cases/listeners.txt"));
 }
 
+#[test]
+fn a_plugin_that_wants_what_there_is_not_is_told_what_there_is() {
+    all_give_their_errors("a.toml", include_str!("cases/plugins.txt"));
+}
+
 fn all_give_their_errors(file: &str, table: &str) {
     let folder = Folder::new(&format!("cases-{}", table.len()));
     let mut wrong = String::new();

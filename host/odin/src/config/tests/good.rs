@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::super::{
-    Config, Endpoint, EndpointAddress, Isolation, Limits, LogFormat, OnFailure, Plugin, Timeouts, Traffic,
-    UpstreamProtocol,
+    AccessLog, BodyOverflow, Breaker, Config, Endpoint, EndpointAddress, Grant, Isolation, Limits, LogFormat,
+    OnFailure, Plugin, Timeouts, Traffic, UpstreamProtocol,
 };
 use super::Folder;
 
@@ -12,7 +12,7 @@ const TOML: &str = r#"
 workers = 3
 shutdown-grace = "250ms"
 admin = "off"
-access-log = { enabled = false, format = "json" }
+access-log = { enabled = false, format = "json", context = ["tenant", "user"] }
 [[listeners]]
 address = "[::1]:8080"
 trust-forwarded = true
@@ -27,6 +27,7 @@ name = "db"
 address = "127.0.0.1:0"
 protocol = "tcp"
 cluster = "web"
+plugins = ["other", "lb"]
 [clusters.web]
 endpoints = ["127.0.0.1:9000", { address = "db.example:9001", weight = 2 }]
 balancer = "lb"
@@ -40,6 +41,21 @@ on-failure = "open"
 isolation = "fresh"
 timeout = "5ms"
 memory = 65536
+stack = "1MiB"
+host-allocation = "64KiB"
+log-rate = 0
+recycle-after = 1
+grant = ["shared", "log"]
+outbound = ["web", "api"]
+outbound-timeout = "250ms"
+shared-space = "sessions"
+shared-size = "16MiB"
+body-limit = 0
+body-overflow = "partial"
+body-wait = "1m"
+breaker = { failures = 0, pause = "2s" }
+[plugins.other]
+path = "lb.wasm"
 [timeouts]
 tcp-idle = "0s"
 [limits]
@@ -50,7 +66,7 @@ const YAML: &str = r#"
 workers: 3
 shutdown-grace: 250ms
 admin: off
-access-log: {enabled: false, format: json}
+access-log: {enabled: false, format: json, context: [tenant, user]}
 listeners:
   - address: "[::1]:8080"
     trust-forwarded: true
@@ -62,6 +78,7 @@ listeners:
     address: 127.0.0.1:0
     protocol: tcp
     cluster: web
+    plugins: [other, lb]
 clusters:
   web:
     endpoints:
@@ -82,6 +99,20 @@ plugins:
     isolation: fresh
     timeout: 5ms
     memory: 0x10000
+    stack: 1MiB
+    host-allocation: 64KiB
+    log-rate: 0
+    recycle-after: 1
+    grant: [log, shared]
+    outbound: [web, api]
+    outbound-timeout: 250ms
+    shared-space: sessions
+    shared-size: 16MiB
+    body-limit: 0
+    body-overflow: partial
+    body-wait: 1m
+    breaker: {failures: 0, pause: 2s}
+  other: {path: lb.wasm}
 timeouts:
   tcp-idle: 0s
 limits:
@@ -107,13 +138,34 @@ fn the_three_syntaxes_are_one_schema() {
     let name = EndpointAddress::Name { host: "db.example".to_owned(), port: 9001 };
     assert_eq!(config.clusters["web"].endpoints[1], Endpoint { address: name, weight: 2 });
     assert_eq!(config.clusters["api"].protocol, UpstreamProtocol::Http2);
-    let plugin = &config.plugins["lb"];
-    assert_eq!(plugin.path, folder.path("lb.wasm"));
-    assert_eq!(plugin.config.to_string(), r#"{"list":[1,2.5,true,"x"],"table":{"a b":""}}"#);
-    assert_eq!((plugin.on_failure, plugin.isolation), (OnFailure::Open, Isolation::Fresh));
-    assert_eq!((plugin.timeout, plugin.memory), (Duration::from_millis(5), 65536));
+    let Traffic::Tcp { cluster, plugins } = &config.listeners[1].traffic else { panic!() };
+    assert_eq!((cluster.as_str(), plugins.join(" ").as_str()), ("web", "other lb"));
+    assert_eq!(config.plugins["other"], Plugin::new(folder.path("lb.wasm")));
+    let expected = Plugin {
+        path: folder.path("lb.wasm"),
+        config: serde_json::json!({ "list": [1, 2.5, true, "x"], "table": { "a b": "" } }),
+        on_failure: OnFailure::Open,
+        isolation: Isolation::Fresh,
+        timeout: Duration::from_millis(5),
+        memory: 65536,
+        stack: 1 << 20,
+        host_allocation: 65536,
+        log_rate: 0,
+        recycle_after: 1,
+        grant: [Grant::Log, Grant::Shared].into(),
+        outbound: vec!["web".to_owned(), "api".to_owned()],
+        outbound_timeout: Duration::from_millis(250),
+        shared_space: Some("sessions".to_owned()),
+        shared_size: 16 << 20,
+        body_limit: 0,
+        body_overflow: BodyOverflow::Partial,
+        body_wait: Duration::from_secs(60),
+        breaker: Breaker { failures: 0, pause: Duration::from_secs(2), max_pause: Duration::from_secs(60) },
+    };
+    assert_eq!(config.plugins["lb"], expected);
     assert_eq!((config.workers, config.admin), (Some(3), None));
     assert_eq!((config.access_log.enabled, config.access_log.format), (false, LogFormat::Json));
+    assert_eq!(config.access_log.context, ["tenant", "user"]);
     assert_eq!(config.timeouts, Timeouts { tcp_idle: Duration::ZERO, ..Timeouts::default() });
     assert_eq!(config.limits, Limits { head_bytes: 1 << 20, ..Limits::default() });
 }
@@ -132,7 +184,7 @@ fn a_config_as_json_is_a_config_file() {
 fn what_is_left_out_has_its_default() {
     let folder = Folder::new("defaults");
     let text = "listeners:\n- address: 127.0.0.1:1\n  cluster: a\nclusters:\n  a: {endpoints: [a:1]}\n\
-                plugins:\n  lb: {path: lb.wasm}\ntimeouts:\nlimits:\naccess-log:\n";
+                plugins:\n  lb: {path: lb.wasm, breaker: , grant: , outbound: }\ntimeouts:\nlimits:\naccess-log:\n";
     let config = folder.good(text, "a.yaml");
     assert_eq!(config.plugins["lb"], Plugin::new(folder.path("lb.wasm")));
     let (listeners, clusters, plugins) = (config.listeners.clone(), config.clusters.clone(), config.plugins.clone());
@@ -146,7 +198,7 @@ fn a_fly_style_file_is_tcp_listeners_and_clusters_in_any_syntax() {
     let config = folder.good(json, "a.json");
     let listeners: Vec<_> =
         config.listeners.iter().map(|l| format!("{} {} {:?}", l.name, l.address, l.traffic)).collect();
-    let cluster = r#"Tcp { cluster: "five-thousand" }"#;
+    let cluster = r#"Tcp { cluster: "five-thousand", plugins: [] }"#;
     assert_eq!(listeners[0], format!("five-thousand:5001 0.0.0.0:5001 {cluster}"));
     assert_eq!(listeners[1], format!("five-thousand:5200 0.0.0.0:5200 {cluster}"));
     let endpoints: Vec<_> = config.clusters["five-thousand"].endpoints.iter().map(|e| e.address.to_string()).collect();
@@ -184,10 +236,8 @@ fn the_full_config_shows_every_key_and_the_true_defaults() {
     let text = include_str!("../../../../../configs/full.toml");
     let full = folder.good(text, "configs/full.toml");
     let defaults = Config::default();
-    assert_eq!(
-        (&full.timeouts, &full.limits, &full.access_log),
-        (&defaults.timeouts, &defaults.limits, &defaults.access_log)
-    );
+    assert_eq!((&full.timeouts, &full.limits), (&defaults.timeouts, &defaults.limits));
+    assert_eq!(AccessLog { context: Vec::new(), ..full.access_log.clone() }, defaults.access_log);
     assert_eq!(full.shutdown_grace, defaults.shutdown_grace);
     let lb_rr = &full.plugins["lb_rr"];
     assert_eq!(*lb_rr, Plugin { config: serde_json::json!({}), ..Plugin::new(lb_rr.path.clone()) });

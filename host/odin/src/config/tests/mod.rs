@@ -37,7 +37,7 @@ impl Folder {
     /// What `parse` says, with the folder left out of the file's name.
     pub(super) fn errors(&self, text: &str, file: &str) -> String {
         match super::parse(text, &self.path(file)) {
-            Ok(config) => panic!("no error in\n{text}\nbut {config:#?}"),
+            Ok(config) => panic!("no error in\n{text}\nbut {:#?}", config.0),
             Err(errors) => self.relative(&errors),
         }
     }
@@ -47,7 +47,7 @@ impl Folder {
     }
 
     pub(super) fn good(&self, text: &str, file: &str) -> Config {
-        super::parse(text, &self.path(file)).unwrap_or_else(|errors| panic!("{errors}\nin\n{text}"))
+        super::parse(text, &self.path(file)).unwrap_or_else(|errors| panic!("{errors}\nin\n{text}")).0
     }
 }
 

@@ -1,0 +1,76 @@
+//! `odin check FILE`: whether the config is good, and whether each plugin that it names loads with what it is granted.
+//! Must never listen, connect or resolve a name: a check runs where nothing of what the config names is there.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use odin_runtime::{Runtime, RuntimeOptions};
+
+use crate::assemble;
+use crate::config::{self, Config, ConfigError, Errors};
+
+/// The line that says that the file is good.
+pub(crate) fn check(file: &Path) -> Result<String, Errors> {
+    let (config, lines) = config::load_with_lines(file)?;
+    Errors::of(load_plugins(file, &config, &lines)).map_or(Ok(()), Err)?;
+    let count = |number: usize, of: &str| format!("{number} {of}{}", if number == 1 { "" } else { "s" });
+    Ok(format!(
+        "{}: ok ({}, {}, {})",
+        file.display(),
+        count(config.listeners.len(), "listener"),
+        count(config.clusters.len(), "cluster"),
+        count(config.plugins.len(), "plugin"),
+    ))
+}
+
+/// Loads every plugin as a start would, and tells of those that do not load.
+fn load_plugins(file: &Path, config: &Config, lines: &BTreeMap<String, u32>) -> Vec<ConfigError> {
+    if config.plugins.is_empty() {
+        return Vec::new();
+    }
+    let runtime = match Runtime::new(RuntimeOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => return vec![ConfigError::in_file(file, None, "", error.to_string())],
+    };
+    let refused = |(name, section): (&String, &config::Plugin)| {
+        let error = assemble::load_plugin(name, section, &runtime).err()?;
+        let message = format!("the plugin `{name}` does not load: {error:#}");
+        Some(ConfigError::in_file(file, lines.get(name).copied(), format!("plugins.{name}"), message))
+    };
+    config.plugins.iter().filter_map(refused).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    const START: &str = "[[listeners]]\naddress = '127.0.0.1:1'\ncluster = 'a'\n[clusters.a]\nendpoints = ['a:1']\n";
+
+    #[test]
+    fn a_file_is_counted_and_a_plugin_that_does_not_load_is_told_with_its_line() {
+        let folder = std::env::temp_dir().join(format!("odin-check-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("odin.toml");
+        let shown = |text: &str| text.replace('@', &format!("{}/", folder.display()));
+
+        std::fs::write(&file, START).unwrap();
+        assert_eq!(check(&file).unwrap(), shown("@odin.toml: ok (1 listener, 1 cluster, 0 plugins)"));
+
+        std::fs::write(folder.join("text.wasm"), "no plugin").unwrap();
+        std::fs::write(folder.join("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
+        let plugins = "[plugins.b]\npath = 'core.wasm'\n[plugins.a]\npath = 'text.wasm'\n";
+        std::fs::write(&file, format!("{START}{plugins}")).unwrap();
+        let errors = check(&file).unwrap_err();
+        let keys: Vec<&str> = errors.iter().map(|error| error.key.as_str()).collect();
+        assert_eq!(keys, ["plugins.b", "plugins.a"]);
+        let text = errors.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with(&shown("@odin.toml:6: the plugin `b` does not load: @core.wasm: ")), "{text}");
+        assert!(
+            lines[1].starts_with(&shown("@odin.toml:8: the plugin `a` does not load: @text.wasm: not a W")),
+            "{text}"
+        );
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,158 @@
+//! Between the words of the config and those of the runtime: what a section asks for, and what a loaded plugin is for.
+//! Must never add a grant that the section does not have.
+
+use odin_runtime::PluginSpec;
+use odin_runtime::{BodyOverflow, BreakerPolicy, Capability, Grants, Hook, Hooks, Isolation, Limits, OnFailure};
+
+use crate::cli::Roles;
+use crate::config::{self, Grant};
+
+/// What the runtime needs to know to load the plugin of a section.
+pub(crate) fn spec(name: &str, section: &config::Plugin) -> PluginSpec {
+    PluginSpec {
+        name: name.to_owned(),
+        config: section.config.to_string(),
+        limits: limits(section),
+        on_failure: match section.on_failure {
+            config::OnFailure::Closed => OnFailure::Closed,
+            config::OnFailure::Open => OnFailure::Open,
+        },
+        isolation: match section.isolation {
+            config::Isolation::Pooled => Isolation::Pooled,
+            config::Isolation::Fresh => Isolation::Fresh,
+        },
+        grants: Grants {
+            capabilities: section.grant.iter().copied().map(capability).collect(),
+            outbound: section.outbound.clone(),
+            shared_space: section.shared_space.clone(),
+        },
+        breaker: BreakerPolicy {
+            failures: section.breaker.failures,
+            pause: section.breaker.pause,
+            max_pause: section.breaker.max_pause,
+        },
+    }
+}
+
+fn limits(section: &config::Plugin) -> Limits {
+    let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    Limits {
+        memory_bytes: bytes(section.memory),
+        timeout: section.timeout,
+        host_allocation_bytes: bytes(section.host_allocation),
+        recycle_after_calls: section.recycle_after,
+        stack_bytes: bytes(section.stack),
+        log_lines_per_second: section.log_rate,
+        body_bytes: bytes(section.body_limit),
+        body_wait: section.body_wait,
+        body_overflow: match section.body_overflow {
+            config::BodyOverflow::Reject => BodyOverflow::Reject,
+            config::BodyOverflow::Partial => BodyOverflow::Partial,
+        },
+        outbound_timeout: section.outbound_timeout,
+        shared_bytes: bytes(section.shared_size),
+        ..Limits::default()
+    }
+}
+
+fn capability(grant: Grant) -> Capability {
+    match grant {
+        Grant::Log => Capability::Log,
+        Grant::Clock => Capability::Clock,
+        Grant::Random => Capability::Random,
+        Grant::Config => Capability::Config,
+        Grant::Metrics => Capability::Metrics,
+        Grant::Shared => Capability::Shared,
+    }
+}
+
+/// What a plugin can be put to. `lifecycle` alone is no work.
+pub(crate) fn roles(hooks: Hooks) -> Roles {
+    Roles {
+        balancer: hooks.balancer,
+        route: hooks.request_headers
+            || hooks.request_body
+            || hooks.request_trailers
+            || hooks.response_headers
+            || hooks.response_body
+            || hooks.response_trailers
+            || hooks.exchange_end,
+        connection: hooks.connection || hooks.downstream_data || hooks.upstream_data,
+    }
+}
+
+/// The hook interfaces that a plugin exports, by the names of the contract.
+pub(crate) fn hook_names(hooks: Hooks) -> Vec<&'static str> {
+    let all = [
+        (hooks.lifecycle, "lifecycle"),
+        (hooks.request_headers, "request-headers"),
+        (hooks.request_body, "request-body"),
+        (hooks.request_trailers, "request-trailers"),
+        (hooks.balancer, "balancer"),
+        (hooks.response_headers, "response-headers"),
+        (hooks.response_body, "response-body"),
+        (hooks.response_trailers, "response-trailers"),
+        (hooks.exchange_end, "exchange-end"),
+        (hooks.connection, "connection"),
+        (hooks.downstream_data, "downstream-data"),
+        (hooks.upstream_data, "upstream-data"),
+    ];
+    all.into_iter().filter(|(exported, _)| *exported).map(|(_, name)| name).collect()
+}
+
+/// Whether a plugin with these exports is ever called for this hook.
+pub(crate) fn exports(hooks: Hooks, hook: Hook) -> bool {
+    match hook {
+        Hook::Configure => hooks.lifecycle,
+        Hook::RequestHeaders => hooks.request_headers,
+        Hook::RequestBody => hooks.request_body,
+        Hook::RequestTrailers => hooks.request_trailers,
+        Hook::Balancer => hooks.balancer,
+        Hook::ResponseHeaders => hooks.response_headers,
+        Hook::ResponseBody => hooks.response_body,
+        Hook::ResponseTrailers => hooks.response_trailers,
+        Hook::ExchangeEnd => hooks.exchange_end,
+        Hook::Connect | Hook::Close => hooks.connection,
+        Hook::DownstreamData => hooks.downstream_data,
+        Hook::UpstreamData => hooks.upstream_data,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_of_the_config_are_those_of_the_runtime() {
+        let section = config::Plugin::new("a.wasm".into());
+        assert_eq!(spec("a", &section), PluginSpec::new("a"));
+    }
+
+    #[test]
+    fn every_setting_arrives_where_it_belongs() {
+        let mut section = config::Plugin::new("a.wasm".into());
+        section.grant = [Grant::Log, Grant::Clock, Grant::Random, Grant::Config, Grant::Metrics, Grant::Shared].into();
+        section.outbound = vec!["auth".to_owned()];
+        section.shared_space = Some("sessions".to_owned());
+        (section.memory, section.stack, section.host_allocation) = (1, 2, 3);
+        (section.body_limit, section.shared_size, section.log_rate, section.recycle_after) = (4, 5, 6, 7);
+        section.breaker.failures = 8;
+        let spec = spec("a", &section);
+        let all: Vec<&str> = spec.grants.capabilities.iter().map(|capability| capability.name()).collect();
+        assert_eq!(all, ["log", "clock", "random", "config", "metrics", "shared"]);
+        assert_eq!((spec.grants.outbound, spec.grants.shared_space), (section.outbound, section.shared_space));
+        let limits = spec.limits;
+        assert_eq!((limits.memory_bytes, limits.stack_bytes, limits.host_allocation_bytes), (1, 2, 3));
+        assert_eq!((limits.body_bytes, limits.shared_bytes), (4, 5));
+        assert_eq!((limits.log_lines_per_second, limits.recycle_after_calls, spec.breaker.failures), (6, 7, 8));
+    }
+
+    #[test]
+    fn a_plugin_is_put_to_what_it_has_hooks_for() {
+        assert_eq!(roles(Hooks { lifecycle: true, ..Hooks::default() }), Roles::default());
+        let hooks = Hooks { exchange_end: true, upstream_data: true, ..Hooks::default() };
+        assert_eq!(roles(hooks), Roles { balancer: false, route: true, connection: true });
+        assert_eq!(hook_names(hooks), ["exchange-end", "upstream-data"]);
+        assert!(exports(hooks, Hook::UpstreamData) && !exports(hooks, Hook::Close));
+    }
+}

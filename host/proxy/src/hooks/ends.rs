@@ -1,0 +1,25 @@
+//! The end of an exchange, for the plugins that want to know of it.
+
+use odin_runtime::HookState;
+
+use super::{Run, failed};
+
+impl Run {
+    /// Some plugin wants to know of the end.
+    pub(crate) fn has_end(&self) -> bool {
+        self.exports(|hooks| hooks.exchange_end)
+    }
+}
+
+/// The hooks of the end, in route order. A failure is logged and costs nothing.
+pub(crate) async fn end(run: &Run, state: &mut Box<HookState>) {
+    state.request_open = false;
+    state.response_open = false;
+    for link in run.chain.iter().filter(|link| link.plugin.hooks().exchange_end) {
+        let before = state.plugin_nanos;
+        if let Err(error) = link.plugin.exchange_end(state).await {
+            failed(&error);
+        }
+        link.place.took(state.plugin_nanos - before);
+    }
+}

@@ -1,0 +1,162 @@
+//! The plugins of one exchange or TCP connection: the generations that it began with, and the state that every hook
+//! sees. All hooks are called from this module, so that there is one place where a failed hook becomes an error, or is
+//! passed over, and one place that counts what it cost.
+//!
+//! Must never hold the lock on the state across anything but a hook.
+
+mod body;
+mod ends;
+mod heads;
+mod stage;
+pub(crate) mod stream;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use odin_runtime::{BodyMode, CallError, Endpoints, HookState, Hooks, OnFailure, PinnedPlugin, WorkerPlugin};
+use tokio::sync::{Mutex, MutexGuard};
+
+pub(crate) use body::{HookedBody, Side, attach};
+pub(crate) use ends::end;
+pub(crate) use heads::{request_headers, response_headers};
+
+use crate::error::{Error, Kind};
+use crate::local::RoutePlugin;
+
+/// The plugins of an exchange or connection, with the state that their hooks share.
+///
+/// The state is behind a lock because a hook that waits for an outbound call keeps it meanwhile, and another hook of the
+/// same exchange may be due. Nothing contends for it otherwise.
+pub(crate) struct Run {
+    chain: Box<[Link]>,
+    state: Mutex<Box<HookState>>,
+    over: Cell<bool>,
+}
+
+/// One plugin at its place: the generation that the exchange began with. A swap in the middle does not change it.
+struct Link {
+    plugin: Rc<PinnedPlugin>,
+    place: RoutePlugin,
+    /// How it sees what comes from the client, and from the upstream.
+    request: Cell<BodyMode>,
+    response: Cell<BodyMode>,
+    /// It saw a TCP connection begin.
+    connected: Cell<bool>,
+}
+
+impl Run {
+    /// Pins the plugins of an exchange, or of a TCP connection when the state has no request. Allocates no chain when there are none.
+    pub(crate) fn new(plugins: &[RoutePlugin], state: Box<HookState>) -> Rc<Self> {
+        let mode = |exported| Cell::new(if exported { BodyMode::Stream } else { BodyMode::Skip });
+        let link = |place: &RoutePlugin| {
+            let plugin = place.plugin.pin();
+            let hooks = plugin.hooks();
+            let (request, response) = match state.request {
+                Some(_) => (mode(hooks.request_body), mode(hooks.response_body)),
+                None => (mode(hooks.downstream_data), mode(hooks.upstream_data)),
+            };
+            Link { plugin, place: place.clone(), request, response, connected: Cell::new(false) }
+        };
+        let chain = plugins.iter().map(link).collect();
+        Rc::new(Run { chain, state: Mutex::new(state), over: Cell::new(false) })
+    }
+
+    /// The state, once no hook has it.
+    pub(crate) async fn state(&self) -> MutexGuard<'_, Box<HookState>> {
+        self.state.lock().await
+    }
+
+    /// The state, unless a hook has it now.
+    pub(crate) fn try_state(&self) -> Option<MutexGuard<'_, Box<HookState>>> {
+        self.state.try_lock().ok()
+    }
+
+    /// The exchange is over: a body that somebody still reads must not call a plugin any more.
+    pub(crate) fn finish(&self) {
+        self.over.set(true);
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.get()
+    }
+
+    /// Some plugin reads the response's head when it has gone on.
+    pub(crate) fn reads_response_later(&self) -> bool {
+        self.exports(|hooks| hooks.response_body || hooks.response_trailers)
+    }
+
+    /// Some plugin may wait in the middle of a hook.
+    fn may_wait(&self) -> bool {
+        self.chain.iter().any(|link| link.plugin.may_wait())
+    }
+
+    /// No plugin will be called.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chain.is_empty()
+    }
+
+    fn exports(&self, hook: fn(&Hooks) -> bool) -> bool {
+        self.chain.iter().any(|link| hook(&link.plugin.hooks()))
+    }
+}
+
+impl Link {
+    /// Calls a hook and counts what it cost on this route. None when it failed and the plugin says to go on without it.
+    async fn call<T>(
+        &self,
+        state: &mut Box<HookState>,
+        hook: impl AsyncFnOnce(&PinnedPlugin, &mut Box<HookState>) -> Result<T, CallError>,
+    ) -> Result<Option<T>, Error> {
+        let before = state.plugin_nanos;
+        let result = hook(&self.plugin, state).await;
+        self.place.took(state.plugin_nanos - before);
+        match result {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) => {
+                let failure = failed(&error);
+                match self.plugin.plugin().spec().on_failure {
+                    OnFailure::Open => Ok(None),
+                    OnFailure::Closed => Err(failure),
+                }
+            }
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.plugin.plugin().name()
+    }
+}
+
+/// Asks a balancer plugin. None when it failed and says to go on without it: the built-in round robin picks then.
+pub(crate) async fn pick(
+    balancer: &Rc<WorkerPlugin>,
+    state: &mut Box<HookState>,
+    endpoints: Arc<dyn Endpoints>,
+) -> Result<Option<Option<u32>>, Error> {
+    let plugin = balancer.pin();
+    match plugin.pick(state, endpoints).await {
+        Ok(picked) => Ok(Some(picked)),
+        Err(error) => {
+            let failure = failed(&error);
+            match plugin.plugin().spec().on_failure {
+                OnFailure::Open => Ok(None),
+                OnFailure::Closed => Err(failure),
+            }
+        }
+    }
+}
+
+/// Logs the failure with the guest's backtrace, once, and turns it into the exchange's error. A plugin that is out of
+/// the path was logged when it was taken out.
+fn failed(error: &CallError) -> Error {
+    let (cause, backtrace) = (error.to_string(), error.backtrace());
+    if error.is_pause() {
+        tracing::debug!(target: "plugin", plugin = error.plugin(), "{cause}");
+    } else if backtrace.is_empty() {
+        tracing::error!(target: "plugin", plugin = error.plugin(), "{cause}");
+    } else {
+        tracing::error!(target: "plugin", plugin = error.plugin(), backtrace, "{cause}");
+    }
+    Error::new(Kind::PluginFailed, cause)
+}

@@ -1,0 +1,282 @@
+//! The path of one call: breaker, instance, guest, statistics. There are two ways in, a plain call and one that may
+//! wait; what comes before and after is the same. Must never wait on the plain one.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::component::{ComponentNamedList, Lift, Lower};
+
+use crate::error::{CallError, Cause};
+use crate::failure::Failure;
+use crate::generation::Generation;
+use crate::hook::Hook;
+use crate::instance::{Answer, Function, Functions, Instance, Running};
+use crate::outbound::OutboundSender;
+use crate::plugin::Plugin;
+use crate::spec::Isolation;
+use crate::stamp::Stamp;
+use crate::state::{Endpoints, HookState};
+use crate::waiting::{WARM_PER_PLUGIN, Waiting};
+
+/// What is to be called, and with what.
+pub(crate) struct Request<P, R> {
+    hook: Hook,
+    function: fn(&Functions) -> Option<Function<P, R>>,
+    params: P,
+    endpoints: Option<Arc<dyn Endpoints>>,
+}
+
+impl<P, R> Request<P, R> {
+    pub(crate) fn new(hook: Hook, function: fn(&Functions) -> Option<Function<P, R>>, params: P) -> Self {
+        Request { hook, function, params, endpoints: None }
+    }
+
+    /// For `pick`: what it chooses from.
+    pub(crate) fn among(mut self, endpoints: Arc<dyn Endpoints>) -> Self {
+        self.endpoints = Some(endpoints);
+        self
+    }
+}
+
+/// Calls one generation of a plugin on one worker.
+pub(crate) struct Caller {
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) generation: Arc<Generation>,
+    worker: usize,
+    outbound: Option<OutboundSender>,
+    /// The warm instance of a plugin that does not wait: it has one call at a time.
+    warm: Cell<Option<Box<Instance>>>,
+    /// Those of a plugin that waits.
+    #[allow(clippy::vec_box, reason = "an instance is large, and goes in and out with each call")]
+    waiters: RefCell<Vec<Box<Instance>>>,
+}
+
+impl Caller {
+    pub(crate) fn new(
+        plugin: Arc<Plugin>,
+        generation: Arc<Generation>,
+        worker: usize,
+        outbound: Option<OutboundSender>,
+    ) -> Self {
+        Caller { plugin, generation, worker, outbound, warm: Cell::new(None), waiters: RefCell::default() }
+    }
+
+    /// Calls the hook, and checks what it answers.
+    pub(crate) async fn call<P, R, T>(
+        &self,
+        request: Request<P, R>,
+        state: &mut Box<HookState>,
+        check: impl FnOnce(R) -> Result<T, String>,
+    ) -> Result<T, CallError>
+    where
+        P: ComponentNamedList + Lower + Send + Sync + 'static,
+        R: Send + Sync + 'static,
+        Answer<R>: ComponentNamedList + Lift,
+    {
+        if self.generation.waits {
+            // Boxed, for it is large, and the future of a plain call should be small.
+            Box::pin(self.call_waiting(request, state, check)).await
+        } else {
+            self.call_plain(request, state, check)
+        }
+    }
+
+    fn call_plain<P, R, T>(
+        &self,
+        request: Request<P, R>,
+        state: &mut Box<HookState>,
+        check: impl FnOnce(R) -> Result<T, String>,
+    ) -> Result<T, CallError>
+    where
+        P: ComponentNamedList + Lower,
+        Answer<R>: ComponentNamedList + Lift,
+    {
+        let hook = request.hook;
+        let start = Stamp::now();
+        let breaker = &self.plugin.slot().breaker;
+        let _probe = breaker.admit(hook, Instant::now).map_err(|_| self.paused(hook))?;
+        let result = match self.plain_instance() {
+            Ok(mut instance) => match (request.function)(&instance.functions) {
+                Some(function) => {
+                    let running = Running::begin(&mut instance, hook, state, request.endpoints);
+                    let result = function.call(&mut running.instance.store, request.params);
+                    drop(running);
+                    let result = instance.outcome(result, check);
+                    if self.keeps(&instance, &result) {
+                        self.warm.set(Some(instance));
+                    }
+                    result
+                }
+                None => Err(not_exported()),
+            },
+            Err(cause) => Err(cause.into()),
+        };
+        let spent = start.elapsed();
+        state.plugin_nanos += spent;
+        self.done(hook, spent, result)
+    }
+
+    async fn call_waiting<P, R, T>(
+        &self,
+        request: Request<P, R>,
+        state: &mut Box<HookState>,
+        check: impl FnOnce(R) -> Result<T, String>,
+    ) -> Result<T, CallError>
+    where
+        P: ComponentNamedList + Lower + Send + Sync + 'static,
+        R: Send + Sync + 'static,
+        Answer<R>: ComponentNamedList + Lift,
+    {
+        let hook = request.hook;
+        let start = Stamp::now();
+        let breaker = &self.plugin.slot().breaker;
+        let _probe = breaker.admit(hook, Instant::now).map_err(|_| self.paused(hook))?;
+        let _open = match self.waiting().open() {
+            Ok(open) => open,
+            // The worker's limit, and no failure of the plugin: the breaker does not hear of it.
+            Err(cause) => return Err(self.failed(hook, 0, Failure { cause, backtrace: String::new() })),
+        };
+        let mut spent = 0;
+        let result = match self.waiting_instance() {
+            Ok(mut instance) => match (request.function)(&instance.functions) {
+                Some(function) => {
+                    let mut running = Running::begin(&mut instance, hook, state, request.endpoints);
+                    running.spent = start.elapsed();
+                    let call = function.call_async(&mut running.instance.store, request.params);
+                    let result = timed(call, &mut running.spent).await;
+                    spent = running.spent;
+                    drop(running);
+                    let result = instance.outcome(result, check);
+                    if self.keeps(&instance, &result) {
+                        self.keep_waiter(instance);
+                    }
+                    result
+                }
+                None => Err(not_exported()),
+            },
+            Err(cause) => Err(cause.into()),
+        };
+        self.done(hook, spent, result)
+    }
+
+    /// Whether the instance may serve again. After a trap the guest's memory is in no known state.
+    fn keeps<T>(&self, instance: &Instance, result: &Result<T, Box<Failure>>) -> bool {
+        let sound = match result {
+            Ok(_) => true,
+            Err(failure) => matches!(failure.cause, Cause::BadAnswer(_) | Cause::Refused(_)),
+        };
+        sound && self.plugin.spec().isolation == Isolation::Pooled && !instance.is_worn()
+    }
+
+    /// Counts the call, which took `spent` nanoseconds, and tells the breaker.
+    fn done<T>(&self, hook: Hook, spent: u64, result: Result<T, Box<Failure>>) -> Result<T, CallError> {
+        let slot = self.plugin.slot();
+        match result {
+            Ok(answer) => {
+                slot.stats[self.worker].record(hook, spent, None);
+                slot.breaker.succeeded(hook);
+                Ok(answer)
+            }
+            Err(failure) => {
+                slot.breaker.failed(hook, Instant::now);
+                Err(self.failed(hook, spent, *failure))
+            }
+        }
+    }
+
+    fn failed(&self, hook: Hook, spent: u64, failure: Failure) -> CallError {
+        let slot = self.plugin.slot();
+        let Failure { cause, backtrace } = failure;
+        slot.stats[self.worker].record(hook, spent, Some(&cause));
+        CallError::new(slot.name.clone(), hook, cause, backtrace)
+    }
+
+    /// For a call that was not made.
+    #[cold]
+    fn paused(&self, hook: Hook) -> CallError {
+        let slot = self.plugin.slot();
+        slot.stats[self.worker].paused.add(1);
+        CallError::new(slot.name.clone(), hook, Cause::Paused, String::new())
+    }
+
+    fn plain_instance(&self) -> Result<Box<Instance>, Cause> {
+        match self.warm.take() {
+            Some(warm) => Ok(warm),
+            None => self.new_instance(),
+        }
+    }
+
+    fn waiting_instance(&self) -> Result<Box<Instance>, Cause> {
+        match self.waiters.borrow_mut().pop() {
+            Some(warm) => {
+                self.waiting().cooled(1);
+                Ok(warm)
+            }
+            None => self.new_instance(),
+        }
+    }
+
+    fn keep_waiter(&self, instance: Box<Instance>) {
+        let mut waiters = self.waiters.borrow_mut();
+        if waiters.len() < WARM_PER_PLUGIN && self.waiting().warmed() {
+            waiters.push(instance);
+        }
+    }
+
+    fn new_instance(&self) -> Result<Box<Instance>, Cause> {
+        let made = Instance::new(&self.generation, self.plugin.slot(), self.worker, self.outbound.clone())?;
+        Ok(Box::new(made))
+    }
+
+    fn waiting(&self) -> &Waiting {
+        self.plugin.runtime().waiting(self.worker)
+    }
+
+    /// Makes the first instance before a call waits for it. A failure shows when a call tries again.
+    pub(crate) fn warm_up(&self) {
+        if self.plugin.spec().isolation != Isolation::Pooled {
+            return;
+        }
+        if !self.generation.waits {
+            self.warm.set(self.plain_instance().ok());
+        } else if self.waiters.borrow().is_empty()
+            && let Ok(instance) = self.new_instance()
+        {
+            self.keep_waiter(instance);
+        }
+    }
+
+    /// Drops what is kept warm.
+    pub(crate) fn cool_down(&self) {
+        self.warm.set(None);
+        let waiters = std::mem::take(&mut *self.waiters.borrow_mut());
+        self.waiting().cooled(waiters.len());
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.cool_down();
+    }
+}
+
+/// The exports said that it is there: this cannot be, but if it were it must not end the worker.
+#[cold]
+fn not_exported() -> Box<Failure> {
+    Cause::Instantiate("the hook is not exported".to_owned()).into()
+}
+
+/// Adds the time that polling takes, and no other, to `spent`.
+async fn timed<F: Future>(future: F, spent: &mut u64) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let start = Stamp::now();
+        let poll = future.as_mut().poll(cx);
+        *spent += start.elapsed();
+        poll
+    })
+    .await
+}

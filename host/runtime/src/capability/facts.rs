@@ -1,0 +1,121 @@
+//! The `odin.` names of wit/context.wit: what the host knows of the exchange. Must answer none for what is not known.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::capability::context::Value;
+use crate::state::HookState;
+
+/// The fact of this name (without `odin.`), or none.
+pub(crate) fn get(state: &HookState, name: &str) -> Option<Value> {
+    let facts = &state.facts;
+    match name {
+        "request-id" => facts.request_id.as_ref().map(|id| text(String::from_utf8_lossy(id.as_bytes()))),
+        "client-address" => Some(text(state.connection.peer.to_string())),
+        "local-address" => Some(text(state.connection.local.to_string())),
+        "listener" => Some(text(&*state.connection.listener)),
+        "route" => facts.route.as_deref().map(text),
+        "cluster" => facts.cluster.as_deref().map(text),
+        "endpoint" => facts.endpoint.map(|endpoint| text(endpoint.to_string())),
+        "error" => facts.error.as_deref().map(text),
+        "attempt" => (facts.attempt > 0).then(|| Value::Integer(facts.attempt.into())),
+        "started" => Some(nanos(*facts.since_1970.get_or_init(|| since_1970(facts.started)))),
+        "elapsed" => Some(nanos(facts.started.elapsed())),
+        "bytes-received" => Some(integer(facts.bytes_received)),
+        "bytes-sent" => Some(integer(facts.bytes_sent)),
+        "status" => {
+            let status = facts.status.or_else(|| state.response.as_ref().map(|head| head.status.as_u16()));
+            status.map(|status| Value::Integer(status.into()))
+        }
+        "tls" => Some(Value::Boolean(facts.tls)),
+        _ => None,
+    }
+}
+
+fn text(text: impl Into<String>) -> Value {
+    Value::Text(text.into())
+}
+
+fn integer(number: u64) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn nanos(time: Duration) -> Value {
+    Value::Integer(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
+}
+
+fn since_1970(moment: Instant) -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(moment.elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::{HeaderValue, Response};
+
+    use super::*;
+    use crate::state::ConnectionInfo;
+
+    fn state() -> Box<HookState> {
+        let (peer, local) = ("192.0.2.1:5000".parse().unwrap(), "192.0.2.2:80".parse().unwrap());
+        HookState::new(Arc::new(ConnectionInfo::new(peer, local, "web".into())), 1024)
+    }
+
+    #[test]
+    fn what_is_not_known_is_none() {
+        let state = state();
+        for name in ["request-id", "route", "cluster", "endpoint", "error", "attempt", "status", "", "odin.route"] {
+            assert_eq!(get(&state, name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_has_its_type() {
+        let mut state = state();
+        state.facts.tls = true;
+        state.facts.request_id = Some(HeaderValue::from_static("abc"));
+        state.facts.route = Some("/".into());
+        state.facts.cluster = Some("web".into());
+        state.facts.endpoint = Some("192.0.2.9:80".parse().unwrap());
+        state.facts.error = Some("connect refused".into());
+        state.facts.attempt = 2;
+        state.facts.bytes_received = 7;
+        state.facts.bytes_sent = u64::MAX;
+        let expected = [
+            ("request-id", Value::Text("abc".into())),
+            ("client-address", Value::Text("192.0.2.1:5000".into())),
+            ("local-address", Value::Text("192.0.2.2:80".into())),
+            ("listener", Value::Text("web".into())),
+            ("route", Value::Text("/".into())),
+            ("cluster", Value::Text("web".into())),
+            ("endpoint", Value::Text("192.0.2.9:80".into())),
+            ("error", Value::Text("connect refused".into())),
+            ("attempt", Value::Integer(2)),
+            ("bytes-received", Value::Integer(7)),
+            ("bytes-sent", Value::Integer(i64::MAX)),
+            ("tls", Value::Boolean(true)),
+        ];
+        for (name, value) in expected {
+            assert_eq!(get(&state, name), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_status_is_that_of_the_response_until_the_host_knows_better() {
+        let mut state = state();
+        state.response = Some(Response::builder().status(404).body(()).unwrap().into_parts().0);
+        assert_eq!(get(&state, "status"), Some(Value::Integer(404)));
+        state.facts.status = Some(502);
+        assert_eq!(get(&state, "status"), Some(Value::Integer(502)));
+    }
+
+    #[test]
+    fn time_is_that_of_the_exchange() {
+        let state = state();
+        let Some(Value::Integer(started)) = get(&state, "started") else { panic!("an integer") };
+        let now = i64::try_from(since_1970(Instant::now()).as_nanos()).unwrap();
+        assert!((0..60_000_000_000).contains(&(now - started)));
+        assert_eq!(get(&state, "started"), Some(Value::Integer(started)), "it stays");
+        assert!(matches!(get(&state, "elapsed"), Some(Value::Integer(0..))));
+    }
+}

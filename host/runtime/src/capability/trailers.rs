@@ -1,0 +1,39 @@
+//! `odin:plugin/trailers`: the fields behind a body. Outside the trailer hooks there are none, whatever the state holds.
+
+use std::sync::LazyLock;
+
+use http::header::HeaderMap;
+use wasmtime::Result;
+
+use crate::capability::fields::Fields;
+use crate::capability::message::{self, Message};
+use crate::hook::Hook;
+use crate::store::{Link, StoreData};
+
+static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+
+struct Trailers;
+
+impl Message for Trailers {
+    fn fields(data: &StoreData) -> Result<&HeaderMap> {
+        Ok(if here(data) { &data.state.trailers } else { &NONE })
+    }
+
+    fn open(data: &mut StoreData) -> Result<Option<Fields<'_>>> {
+        let here = here(data);
+        let state = &mut *data.state;
+        Ok(here.then_some(Fields {
+            fields: &mut state.trailers,
+            size: &mut state.trailers_size,
+            max: state.max_head_bytes,
+        }))
+    }
+}
+
+fn here(data: &StoreData) -> bool {
+    matches!(data.hook, Hook::RequestTrailers | Hook::ResponseTrailers)
+}
+
+pub(crate) fn link(linker: &mut Link) -> Result<()> {
+    message::link_fields::<Trailers>(&mut linker.instance("odin:plugin/trailers@0.1.0")?)
+}

@@ -1,0 +1,156 @@
+//! Context, routing and endpoints.
+
+pub(crate) mod context {
+    use crate::bindings::imports::context::{ContextError, Value};
+    use crate::testing::host::active;
+    use crate::testing::scene::{SCENE, Scene, Values};
+
+    pub(crate) fn get(name: &str) -> Option<Value> {
+        let plugin = active();
+        if plugin.configuring {
+            return None;
+        }
+        SCENE.with_borrow(|scene| match name.starts_with("odin.") {
+            true => scene.fact(name),
+            false => scene.context.get(plugin.id, name).or_else(|| scene.connection.get(plugin.id, name)).cloned(),
+        })
+    }
+
+    pub(crate) fn set(name: &str, value: &Value) -> Result<(), ContextError> {
+        // A TCP connection has no exchange of its own.
+        write(name, value, |scene| match scene.request {
+            Some(_) => &mut scene.context,
+            None => &mut scene.connection,
+        })
+    }
+
+    pub(crate) fn set_on_connection(name: &str, value: &Value) -> Result<(), ContextError> {
+        write(name, value, |scene| &mut scene.connection)
+    }
+
+    fn write(name: &str, value: &Value, place: fn(&mut Scene) -> &mut Values) -> Result<(), ContextError> {
+        let plugin = active();
+        if plugin.configuring {
+            return Err(ContextError::NoExchange);
+        }
+        if name.starts_with("odin.") {
+            return Err(ContextError::ReadOnly);
+        }
+        SCENE.with_borrow_mut(|scene| place(scene).set(plugin.id, name, value.clone()))
+    }
+
+    pub(crate) fn remove(name: &str) {
+        let plugin = active();
+        SCENE.with_borrow_mut(|scene| match scene.request {
+            Some(_) => scene.context.remove(plugin.id, name),
+            None => scene.connection.remove(plugin.id, name),
+        });
+    }
+}
+
+pub(crate) mod routing {
+    use crate::bindings::imports::routing::RoutingError;
+    use crate::testing::scene::{SCENE, Scene};
+
+    pub(crate) fn set_cluster(name: &str) -> Result<(), RoutingError> {
+        SCENE.with_borrow_mut(|scene| {
+            open(scene)?;
+            if !scene.clusters.is_empty() && !scene.clusters.iter().any(|cluster| cluster == name) {
+                return Err(RoutingError::UnknownCluster);
+            }
+            scene.cluster = name.to_owned();
+            Ok(())
+        })
+    }
+
+    pub(crate) fn rematch() -> Result<(), RoutingError> {
+        SCENE.with_borrow_mut(|scene| {
+            open(scene)?;
+            let path = scene.request.as_ref().map(|request| request.path.clone()).ok_or(RoutingError::NoRoute)?;
+            let matching = scene.routes.iter().filter(|(prefix, _)| path.starts_with(prefix.as_str()));
+            let longest = matching.max_by_key(|(prefix, _)| prefix.len()).ok_or(RoutingError::NoRoute)?;
+            scene.cluster = longest.1.clone();
+            Ok(())
+        })
+    }
+
+    fn open(scene: &Scene) -> Result<(), RoutingError> {
+        if scene.request_open || scene.routing_open { Ok(()) } else { Err(RoutingError::TooLate) }
+    }
+}
+
+pub(crate) mod endpoints {
+    use crate::testing::host::trap;
+    use crate::testing::scene::{SCENE, Target};
+
+    fn all<T>(ask: impl FnOnce(&[Target]) -> T) -> T {
+        SCENE.with_borrow(|scene| match &scene.endpoints {
+            Some(all) => ask(all),
+            None => trap("there are no endpoints here"),
+        })
+    }
+
+    fn one<T>(index: u32, ask: impl FnOnce(&Target) -> T) -> T {
+        all(|all| match all.get(index as usize) {
+            Some(target) => ask(target),
+            None => trap("an index past the end"),
+        })
+    }
+
+    /// When every endpoint is unhealthy, health is ignored.
+    fn eligible_of(all: &[Target]) -> Vec<u32> {
+        let with = |ask: &dyn Fn(&Target) -> bool| -> Vec<u32> {
+            (0..).zip(all).filter(|(_, target)| ask(target)).map(|(index, _)| index).collect()
+        };
+        match all.iter().any(|target| target.healthy) {
+            true => with(&|target| target.healthy && !target.failed),
+            false => with(&|target| !target.failed),
+        }
+    }
+
+    pub(crate) fn len() -> u32 {
+        all(|all| all.len() as u32)
+    }
+
+    pub(crate) fn eligible_len() -> u32 {
+        all(|all| eligible_of(all).len() as u32)
+    }
+
+    pub(crate) fn nth_eligible(n: u32) -> Option<u32> {
+        all(|all| eligible_of(all).get(n as usize).copied())
+    }
+
+    pub(crate) fn turn() -> u64 {
+        SCENE.with_borrow_mut(|scene| {
+            if scene.endpoints.is_none() {
+                trap("there are no endpoints here");
+            }
+            scene.turn = scene.turn.wrapping_add(1);
+            scene.turn.wrapping_sub(1)
+        })
+    }
+
+    pub(crate) fn uniform() -> bool {
+        all(|all| all.windows(2).all(|pair| pair[0].weight == pair[1].weight))
+    }
+
+    pub(crate) fn eligible(index: u32) -> bool {
+        all(|all| eligible_of(all).contains(&index))
+    }
+
+    pub(crate) fn address(index: u32) -> String {
+        one(index, |target| target.address.clone())
+    }
+
+    pub(crate) fn weight(index: u32) -> u32 {
+        one(index, |target| target.weight)
+    }
+
+    pub(crate) fn healthy(index: u32) -> bool {
+        one(index, |target| target.healthy)
+    }
+
+    pub(crate) fn active_requests(index: u32) -> u32 {
+        one(index, |target| target.active_requests)
+    }
+}
