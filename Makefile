@@ -3,14 +3,14 @@
 SHELL := /bin/sh
 WASM := plugins/target/wasm32-unknown-unknown/release
 
-.PHONY: run test lint bench bench-quick plugins guests build setup fetch clean
+.PHONY: run test lint bench bench-quick bench-processor plugins guests grpc build setup fetch clean
 
 ## Builds Odin and its plugins and serves the demo: HTTP on 127.0.0.1:8080, TCP on 127.0.0.1:7000.
 run: build plugins
-	exec target/debug/odin --plugin $(WASM)/lb_rr.wasm
+	exec target/debug/odin --plugin $(WASM)/lb_rr.wasm --grant random
 
 ## Everything that must hold: unit tests, the plugins' own tests, and the end-to-end tests against the built binary.
-test: fetch guests
+test: fetch guests grpc
 	cd plugins && cargo test --workspace --all-features --locked
 	cargo build --workspace --all-targets --locked
 	cargo test --workspace --locked --no-fail-fast
@@ -24,17 +24,21 @@ lint: setup fetch guests
 	cargo deny --all-features --offline check bans licenses sources
 
 ## Odin beside nginx, HAProxy and Envoy; writes docs/benchmarks.md. Takes about a quarter of an hour.
-bench: plugins
+bench: guests bench-processor
 	tests/bench/setup.sh
 	cargo build --release --locked -p odin -p odin-bench
 	target/release/odin-bench
 	cargo bench --locked -p odin-runtime --bench hook_call
 
 ## One short round: whether it runs, not what it measures.
-bench-quick: plugins
+bench-quick: guests bench-processor
 	tests/bench/setup.sh
 	cargo build --release --locked -p odin -p odin-bench
 	target/release/odin-bench --quick
+
+# What Envoy's ext_proc filter asks in the benchmark: a workspace of its own, so that nothing else has to build a gRPC stack.
+bench-processor: setup
+	cargo build --release --locked --manifest-path tests/bench/ext_proc/Cargo.toml --target-dir target/bench/ext_proc
 
 ## The plugins as WebAssembly.
 plugins: setup
@@ -43,6 +47,10 @@ plugins: setup
 ## The plugins and the hostile ones that the tests need.
 guests: setup
 	plugins/build.sh guests
+
+## A python with grpcio: the real gRPC client and server for tests/tests/grpc.rs.
+grpc:
+	@tests/grpc/setup.sh >/dev/null
 
 build: setup fetch
 	cargo build --locked -p odin

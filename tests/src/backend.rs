@@ -34,6 +34,9 @@ pub enum Protocol {
     Http2,
 }
 
+/// Both of them, for a test that says the same about each.
+pub const BOTH: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
+
 impl Protocol {
     /// Its name in the config.
     pub fn name(self) -> &'static str {
@@ -199,10 +202,17 @@ async fn echo(name: &'static str, request: Request<Incoming>) -> Response<Body> 
         "sha256": hex(&Sha256::digest(&content)),
         "trailers": trailers,
     });
+    let answer = answer.to_string();
+    // Over HTTP/2 the library would send the body of an answer to HEAD.
+    let content = match head.method {
+        http::Method::HEAD => body::empty(),
+        _ => body::full(answer.clone()),
+    };
     Response::builder()
         .header("content-type", "application/json")
+        .header("content-length", answer.len())
         .header("backend", name)
-        .body(body::full(answer.to_string()))
+        .body(content)
         .expect("the echo is a response")
 }
 

@@ -6,54 +6,11 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use crate::Target;
 use crate::backend::Protocol;
+use crate::entry::PluginEntry;
 use crate::odin::Odin;
 use crate::program::{Finished, Program};
-use crate::{Target, paths};
-
-/// One `[plugins.<name>]` section and the file that belongs to it.
-#[derive(Clone)]
-pub struct PluginEntry {
-    name: String,
-    /// The content of `<name>.wasm` beside the config; none to have no file there.
-    wasm: Option<Vec<u8>>,
-    settings: String,
-}
-
-impl PluginEntry {
-    /// The compiled plugin or test guest of that name, under its own name.
-    pub fn new(name: &str) -> PluginEntry {
-        PluginEntry { name: name.to_string(), wasm: Some(paths::plugin_bytes(name)), settings: String::new() }
-    }
-
-    /// A plugin with any content.
-    pub fn of_bytes(name: &str, wasm: impl Into<Vec<u8>>) -> PluginEntry {
-        PluginEntry { name: name.to_string(), wasm: Some(wasm.into()), settings: String::new() }
-    }
-
-    /// A plugin whose file is not there.
-    pub fn missing(name: &str) -> PluginEntry {
-        PluginEntry { name: name.to_string(), wasm: None, settings: String::new() }
-    }
-
-    /// The compiled plugin under another name.
-    pub fn called(mut self, name: &str) -> PluginEntry {
-        self.name = name.to_string();
-        self
-    }
-
-    /// One more line of the section, such as `on-failure = "open"`.
-    pub fn with(mut self, line: &str) -> PluginEntry {
-        writeln!(self.settings, "{line}").expect("a string takes any text");
-        self
-    }
-}
-
-impl From<&str> for PluginEntry {
-    fn from(name: &str) -> Self {
-        PluginEntry::new(name)
-    }
-}
 
 /// What Odin is to be started with.
 #[derive(Clone, Default)]
@@ -67,6 +24,9 @@ pub struct Builder {
     tcp_targets: Vec<String>,
     balancer: Option<String>,
     route_plugins: Vec<String>,
+    tcp_plugins: Vec<String>,
+    /// Only requests below this path meet the plugins.
+    plugins_under: Option<String>,
     plugins: Vec<PluginEntry>,
     config: Option<(String, String)>,
     file: Option<PathBuf>,
@@ -117,6 +77,30 @@ impl Builder {
         self.route_plugins.push(format!("\"{}\"", plugin.name));
         self.plugins.push(plugin);
         self
+    }
+
+    /// Only requests below this path meet the plugins; all others go to the same cluster without them.
+    pub fn only_under(mut self, path: &str) -> Builder {
+        self.plugins_under = Some(path.to_string());
+        self
+    }
+
+    /// One more plugin on the listener `tcp`.
+    pub fn tcp_plugin(mut self, plugin: impl Into<PluginEntry>) -> Builder {
+        let plugin = plugin.into();
+        self.tcp_plugins.push(format!("\"{}\"", plugin.name));
+        self.plugins.push(plugin);
+        self
+    }
+
+    /// One more cluster, which no route names.
+    pub fn cluster(self, name: &str, target: &impl Target) -> Builder {
+        self.section(&format!("[clusters.{name}]\nendpoints = [\"{}\"]", target.address()))
+    }
+
+    /// An access log in JSON that names these values of the context: see [`Odin::logged`].
+    pub fn logging(self, context: &[&str]) -> Builder {
+        self.section(&format!("[access-log]\nformat = \"json\"\ncontext = {context:?}"))
     }
 
     /// A plugin file and its section, used by what [`Builder::with_config`] or [`Builder::section`] says.
@@ -179,13 +163,20 @@ impl Builder {
         let plugins = self.route_plugins.join(", ");
         let balancer = self.balancer.as_ref().map(|name| format!("balancer = \"{name}\"\n")).unwrap_or_default();
         if !self.targets.is_empty() {
-            text += &format!(
-                "[[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\ncluster = \"web\"\nplugins = [{plugins}]\n{}",
-                self.listener
-            );
+            text += &format!("[[listeners]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n{}", self.listener);
+            text += &match &self.plugins_under {
+                None => format!("cluster = \"web\"\nplugins = [{plugins}]\n"),
+                Some(path) => format!(
+                    "[[listeners.routes]]\npath = \"{path}\"\ncluster = \"web\"\nplugins = [{plugins}]\n\
+                     [[listeners.routes]]\ncluster = \"web\"\n"
+                ),
+            };
         }
         if !self.tcp_targets.is_empty() {
-            text += "[[listeners]]\nname = \"tcp\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\ncluster = \"tcp\"\n";
+            text += &format!(
+                "[[listeners]]\nname = \"tcp\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\ncluster = \"tcp\"\nplugins = [{}]\n",
+                self.tcp_plugins.join(", ")
+            );
         }
         if !self.targets.is_empty() {
             text += &format!("[clusters.web]\nendpoints = [{endpoints}]\n{balancer}{}", self.cluster);
@@ -197,8 +188,7 @@ impl Builder {
     }
 
     fn plugin_sections(&self) -> String {
-        let section = |p: &PluginEntry| format!("[plugins.{0}]\npath = \"{0}.wasm\"\n{1}", p.name, p.settings);
-        self.plugins.iter().map(section).collect()
+        self.plugins.iter().map(PluginEntry::section).collect()
     }
 
     /// Writes config and plugins into a folder of their own.

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use http::Request;
 use rustix::process::Signal;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::assert::Response;
+use crate::backend::Protocol;
 use crate::body::{self, Body};
 use crate::builder::Builder;
 use crate::client::{Connection, get};
@@ -16,7 +18,7 @@ use crate::output::Lines;
 use crate::process;
 use crate::program::{Finished, Program};
 use crate::raw::Raw;
-use crate::wait::within;
+use crate::wait::{until, within};
 
 /// Odin, started and ready.
 pub struct Odin {
@@ -109,6 +111,14 @@ impl Odin {
         Connection::http2(self.address("web")).await
     }
 
+    /// A connection to the listener `web` that speaks this.
+    pub async fn connect_over(&self, protocol: Protocol) -> Connection {
+        match protocol {
+            Protocol::Http1 => self.connect().await,
+            Protocol::Http2 => self.connect_http2().await,
+        }
+    }
+
     /// A connection to the listener `web`, byte by byte.
     pub async fn connect_raw(&self) -> Raw {
         Raw::connect(self.address("web")).await
@@ -192,6 +202,26 @@ impl Odin {
         }
     }
 
+    /// Waits for the line about this path in an access log in JSON: see [`Builder::logging`].
+    pub async fn logged(&self, path: &str) -> Value {
+        let line = self.access_log_contains(&[&format!("\"path\":\"{path}\"")]).await;
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("not a line of JSON ({error}): {line}"))
+    }
+
+    /// What the plugins of the exchange with this path have left in the context value `trace`, word by word.
+    pub async fn trace(&self, path: &str) -> Vec<String> {
+        let logged = self.logged(path).await;
+        let trace = logged["context"]["trace"].as_str().unwrap_or_else(|| panic!("no trace in {logged}"));
+        trace.split(' ').map(str::to_string).collect()
+    }
+
+    /// What `/plugins` says about this one.
+    pub async fn plugin_status(&self, name: &str) -> Value {
+        let all = self.admin("/plugins").await.has_status(200).json();
+        let named = |all: &Value| all.as_array()?.iter().find(|plugin| plugin["name"] == name).cloned();
+        named(&all).unwrap_or_else(|| panic!("no plugin {name} in {all}"))
+    }
+
     /// The resident memory of the process, in bytes.
     pub fn resident_bytes(&self) -> u64 {
         process::resident_bytes(self.program.pid())
@@ -238,6 +268,24 @@ impl Odin {
         let finished = within("odin drains and exits", self.finished()).await;
         assert!(finished.success(), "{finished:?}");
         finished
+    }
+}
+
+impl Odin {
+    /// Waits until no endpoint has an exchange or a connection any more: whatever became of them, they were given back.
+    pub async fn no_exchange_is_left(&self) {
+        until("no exchange is left", async || {
+            (self.metrics().await.sum("odin_endpoint_active", &[]) == 0.0).then_some(())
+        })
+        .await;
+    }
+
+    /// As [`Odin::stop`]; fails when the access log tells of any exchange that it failed.
+    pub async fn ends_without_errors(self) {
+        let said = self.stop().await.stdout;
+        for line in said.lines() {
+            assert!(!line.contains("error"), "an exchange that the client got whole: {line}");
+        }
     }
 }
 

@@ -94,7 +94,11 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- odin's log ---\n{}\n------------------", self.said());
+            let state = match self.child.try_wait() {
+                Ok(Some(status)) => format!("it has ended: {status}"),
+                _ => "it is running".to_string(),
+            };
+            eprintln!("--- odin's log ---\n{}\n--- {state} ---", self.said());
         }
     }
 }

@@ -70,7 +70,7 @@ async fn a_tcp_listener_alone_relays_to_the_targets() {
 async fn help_and_version_are_there() {
     let help = Program::spawn(["--help"]).finished().await;
     assert!(help.success());
-    help.says(&["--plugin", "--listen", "--tcp", "--target", "--workers", "--log-format", "check"]);
+    help.says(&["--plugin", "--grant", "--listen", "--tcp", "--target", "--workers", "--log-format", "check"]);
     let version = Program::spawn(["--version"]).finished().await;
     assert!(version.success());
     version.says(&["odin"]);
@@ -83,6 +83,8 @@ async fn unknown_flags_and_bad_values_are_refused() {
         (&["--listen", "nowhere"], "nowhere"),
         (&["--target", "127.0.0.1:80,wieght=3"], "weight"),
         (&["--plugin", "/does/not/exist.wasm", "--listen", "127.0.0.1:0", "--admin", "off"], "exist.wasm"),
+        (&["--plugin", "a.wasm", "--grant", "log,metric"], "did you mean `metrics`?"),
+        (&["--grant", "log"], "--plugin"),
         (&["-f", "/does/not/exist.toml"], "exist.toml"),
         (&["check", "/does/not/exist.toml"], "exist.toml"),
     ] {
@@ -147,6 +149,9 @@ async fn a_bad_config_is_refused_with_file_line_key_and_the_nearest_valid_key() 
         (good.replace("workers = 1", "workers = \"many\""), &["odin.toml:2", "workers"]),
         (good.clone() + "balancer = \"lb_rr\"\n", &["odin.toml:10", "lb_rr"]),
         (good.clone() + "[plugins.p]\npath = \"gone.wasm\"\n", &["odin.toml:11", "gone.wasm"]),
+        (good.clone() + "[plugins.p]\ngrnat = []\n", &["odin.toml:11", "grnat", "`grant`"]),
+        (good.clone() + "[plugins.p]\ngrant = [\"clok\"]\n", &["odin.toml:11", "grant[0]", "`clock`"]),
+        (good.clone() + "[plugins.p]\noutbound = [\"wbe\"]\n", &["odin.toml:11", "outbound[0]", "`web`"]),
         (good.clone() + "[timeouts]\nidle = \"soon\"\n", &["odin.toml:11", "idle", "soon"]),
         (good.clone() + "[limits]\nhead-bites = 1\n", &["odin.toml:11", "head-bites", "head-bytes"]),
         (good.clone() + "no toml at all", &["odin.toml:10"]),
@@ -162,6 +167,16 @@ async fn a_bad_config_is_refused_with_file_line_key_and_the_nearest_valid_key() 
     let json = JSON.replace("TARGET", "127.0.0.1:1").replace("\"workers\"", "\"worker\"");
     let checked = Odin::builder().with_config_named("odin.json", json).check().await;
     checked.says(&["odin.json:2", "worker", "workers"]);
+}
+
+#[tokio::test]
+async fn a_plugin_that_does_not_load_is_found_by_a_check() {
+    let text = paths::workspace().join("README.md");
+    let good = TOML.replace("TARGET", "127.0.0.1:1");
+    let config = format!("{good}[plugins.p]\npath = \"{}\"\n", text.display());
+    let checked = Odin::builder().with_config(config).check().await;
+    assert!(!checked.success(), "{checked:?}");
+    checked.says(&["odin.toml:10", "`p` does not load", "README.md", "not a WebAssembly file"]);
 }
 
 #[tokio::test]

@@ -121,21 +121,6 @@ async fn shared_counters_are_one_for_all_workers() {
 }
 
 #[tokio::test]
-async fn a_handle_that_a_plugin_keeps_is_worth_nothing() {
-    let backend = HttpBackend::echo(Protocol::Http1).await;
-    let odin = Odin::builder().plugin("stale_handle").target(&backend).start().await;
-    let mut client = odin.connect().await;
-    client.get("/").await.has_status(200);
-    let second = client.get("/").await;
-    if second.status == 200 {
-        assert!(echoed(&second.json(), "x-stale").is_empty(), "{second:?}");
-    } else {
-        second.has_status(502);
-        odin.log_contains(&["stale_handle", "request-headers"]).await;
-    }
-}
-
-#[tokio::test]
 async fn the_same_plugin_can_run_twice_with_two_configs() {
     let backend = HttpBackend::echo(Protocol::Http1).await;
     let entry = |name: &str, greeting: &str| {

@@ -275,3 +275,23 @@ async fn an_http2_upstream_that_went_silent_is_connected_anew() {
     }
     assert_eq!(backend.connections(), 2);
 }
+
+#[tokio::test]
+async fn a_held_body_is_not_sent_again_without_its_bytes() {
+    let backend = RawBackend::start(|mut connection, _| async move {
+        // The first request is answered and the connection kept; the second is taken whole, and nothing said.
+        for answer in ["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""] {
+            let Some(head) = connection.head().await else { return };
+            assert_eq!(head.field("content-length"), Some("5"));
+            assert_eq!(connection.read(5).await, b"whole");
+            connection.send(answer).await;
+        }
+    })
+    .await;
+    let odin = Odin::builder().plugin("digest").target(&backend).start().await;
+    let put = || Request::put("/").body(body::full("whole")).unwrap();
+    odin.request(put()).await.has_status(200);
+    odin.request(put()).await.has_status(502);
+    assert_eq!(backend.connections(), 1, "the request went out again");
+    odin.stop().await;
+}
