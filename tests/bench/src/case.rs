@@ -1,8 +1,10 @@
 //! What is compared: the cases, their units and the limits that Odin set itself.
 //!
-//! A case says what is asked of every proxy alike; it must never know a proxy's name beyond the limits.
+//! A case says what is asked of every proxy that takes part; how each of them does it is not its business.
 
 use clap::ValueEnum;
+
+use crate::peers::Kind;
 
 /// One thing to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -13,10 +15,24 @@ pub(crate) enum Case {
     Plugin,
     /// The same with the peers adding the fields that Odin always adds (Via, Forwarded, ...)
     Forwarded,
+    /// Odin with ten header plugins in the route
+    Chain,
+    /// Odin with a header plugin that gets a fresh instance for every call
+    Fresh,
+    /// A PUT through Odin with six plugins, and through Envoy with one ext_proc filter and its processor
+    Digest,
     /// HTTP/2 by prior knowledge downstream, HTTP/1.1 upstream
     Http2,
     /// A new connection for every request
     Connections,
+    /// Odin with responses of 64 MiB
+    Download,
+    /// The same with a plugin that sees every piece of the body and lets it pass
+    Stream,
+    /// Memory of Odin for an exchange that waits for its backend
+    IdleBare,
+    /// The same with six plugins in the route
+    IdleMemory,
     /// One-way bulk through a TCP relay
     Bulk,
     /// 64 bytes to and fro through a TCP relay
@@ -28,6 +44,8 @@ pub(crate) enum Case {
 pub(crate) enum Shape {
     Http1,
     Http2,
+    /// HTTP/1.1 with large responses.
+    Download,
     /// Much in one direction.
     TcpBulk,
     /// Little, to and fro.
@@ -49,25 +67,69 @@ pub(crate) enum Variant {
     Plugin,
     /// Tells the upstream about the client, with the fields that Odin uses.
     Forwarded,
+    /// `Plugin` ten times, one after the other.
+    Chain,
+    /// `Plugin`, each call in an instance made for it.
+    Fresh,
+    /// Sets a digest of the request on request and response: Odin with five plugins beside `digest`, each of which does its part.
+    Digest,
+    /// Sees every piece of both bodies.
+    Pass,
 }
 
 impl Case {
     /// Cases of one group share their rounds, so that they can be subtracted from each other.
-    pub(crate) const GROUPS: [&[Case]; 5] = [
-        &[Case::Http1, Case::Plugin, Case::Forwarded],
+    pub(crate) const GROUPS: [&[Case]; 8] = [
+        &[Case::Http1, Case::Plugin, Case::Forwarded, Case::Chain, Case::Fresh],
+        &[Case::Digest],
         &[Case::Http2],
         &[Case::Connections],
+        &[Case::Download, Case::Stream],
+        &[Case::IdleBare, Case::IdleMemory],
         &[Case::Bulk],
         &[Case::PingPong],
     ];
+
+    /// The case without what this one adds, measured in the same rounds.
+    pub(crate) fn base(self) -> Option<Case> {
+        match self {
+            Case::Plugin | Case::Forwarded | Case::Chain | Case::Fresh => Some(Case::Http1),
+            Case::Stream => Some(Case::Download),
+            Case::IdleMemory => Some(Case::IdleBare),
+            _ => None,
+        }
+    }
+
+    /// Whether this proxy takes part.
+    pub(crate) fn takes(self, kind: Kind) -> bool {
+        match self {
+            Case::Digest => matches!(kind, Kind::Odin | Kind::Envoy),
+            Case::Chain | Case::Fresh | Case::Download | Case::Stream | Case::IdleBare | Case::IdleMemory => {
+                kind == Kind::Odin
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether it has its place in the table and the picture of all proxies. Cases of Odin alone have a table of their own.
+    pub(crate) fn compares(self) -> bool {
+        self.takes(Kind::Envoy)
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Case::Http1 => "http1",
             Case::Plugin => "plugin",
             Case::Forwarded => "forwarded",
+            Case::Chain => "chain",
+            Case::Fresh => "fresh",
+            Case::Digest => "digest",
             Case::Http2 => "http2",
             Case::Connections => "connections",
+            Case::Download => "download",
+            Case::Stream => "stream",
+            Case::IdleBare => "idle-bare",
+            Case::IdleMemory => "idle-memory",
             Case::Bulk => "bulk",
             Case::PingPong => "ping-pong",
         }
@@ -78,32 +140,50 @@ impl Case {
             Case::Http1 => "HTTP/1.1 keep-alive",
             Case::Plugin => "HTTP/1.1 + a header plugin",
             Case::Forwarded => "HTTP/1.1, same added fields",
+            Case::Chain => "HTTP/1.1 + ten header plugins",
+            Case::Fresh => "HTTP/1.1 + a header plugin, fresh",
+            Case::Digest => "PUT + a digest of the request",
             Case::Http2 => "HTTP/2 downstream",
             Case::Connections => "New connection per request",
+            Case::Download => "Download of 64 MiB",
+            Case::Stream => "Download through a stream hook",
+            Case::IdleBare => "Waiting exchange",
+            Case::IdleMemory => "Waiting exchange + six plugins",
             Case::Bulk => "TCP bulk",
             Case::PingPong => "TCP ping-pong, 64 bytes",
         }
     }
 
-    /// The unit of the figure, CPU time per operation.
+    /// Whether its operations are bytes.
+    pub(crate) fn counts_bytes(self) -> bool {
+        matches!(self, Case::Bulk | Case::Download | Case::Stream)
+    }
+
+    /// Whether its figure is memory instead of CPU time.
+    pub(crate) fn is_memory(self) -> bool {
+        matches!(self, Case::IdleBare | Case::IdleMemory)
+    }
+
+    /// The unit of the figure: CPU time per operation, or memory per open exchange.
     pub(crate) fn unit(self) -> &'static str {
         match self {
-            Case::Bulk => "ms/GB",
             Case::PingPong => "µs/round trip",
+            _ if self.counts_bytes() => "ms/GB",
+            _ if self.is_memory() => "KB",
             _ => "µs/request",
         }
     }
 
-    /// Nanoseconds in one unit of the figure.
-    pub(crate) fn unit_nanos(self) -> f64 {
-        if self == Case::Bulk { 1e6 } else { 1e3 }
+    /// Nanoseconds, or bytes of memory, in one unit of the figure.
+    pub(crate) fn unit_size(self) -> f64 {
+        if self.counts_bytes() { 1e6 } else { 1e3 }
     }
 
     /// The unit of the rate that goes with it.
     pub(crate) fn rate_unit(self) -> &'static str {
         match self {
-            Case::Bulk => "GB/s",
             Case::PingPong => "round trips/s",
+            _ if self.counts_bytes() => "GB/s",
             _ => "requests/s",
         }
     }
@@ -111,6 +191,7 @@ impl Case {
     pub(crate) fn shape(self) -> Shape {
         match self {
             Case::Http2 => Shape::Http2,
+            Case::Download | Case::Stream => Shape::Download,
             Case::Bulk => Shape::TcpBulk,
             Case::PingPong => Shape::TcpSmall,
             _ => Shape::Http1,
@@ -121,6 +202,10 @@ impl Case {
         match self {
             Case::Plugin => Variant::Plugin,
             Case::Forwarded => Variant::Forwarded,
+            Case::Chain => Variant::Chain,
+            Case::Fresh => Variant::Fresh,
+            Case::Digest | Case::IdleMemory => Variant::Digest,
+            Case::Stream => Variant::Pass,
             _ => Variant::Bare,
         }
     }

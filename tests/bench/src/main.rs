@@ -5,12 +5,15 @@
 
 mod case;
 mod cpu;
+mod limits;
 mod load;
 mod machine;
+mod memory;
 mod options;
 mod origin;
 mod peers;
 mod plot;
+mod plugins;
 mod report;
 mod results;
 mod run;

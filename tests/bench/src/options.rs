@@ -5,14 +5,14 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use crate::case::Case;
 use crate::peers::Kind;
 
 /// Compares the CPU that Odin, nginx, HAProxy and Envoy spend per request and per gigabyte.
 ///
-/// A full run takes about ten minutes and rewrites docs/benchmarks.md and docs/benchmarks.svg. A run with --quick, --only,
+/// A full run takes about twelve minutes and rewrites docs/benchmarks.md and docs/benchmarks.svg. A run with --quick, --only,
 /// --proxies or --rounds writes to target/bench instead.
 #[derive(Parser, Debug)]
 #[command(name = "odin-bench", max_term_width = 110)]
@@ -44,10 +44,13 @@ impl Options {
         !self.quick && self.only.is_empty() && self.proxies.is_empty() && self.rounds() >= 5
     }
 
-    pub(crate) fn wants(&self, case: Case) -> bool {
+    pub(crate) fn wants(&self, case: Case, kind: Kind) -> bool {
+        let asked = |case: Case| self.only.is_empty() || self.only.contains(&case);
         // What a plugin adds is a difference: the bare figure has to come from the same rounds.
-        let bare_needed = case == Case::Http1 && self.only.iter().any(|c| matches!(c, Case::Plugin | Case::Forwarded));
-        self.only.is_empty() || bare_needed || self.only.contains(&case)
+        let is_base = || {
+            Case::value_variants().iter().any(|other| other.base() == Some(case) && other.takes(kind) && asked(*other))
+        };
+        self.wants_peer(kind) && case.takes(kind) && (asked(case) || is_base())
     }
 
     pub(crate) fn wants_peer(&self, kind: Kind) -> bool {
@@ -80,4 +83,21 @@ pub(crate) fn repository() -> PathBuf {
         .and_then(|package| package.ancestors().nth(2).map(Path::to_owned))
         .or_else(|| env::current_dir().ok())
         .unwrap_or_else(|| PathBuf::from("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_brings_its_base_along_for_the_proxies_that_need_it() {
+        let options = |arguments: &[&str]| Options::parse_from(std::iter::once(&"odin-bench").chain(arguments));
+        let chain = options(&["--only", "chain,digest"]);
+        assert!(chain.wants(Case::Http1, Kind::Odin) && !chain.wants(Case::Http1, Kind::Nginx));
+        assert!(chain.wants(Case::Digest, Kind::Envoy) && !chain.wants(Case::Digest, Kind::Haproxy));
+        assert!(!chain.wants(Case::Plugin, Kind::Odin));
+        assert!(options(&["--only", "plugin"]).wants(Case::Http1, Kind::Nginx));
+        assert!(options(&[]).wants(Case::IdleBare, Kind::Odin) && !options(&[]).wants(Case::IdleBare, Kind::Envoy));
+        assert!(!options(&["--proxies", "nginx"]).wants(Case::Chain, Kind::Odin));
+    }
 }

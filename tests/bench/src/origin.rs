@@ -1,24 +1,59 @@
-//! The backend behind every proxy: an HTTP/1.1 server, an echo and a sink, as cheap as they can be.
+//! The backend behind every proxy: an HTTP/1.1 server, one of large responses, an echo and a sink, as cheap as they can be.
 //!
 //! It must be the same for all and never the reason for a difference: fixed bytes out, and no more parsing than is needed to
-//! see the end of a request head.
+//! see the end of a request.
+
+pub(crate) mod download;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
 
 /// A request for this path is answered with the request's own head, to see what a proxy did to it.
 pub(crate) const MIRROR: &str = "/odin-bench-mirror";
+/// A request for this path is not answered until all that wait are released.
+pub(crate) const STALL: &str = "/odin-bench-stall";
 const BODY_BYTES: usize = 1024;
 
-/// Where the three servers listen. They end with the process.
+/// Where the servers listen. They end with the process.
 pub(crate) struct Origin {
     pub(crate) http: u16,
     pub(crate) echo: u16,
     pub(crate) sink: u16,
+    pub(crate) download: u16,
+    pub(crate) stalled: Arc<Stalled>,
+}
+
+/// The requests for `STALL`.
+#[derive(Default)]
+pub(crate) struct Stalled {
+    arrived: AtomicUsize,
+    /// Counts the releases.
+    released: watch::Sender<u64>,
+}
+
+impl Stalled {
+    /// How many have come whole since the origin began, released ones too.
+    pub(crate) fn arrived(&self) -> usize {
+        self.arrived.load(Ordering::Acquire)
+    }
+
+    /// Lets all that wait have their answers.
+    pub(crate) fn release(&self) {
+        self.released.send_modify(|count| *count += 1);
+    }
+
+    async fn wait(&self) -> Result<()> {
+        let mut release = self.released.subscribe();
+        self.arrived.fetch_add(1, Ordering::Release);
+        Ok(release.changed().await?)
+    }
 }
 
 impl Origin {
@@ -31,24 +66,31 @@ impl Origin {
         let ((http, http_port), (echo, echo_port), (sink, sink_port)) = (bind()?, bind()?, bind()?);
         http.set_nonblocking(true)?;
         echo.set_nonblocking(true)?;
+        let stalled = Arc::new(Stalled::default());
+        let answers = Arc::new(Answers { response: response(), stalled: stalled.clone() });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new().name("origin".into()).spawn(move || runtime.block_on(serve(http, echo)))?;
+        thread::Builder::new().name("origin".into()).spawn(move || runtime.block_on(serve(http, echo, answers)))?;
         thread::Builder::new().name("sink".into()).spawn(move || {
             for stream in sink.incoming().flatten() {
                 thread::spawn(move || swallow(stream));
             }
         })?;
-        Ok(Origin { http: http_port, echo: echo_port, sink: sink_port })
+        Ok(Origin { http: http_port, echo: echo_port, sink: sink_port, download: download::start()?, stalled })
     }
 }
 
-async fn serve(http: TcpListener, echo: TcpListener) -> Result<()> {
+/// What the HTTP server says.
+struct Answers {
+    response: Vec<u8>,
+    stalled: Arc<Stalled>,
+}
+
+async fn serve(http: TcpListener, echo: TcpListener, answers: Arc<Answers>) -> Result<()> {
     let http = tokio::net::TcpListener::from_std(http)?;
     let echo = tokio::net::TcpListener::from_std(echo)?;
-    let response = response();
     loop {
         tokio::select! {
-            Ok((stream, _)) = http.accept() => { tokio::spawn(answer(stream, response.clone())); }
+            Ok((stream, _)) = http.accept() => { tokio::spawn(answer(stream, answers.clone())); }
             Ok((stream, _)) = echo.accept() => { tokio::spawn(repeat(stream)); }
         }
     }
@@ -63,31 +105,52 @@ fn response() -> Vec<u8> {
     .into_bytes()
 }
 
-/// Answers one request after the other. No body comes with a GET, and no proxy pipelines upstream, so a read that ends
-/// with an empty line is one request.
-async fn answer(mut stream: tokio::net::TcpStream, response: Vec<u8>) -> Result<()> {
+/// Answers one request after the other; no proxy pipelines upstream.
+async fn answer(mut stream: tokio::net::TcpStream, answers: Arc<Answers>) -> Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 16 * 1024];
     let mut filled = 0;
     loop {
         let free = buffer.get_mut(filled..).unwrap_or_default();
+        if free.is_empty() {
+            bail!("a request that is larger than the backend's buffer");
+        }
         let n = stream.read(free).await?;
         if n == 0 {
             return Ok(());
         }
         filled += n;
-        let head = buffer.get(..filled).unwrap_or_default();
-        if !head.ends_with(b"\r\n\r\n") {
-            continue;
-        }
-        if head.get(4..).is_some_and(|target| target.starts_with(MIRROR.as_bytes())) {
+        let Some(head) = whole(buffer.get(..filled).unwrap_or_default()) else { continue };
+        // All methods that are used have three letters.
+        let asks_for = |path: &str| head.get(4..).is_some_and(|target| target.starts_with(path.as_bytes()));
+        if asks_for(MIRROR) {
             let start = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", head.len());
             stream.write_all(&[start.as_bytes(), head].concat()).await?;
         } else {
-            stream.write_all(&response).await?;
+            if asks_for(STALL) {
+                answers.stalled.wait().await?;
+            }
+            stream.write_all(&answers.response).await?;
         }
         filled = 0;
     }
+}
+
+/// The head of a request that has come whole, with its body.
+fn whole(request: &[u8]) -> Option<&[u8]> {
+    // No body comes with a GET.
+    if request.starts_with(b"GET ") {
+        return request.ends_with(b"\r\n\r\n").then_some(request);
+    }
+    let end = request.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let (head, body) = request.split_at_checked(end)?;
+    let fields = std::str::from_utf8(head).ok()?.to_ascii_lowercase();
+    let value = |name: &str| fields.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    let is_whole = match value("content-length").and_then(|length| length.parse().ok()) {
+        Some(length) => body.len() >= length,
+        None => value("transfer-encoding").is_none() || body.ends_with(b"0\r\n\r\n"),
+    };
+    is_whole.then_some(head)
 }
 
 async fn repeat(mut stream: tokio::net::TcpStream) -> Result<()> {
@@ -112,4 +175,25 @@ fn swallow(mut stream: TcpStream) -> Result<()> {
     }
     stream.write_all(&count.to_be_bytes())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole;
+
+    #[test]
+    fn a_request_is_whole_with_its_last_byte_whichever_way_it_is_framed() {
+        let ends = |request: &str, head: &str| {
+            assert_eq!(whole(request.as_bytes()), Some(head.as_bytes()));
+            assert_eq!(whole(&request.as_bytes()[..request.len() - 1]), None);
+        };
+        let get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        ends(get, get);
+        for head in [
+            "PUT / HTTP/1.1\r\nContent-Length: 12\r\n\r\n",
+            "PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n",
+        ] {
+            ends(&format!("{head}2\r\nhi\r\n0\r\n\r\n"), head);
+        }
+    }
 }

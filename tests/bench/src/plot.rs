@@ -23,7 +23,8 @@ const FAINT: &str = "#66717f";
 
 /// The whole picture.
 pub(crate) fn svg(results: &Results) -> String {
-    let panels = results.cases.len() + 1;
+    let cases: Vec<Case> = results.cases.iter().copied().filter(|case| case.compares()).collect();
+    let panels = cases.len() + 1;
     let columns = COLUMNS.min(panels);
     let width = MARGIN * 2.0 + PANEL.0 * columns as f64;
     let height = HEADING + PANEL.1 * panels.div_ceil(columns) as f64 + MARGIN;
@@ -41,7 +42,7 @@ pub(crate) fn svg(results: &Results) -> String {
     for place in 0..panels {
         let x = MARGIN + PANEL.0 * (place % columns) as f64;
         let y = HEADING + PANEL.1 * (place / columns) as f64;
-        match results.cases.get(place) {
+        match cases.get(place) {
             Some(case) => panel(&mut text, results, *case, (x, y)),
             None => legend(&mut text, results, (x, y)),
         }
@@ -64,8 +65,12 @@ fn panel(text: &mut String, results: &Results, case: Case, (x, y): (f64, f64)) {
     label(text, (x + 4.0, y + 40.0), "start", 12.0, FAINT, false, case.unit());
     let floor = y + PANEL.1 - BOTTOM;
     let room = PANEL.1 - TOP - BOTTOM;
-    let costs: Vec<(Kind, Option<Summary>)> =
-        results.proxies.iter().map(|(kind, _)| (*kind, results.cost(case, *kind))).collect();
+    let costs: Vec<(Kind, Option<Summary>)> = results
+        .proxies
+        .iter()
+        .filter(|(kind, _)| case.takes(*kind))
+        .map(|(kind, _)| (*kind, results.cost(case, *kind)))
+        .collect();
     let highest = costs.iter().filter_map(|(_, cost)| cost.map(|c| c.max)).fold(0.0, f64::max);
     let scale = if highest > 0.0 { room / highest } else { 0.0 };
     let step = (PANEL.0 - 28.0) / costs.len().max(1) as f64;
@@ -84,7 +89,9 @@ fn panel(text: &mut String, results: &Results, case: Case, (x, y): (f64, f64)) {
             continue;
         };
         bar(text, middle, floor, cost.median * scale, colour(kind), 1.0);
-        if let Some(bare) = results.cost(Case::Http1, kind).filter(|_| case == Case::Plugin) {
+        let below = if case == Case::Plugin { results.cost(Case::Http1, kind) } else { None };
+        let below = below.or_else(|| results.helper(case, kind).and_then(|_| results.alone(case, kind)));
+        if let Some(bare) = below {
             added(text, middle, floor, bare.median.min(cost.median) * scale, cost.median * scale);
         }
         let (low, high) = (floor - cost.min * scale, floor - cost.max * scale);
@@ -107,7 +114,7 @@ fn bar(text: &mut String, middle: f64, floor: f64, height: f64, fill: &str, opac
     );
 }
 
-/// Pales the part of a bar that the plugin adds to the bare figure.
+/// Pales the part of a bar that the plugin adds to the bare figure, or the helper to the proxy.
 fn added(text: &mut String, middle: f64, floor: f64, bare: f64, whole: f64) {
     bar(text, middle, floor - bare, whole - bare, "#ffffff", 0.55);
 }
@@ -135,6 +142,13 @@ fn legend(text: &mut String, results: &Results, (x, y): (f64, f64)) {
             "Header plugin: reads one field, sets two;",
             "Wasm in Odin, Lua in the others;",
             "the pale part is what it adds.",
+        ]);
+    }
+    if results.cases.contains(&Case::Digest) {
+        notes.extend([
+            "PUT + a digest: six plugins in Odin,",
+            "one ext_proc filter in Envoy; the pale",
+            "part is its gRPC processor.",
         ]);
     }
     line += 6.0;
@@ -169,7 +183,8 @@ mod tests {
             let found = Installed { kind, binary: PathBuf::new(), version: "1.0".to_owned() };
             results.proxies.push((kind, Some(found)));
             for (case, more) in [(Case::Http1, 0.0), (Case::Plugin, 0.75)] {
-                let sample = Sample { cost: cost + more, rate: 1.0, busy: 1.0, others: 0.0, p50: None, p99: None };
+                let sample =
+                    Sample { cost: cost + more, helper: None, rate: 1.0, busy: 1.0, others: 0.0, p50: None, p99: None };
                 results.push(case, kind, sample);
             }
         }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::options::{Options, repository};
 use crate::results::Results;
-use crate::{machine, plot, table};
+use crate::{limits, machine, plot, plugins, table};
 
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
@@ -65,7 +65,10 @@ fn section(options: &Options, results: &Results) -> String {
     if let Some(plugin) = table::plugin(results) {
         let _ = write!(text, "\n{plugin}");
     }
-    let _ = write!(text, "\n{}", table::limits(results));
+    for table in [plugins::costs(results), plugins::digest(results)].into_iter().flatten() {
+        let _ = write!(text, "\n{table}");
+    }
+    let _ = write!(text, "\n{}", limits::table(results));
     let _ = write!(
         text,
         "\n<details><summary>Rates and latencies, with load and backend sharing CPU {}</summary>\n\n{}\n</details>\n",

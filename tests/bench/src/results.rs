@@ -6,14 +6,16 @@ use std::collections::BTreeMap;
 
 use crate::case::Case;
 use crate::load::Done;
-use crate::peers::{Installed, Kind};
+use crate::peers::{Installed, Kind, Used};
 use crate::stats::Summary;
 
 /// One measured run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
-    /// CPU time of the proxy per operation, in the case's unit.
+    /// CPU time of the proxy per operation, its helper's too, in the case's unit. Memory where that is measured.
     pub(crate) cost: f64,
+    /// The helper's part of it.
+    pub(crate) helper: Option<f64>,
     /// Operations a second, in the case's unit.
     pub(crate) rate: f64,
     /// Share of its CPU that the proxy used, 0 to 1.
@@ -26,12 +28,15 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    pub(crate) fn new(case: Case, cpu_nanos: u64, others_nanos: u64, done: Done) -> Sample {
-        let operations = done.operations as f64 / if case == Case::Bulk { 1e9 } else { 1.0 };
+    pub(crate) fn new(case: Case, used: Used, others_nanos: u64, done: Done) -> Sample {
+        let operations = done.operations as f64 / if case.counts_bytes() { 1e9 } else { 1.0 };
+        let each = |amount: u64| amount as f64 / case.unit_size() / operations;
+        let cpu = used.sum();
         Sample {
-            cost: cpu_nanos as f64 / case.unit_nanos() / operations,
+            cost: each(if case.is_memory() { done.grown.unwrap_or(0) } else { cpu }),
+            helper: used.helper.map(each),
             rate: operations / done.seconds,
-            busy: cpu_nanos as f64 / 1e9 / done.seconds,
+            busy: cpu as f64 / 1e9 / done.seconds,
             others: others_nanos as f64 / 1e9 / done.seconds,
             p50: done.p50,
             p99: done.p99,
@@ -94,14 +99,29 @@ impl Results {
         Summary::of(self.samples.values().flatten().map(|sample| sample.others))
     }
 
-    /// What a case costs more than the bare one, round by round.
+    /// What a case costs more than its base, round by round.
     pub(crate) fn added(&self, case: Case, kind: Kind) -> Option<Summary> {
-        let bare = self.samples(Case::Http1, kind)?;
-        Summary::of(self.samples(case, kind)?.iter().zip(bare).map(|(with, without)| with.cost - without.cost))
+        let base = self.samples(case.base()?, kind)?;
+        Summary::of(self.samples(case, kind)?.iter().zip(base).map(|(with, without)| with.cost - without.cost))
     }
 
-    /// Odin's cost over that of another, medians.
+    /// What a case keeps of its base's rate, round by round, 0 to 1.
+    pub(crate) fn kept(&self, case: Case, kind: Kind) -> Option<Summary> {
+        let base = self.samples(case.base()?, kind)?;
+        Summary::of(self.samples(case, kind)?.iter().zip(base).map(|(with, without)| with.rate / without.rate))
+    }
+
+    /// Odin's cost over that of another and its helper, medians.
     pub(crate) fn ratio(&self, case: Case, to: Kind) -> Option<f64> {
         Some(self.cost(case, Kind::Odin)?.median / self.cost(case, to)?.median)
+    }
+
+    /// What the proxy itself costs, without its helper.
+    pub(crate) fn alone(&self, case: Case, kind: Kind) -> Option<Summary> {
+        self.median(case, kind, |sample| Some(sample.cost - sample.helper.unwrap_or(0.0)))
+    }
+
+    pub(crate) fn helper(&self, case: Case, kind: Kind) -> Option<Summary> {
+        self.median(case, kind, |sample| sample.helper)
     }
 }

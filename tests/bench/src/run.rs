@@ -13,15 +13,17 @@ use crate::case::{Case, Shape};
 use crate::cpu;
 use crate::load::h2load::H2load;
 use crate::load::wrk::Wrk;
-use crate::load::{Done, tcp};
+use crate::load::{Done, download, tcp, waiting};
 use crate::options::Options;
 use crate::origin::Origin;
-use crate::peers::{Installed, Kind, Running, Setup};
+use crate::peers::{Installed, Kind, Running, Setup, Used};
 use crate::results::{Results, Sample};
 use crate::sandbox::Inside;
 
 /// Long enough for a proxy to have closed what the load left, and for the scheduler to have written its account.
 const SETTLE: Duration = Duration::from_millis(30);
+/// Exchanges that wait at the same time, each with two connections at the proxy.
+const WAITING: usize = 2000;
 
 /// Runs everything that was asked for. A proxy that fails a case is out of that case only.
 pub(crate) fn all(options: &Options, inside: &Inside) -> Result<Results> {
@@ -36,7 +38,11 @@ pub(crate) fn all(options: &Options, inside: &Inside) -> Result<Results> {
     }
     let bench = Bench { options, inside, origin: Origin::start()? };
     for group in Case::GROUPS {
-        let cases: Vec<Case> = group.iter().copied().filter(|case| options.wants(*case)).collect();
+        let cases: Vec<Case> = group
+            .iter()
+            .copied()
+            .filter(|case| results.proxies.iter().any(|(kind, _)| options.wants(*case, *kind)))
+            .collect();
         results.cases.extend(&cases);
         for round in 1..=options.rounds() {
             for case in &cases {
@@ -58,7 +64,8 @@ impl Bench<'_> {
         let proxies: Vec<Installed> = results.proxies.iter().filter_map(|(_, found)| found.clone()).collect();
         for proxy in proxies {
             let kind = proxy.kind;
-            if results.failure(case, kind).is_some() || (case, kind) == (Case::Forwarded, Kind::Odin) {
+            let is_out = !self.options.wants(case, kind) || results.failure(case, kind).is_some();
+            if is_out || (case, kind) == (Case::Forwarded, Kind::Odin) {
                 continue;
             }
             let said = format!("{:<11} {round}/{} {:<7}", case.name(), self.options.rounds(), kind.name());
@@ -84,8 +91,7 @@ impl Bench<'_> {
     }
 
     fn measure(&self, case: Case, proxy: &Installed) -> Result<Sample> {
-        let name = proxy.kind.name();
-        let dir = self.inside.dir.join(format!("{}-{}", case.name(), name.to_lowercase()));
+        let dir = self.inside.dir.join(format!("{}-{}", case.name(), proxy.kind.name().to_lowercase()));
         fs::create_dir_all(&dir)?;
         let setup = Setup {
             shape: case.shape(),
@@ -94,35 +100,43 @@ impl Bench<'_> {
             upstream: match case {
                 Case::Bulk => self.origin.sink,
                 Case::PingPong => self.origin.echo,
+                Case::Download | Case::Stream => self.origin.download,
                 _ => self.origin.http,
             },
             dir: &dir,
         };
         let proxy = Running::start(proxy, &setup, self.options.proxy_cpu())?;
-        self.load(case, &setup, true).with_context(|| proxy.explain(name, "failed under the warm-up"))?;
+        self.load(case, &setup, &proxy, true).with_context(|| proxy.explain("failed under the warm-up"))?;
         thread::sleep(SETTLE);
-        let (before, machine) = (proxy.cpu_nanos()?, cpu::busy_nanos(self.options.proxy_cpu()));
-        let done = self.load(case, &setup, false).with_context(|| proxy.explain(name, "failed under the load"))?;
+        let (before, machine) = (proxy.used()?, cpu::busy_nanos(self.options.proxy_cpu()));
+        let done = self.load(case, &setup, &proxy, false).with_context(|| proxy.explain("failed under the load"))?;
         thread::sleep(SETTLE);
-        let used = proxy.cpu_nanos()?.saturating_sub(before);
-        if used == 0 {
-            bail!(proxy.explain(name, "seems to have used no CPU at all: its account was not found"));
+        let used = proxy.used()?.since(before);
+        if matches!(used, Used { proxy: 0, .. } | Used { helper: Some(0), .. }) {
+            bail!(proxy.explain("or its helper seems to have used no CPU at all: its account was not found"));
         }
         let machine =
             cpu::busy_nanos(self.options.proxy_cpu()).zip(machine).map_or(0, |(after, before)| after - before);
-        Ok(Sample::new(case, used, machine.saturating_sub(used), done))
+        Ok(Sample::new(case, used, machine.saturating_sub(used.sum()), done))
     }
 
-    fn load(&self, case: Case, setup: &Setup, warm_up: bool) -> Result<Done> {
+    fn load(&self, case: Case, setup: &Setup, proxy: &Running, warm_up: bool) -> Result<Done> {
         let port = setup.listen;
         let amount = |full: u64| if warm_up { self.options.scale(full) / 10 } else { self.options.scale(full) };
+        let seconds = if warm_up { 1 } else { self.options.seconds() };
         match (case, setup.shape) {
             (Case::Bulk, _) => tcp::bulk(port, 4, amount(5_000_000_000)),
             (Case::PingPong, _) => tcp::ping_pong(port, 16, amount(120_000)),
+            (Case::Download | Case::Stream, _) => download::run(port, 4, seconds),
+            (Case::IdleBare | Case::IdleMemory, _) => {
+                // Few: what they free again would serve for those that are measured.
+                let count = if warm_up { WAITING / 100 } else { WAITING };
+                waiting::run(port, &self.origin.stalled, count, || proxy.resident_bytes())
+            }
             (_, Shape::Http2) => H2load { port, requests: amount(80_000), connections: 8, streams: 8 }.run(setup.dir),
             _ => {
-                let seconds = if warm_up { 1 } else { self.options.seconds() };
-                Wrk { port, connections: 32, seconds, close: case == Case::Connections }.run(setup.dir)
+                let (close, put) = (case == Case::Connections, case == Case::Digest);
+                Wrk { port, connections: 32, seconds, close, put }.run(setup.dir)
             }
         }
     }

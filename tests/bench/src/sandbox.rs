@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::options::Options;
@@ -19,6 +20,7 @@ const MARK: &str = "ODIN_BENCH_SANDBOX";
 /// Ports that `connect` takes for itself; the listeners' ports lie below.
 const EPHEMERAL: &str = "16384 65535";
 const LISTEN_FROM: u16 = 12_000;
+const OPEN_FILES: u64 = 16_384;
 
 /// The view from inside.
 pub(crate) struct Inside {
@@ -40,6 +42,7 @@ impl Inside {
             let path = format!("/proc/sys/net/ipv4/{name}");
             fs::write(&path, value).with_context(|| format!("cannot write {value} to {path}"))?;
         }
+        allow_open_files()?;
         Ok(Some(Inside { dir: PathBuf::from(dir) }))
     }
 
@@ -49,6 +52,17 @@ impl Inside {
             .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
             .context("no free port in the sandbox")
     }
+}
+
+/// Thousands of connections at a time, on both sides of a proxy: for this process and all that it starts.
+fn allow_open_files() -> Result<()> {
+    let now = getrlimit(Resource::Nofile);
+    if now.current.is_some_and(|files| files < OPEN_FILES) {
+        let wanted = now.maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..now })
+            .context("cannot raise the limit of open files")?;
+    }
+    Ok(())
 }
 
 /// Runs this program again inside, and waits for it.

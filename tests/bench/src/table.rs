@@ -17,7 +17,7 @@ pub(crate) fn costs(results: &Results) -> String {
         "| CPU of the proxy | Odin | nginx | HAProxy | Envoy | Odin / nginx | Odin / HAProxy | Odin / Envoy |\n\
          |---|---|---|---|---|---|---|---|\n",
     );
-    for case in &results.cases {
+    for case in results.cases.iter().filter(|case| case.compares()) {
         let _ = write!(text, "| {}, {} |", case.title(), case.unit());
         for kind in Kind::ALL {
             let cell = results.cost(*case, kind).map_or_else(|| absent(results, *case, kind), spread);
@@ -49,40 +49,10 @@ pub(crate) fn plugin(results: &Results) -> Option<String> {
     Some(text)
 }
 
-/// The limits that Odin set itself.
-pub(crate) fn limits(results: &Results) -> String {
-    let checks = [
-        (Case::Http1, "HTTP/1.1 keep-alive: Odin / nginx", results.ratio(Case::Http1, Kind::Nginx), 1.15),
-        (Case::Http1, "HTTP/1.1 keep-alive: Odin / Envoy", results.ratio(Case::Http1, Kind::Envoy), 0.60),
-        (
-            Case::Plugin,
-            "one header plugin adds, µs/request",
-            results.added(Case::Plugin, Kind::Odin).map(|added| added.median),
-            2.0,
-        ),
-        (Case::Plugin, "with the plugin: Odin / Envoy with Lua", results.ratio(Case::Plugin, Kind::Envoy), 0.65),
-        (Case::Bulk, "TCP bulk: Odin / HAProxy with splice", results.ratio(Case::Bulk, Kind::Haproxy), 0.60),
-        (Case::PingPong, "TCP ping-pong: Odin / HAProxy", results.ratio(Case::PingPong, Kind::Haproxy), 1.10),
-    ];
-    let mut text = String::from("| Limit | at most | measured | |\n|---|---|---|---|\n");
-    for (case, name, measured, limit) in checks {
-        if !results.cases.contains(&case) {
-            continue;
-        }
-        let (value, verdict) = match measured {
-            Some(value) if value <= limit => (format!("{value:.2}"), "hit"),
-            Some(value) => (format!("{value:.2}"), "**miss**"),
-            None => ("–".to_owned(), "not measured"),
-        };
-        let _ = writeln!(text, "| {name} | {limit:.2} | {value} | {verdict} |");
-    }
-    text
-}
-
 /// Rates and latencies: side figures, taken with a load and a backend that share one CPU.
 pub(crate) fn rates(results: &Results) -> String {
     let mut text = String::from("| | | rate | p50 µs | p99 µs | proxy's CPU busy |\n|---|---|---|---|---|---|\n");
-    for case in &results.cases {
+    for case in results.cases.iter().filter(|case| !case.is_memory()) {
         for (kind, _) in &results.proxies {
             if (*case, *kind) == (Case::Forwarded, Kind::Odin) {
                 continue;
@@ -91,7 +61,7 @@ pub(crate) fn rates(results: &Results) -> String {
                 results.median(*case, *kind, part).map(|summary| summary.median)
             };
             let Some(rate) = median(|sample| Some(sample.rate)) else { continue };
-            let rate = if *case == Case::Bulk { format!("{rate:.2}") } else { thousands(rate) };
+            let rate = if case.counts_bytes() { format!("{rate:.2}") } else { thousands(rate) };
             let micros = |value: Option<f64>| value.map_or("–".to_owned(), thousands);
             let busy = median(|sample| Some(sample.busy)).unwrap_or_default() * 100.0;
             let _ = writeln!(
@@ -109,7 +79,10 @@ pub(crate) fn rates(results: &Results) -> String {
 }
 
 /// Why there is no figure.
-fn absent(results: &Results, case: Case, kind: Kind) -> String {
+pub(crate) fn absent(results: &Results, case: Case, kind: Kind) -> String {
+    if !case.takes(kind) {
+        return "–".to_owned();
+    }
     match results.proxies.iter().find(|(known, _)| *known == kind) {
         None => "–".to_owned(),
         Some((_, None)) => kind.install_hint().to_owned(),
@@ -118,7 +91,7 @@ fn absent(results: &Results, case: Case, kind: Kind) -> String {
     }
 }
 
-fn spread(summary: Summary) -> String {
+pub(crate) fn spread(summary: Summary) -> String {
     let Summary { median, min, max } = summary;
     format!("**{}** ({}–{})", short(median), short(min), short(max))
 }

@@ -50,6 +50,7 @@ impl H2load {
             seconds,
             p50: percentile(&mut latencies, 0.5).map(|micros| micros as f64),
             p99: percentile(&mut latencies, 0.99).map(|micros| micros as f64),
+            grown: None,
         })
     }
 }

@@ -1,9 +1,12 @@
-//! What asks the proxies: wrk, h2load, and clients of our own for TCP.
+//! What asks the proxies: wrk, h2load, and clients of our own for TCP, for large responses and for exchanges that wait.
 //!
 //! A load either finishes without one failed operation or is an error; it must never report a figure for half a run.
 
+pub(crate) mod download;
 pub(crate) mod h2load;
+mod response;
 pub(crate) mod tcp;
+pub(crate) mod waiting;
 pub(crate) mod wrk;
 
 use anyhow::{Context, Result};
@@ -11,13 +14,19 @@ use anyhow::{Context, Result};
 /// What a finished load did.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Done {
-    /// Requests, round trips or bytes.
+    /// Requests, round trips, bytes or open exchanges.
     pub(crate) operations: u64,
     pub(crate) seconds: f64,
     /// Microseconds; none for bulk.
     pub(crate) p50: Option<f64>,
     pub(crate) p99: Option<f64>,
+    /// Bytes of memory that the proxy grew by meanwhile, where that is what is measured.
+    pub(crate) grown: Option<u64>,
 }
+
+/// The body of a `PUT`.
+pub(crate) const BODY: &str = r#"{"hello":"hi"}"#;
+pub(crate) const BODY_TYPE: &str = "content-type: application/json";
 
 /// Request fields beside Host: with it, ten, of the kind and size that browsers send.
 const FIELDS: [&str; 9] = [

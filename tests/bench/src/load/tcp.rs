@@ -23,7 +23,7 @@ pub(crate) fn bulk(port: u16, connections: u64, bytes: u64) -> Result<Done> {
     for sender in senders {
         sender.join().map_err(|_| anyhow!("a sender panicked"))??;
     }
-    Ok(Done { operations: bytes, seconds: begin.elapsed().as_secs_f64(), p50: None, p99: None })
+    Ok(Done { operations: bytes, seconds: begin.elapsed().as_secs_f64(), p50: None, p99: None, grown: None })
 }
 
 fn send(port: u16, bytes: u64) -> Result<()> {
@@ -65,6 +65,7 @@ pub(crate) fn ping_pong(port: u16, connections: u64, round_trips: u64) -> Result
         seconds,
         p50: percentile(&mut nanos, 0.5).map(|nanos| nanos as f64 / 1e3),
         p99: percentile(&mut nanos, 0.99).map(|nanos| nanos as f64 / 1e3),
+        grown: None,
     })
 }
 

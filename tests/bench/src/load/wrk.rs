@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Done, FIELDS, number};
+use super::{BODY, BODY_TYPE, Done, FIELDS, number};
 
 /// What wrk is asked for.
 pub(crate) struct Wrk {
@@ -17,17 +17,23 @@ pub(crate) struct Wrk {
     pub(crate) seconds: u64,
     /// Ask for the connection to be closed after each response.
     pub(crate) close: bool,
+    /// `PUT` with the small body instead of `GET`.
+    pub(crate) put: bool,
 }
 
 impl Wrk {
     pub(crate) fn run(&self, dir: &Path) -> Result<Done> {
         let script = dir.join("wrk.lua");
-        fs::write(&script, include_str!("wrk.lua"))?;
+        let method = if self.put { format!("wrk.method = \"PUT\"\nwrk.body = [[{BODY}]]\n") } else { String::new() };
+        fs::write(&script, method + include_str!("wrk.lua"))?;
         let mut command = Command::new("wrk");
         command.args(["-t1", &format!("-c{}", self.connections), &format!("-d{}s", self.seconds), "--timeout", "5s"]);
         command.arg("-s").arg(script);
         for field in FIELDS {
             command.args(["-H", field]);
+        }
+        if self.put {
+            command.args(["-H", BODY_TYPE]);
         }
         if self.close {
             command.args(["-H", "connection: close"]);
@@ -44,6 +50,7 @@ impl Wrk {
             seconds: number(line, "micros")? / 1e6,
             p50: Some(number(line, "p50")?),
             p99: Some(number(line, "p99")?),
+            grown: None,
         };
         if number(line, "bad")? > 0.0 || done.operations == 0 {
             bail!("wrk saw failed requests:\n{text}");

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{MAX_CONNECTIONS, Setup, on_path};
+use super::{MAX_CONNECTIONS, Setup, ext_proc, on_path};
 use crate::case::{Shape, Variant};
 use crate::options::repository;
 
@@ -43,6 +43,7 @@ pub(super) fn arguments(config: String) -> Vec<String> {
 pub(super) fn config(setup: &Setup) -> String {
     let Setup { listen, upstream, .. } = setup;
     let filter = if setup.shape.is_tcp() { TCP.to_owned() } else { http(setup) };
+    let processor = if setup.variant == Variant::Digest { ext_proc::cluster(setup) } else { String::new() };
     format!(
         "static_resources:
   listeners:
@@ -62,7 +63,7 @@ pub(super) fn config(setup: &Setup) -> String {
       endpoints:
       - lb_endpoints:
         - endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {upstream} }} }} }}
-"
+{processor}"
     )
 }
 
@@ -95,7 +96,11 @@ const FORWARDED: &str = r#"              request_headers_to_add:
 fn http(setup: &Setup) -> String {
     let codec = if setup.shape == Shape::Http2 { "HTTP2" } else { "HTTP1" };
     let forwarded = setup.variant == Variant::Forwarded;
-    let lua = if setup.variant == Variant::Plugin { LUA } else { "" };
+    let filter = match setup.variant {
+        Variant::Plugin => LUA,
+        Variant::Digest => ext_proc::FILTER,
+        _ => "",
+    };
     let (via, add) = if forwarded { ("          via: 1.1 envoy\n", FORWARDED) } else { ("", "") };
     format!(
         "      - name: envoy.filters.network.http_connection_manager
@@ -113,7 +118,7 @@ fn http(setup: &Setup) -> String {
               - match: {{ prefix: / }}
                 route: {{ cluster: origin }}
           http_filters:
-{lua}          - name: envoy.filters.http.router
+{filter}          - name: envoy.filters.http.router
             typed_config:
               \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
               dynamic_stats: false

@@ -21,7 +21,6 @@ end)
 pub(super) fn config(setup: &Setup) -> Result<String> {
     let Setup { listen, upstream, .. } = setup;
     let (global, rules) = match setup.variant {
-        Variant::Bare => (String::new(), ""),
         Variant::Plugin => {
             let script = setup.dir.join("haproxy.lua");
             fs::write(&script, LUA)?;
@@ -42,12 +41,14 @@ pub(super) fn config(setup: &Setup) -> Result<String> {
   http-response add-header via "1.1 haproxy"
 "#,
         ),
+        // It takes part in no other.
+        _ => (String::new(), ""),
     };
     let (mode, listener, options) = match setup.shape {
         // Its best in each: told to decide, it copies the first part of a bulk transfer; told to splice, it splices 64 bytes too.
         Shape::TcpBulk => ("tcp", "", "  option splice-request\n  option splice-response\n"),
         Shape::TcpSmall => ("tcp", "", "  option splice-auto\n"),
-        Shape::Http1 => ("http", "", "  http-reuse always\n"),
+        Shape::Http1 | Shape::Download => ("http", "", "  http-reuse always\n"),
         Shape::Http2 => ("http", " proto h2", "  http-reuse always\n"),
     };
     Ok(format!(

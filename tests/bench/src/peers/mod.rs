@@ -3,11 +3,14 @@
 //! Each file here holds one proxy's configuration and nothing else. They must stay equal in what they are asked to do: one
 //! thread, no access log, upstream connections kept alive, no limit on requests per connection.
 
+mod check;
 mod envoy;
+mod ext_proc;
 mod haproxy;
 mod nginx;
 mod odin;
 mod process;
+mod program;
 
 use std::env;
 use std::fs;
@@ -18,7 +21,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::case::{Shape, Variant};
-pub(crate) use process::Running;
+pub(crate) use process::{Running, Used};
 
 /// Open connections that every proxy is told to allow.
 const MAX_CONNECTIONS: usize = 4000;
@@ -130,6 +133,21 @@ impl Installed {
         };
         Ok((self.binary.clone(), arguments))
     }
+
+    /// The program that has to run before the proxy does, if there is one.
+    pub(crate) fn helper(&self, setup: &Setup) -> Result<Option<Helper>> {
+        match (self.kind, setup.variant) {
+            (Kind::Envoy, Variant::Digest) => ext_proc::helper(setup).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// What a proxy needs beside itself.
+pub(crate) struct Helper {
+    binary: PathBuf,
+    /// Where it listens, and its argument.
+    socket: PathBuf,
 }
 
 /// The first of that name on PATH; system folders are searched too, for users without them on theirs.

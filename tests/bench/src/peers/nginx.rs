@@ -65,7 +65,6 @@ fn http(setup: &Setup) -> String {
     let dir = setup.dir.display();
     let http2 = if setup.shape == Shape::Http2 { " http2" } else { "" };
     let extra = match setup.variant {
-        Variant::Bare => "",
         Variant::Plugin => {
             r#"
       rewrite_by_lua_block { ngx.req.set_header("x-odin", ngx.var.http_user_agent and "seen" or "none") }
@@ -81,6 +80,8 @@ fn http(setup: &Setup) -> String {
       proxy_set_header X-Request-Id $request_id;
       add_header Via "1.1 nginx";"#
         }
+        // It takes part in no other.
+        _ => "",
     };
     format!(
         r#"http {{

@@ -11,6 +11,9 @@ use super::{IDLE_UPSTREAM, MAX_CONNECTIONS, Setup};
 use crate::case::Variant;
 use crate::options::repository;
 
+/// The plugins that do what the processors of Envoy's ExternalProcessor SDK do.
+pub(super) const PROCESSORS: [&str; 6] = ["trivial", "timer", "digest", "decorated", "echo", "ctx"];
+
 pub(super) fn find() -> Option<PathBuf> {
     let built = env::var_os("ODIN_BIN").map_or_else(|| repository().join("target/release/odin"), PathBuf::from);
     built.canonicalize().ok().filter(|file| file.is_file())
@@ -19,17 +22,10 @@ pub(super) fn find() -> Option<PathBuf> {
 pub(super) fn config(setup: &Setup) -> Result<String> {
     let Setup { listen, upstream, .. } = setup;
     let protocol = if setup.shape.is_tcp() { "tcp" } else { "http" };
-    let (used, declared) = match setup.variant {
-        // Odin adds the forwarding fields always: there is nothing to turn on.
-        Variant::Bare | Variant::Forwarded => ("", String::new()),
-        Variant::Plugin => {
-            let wasm = repository().join("plugins/target/wasm32-unknown-unknown/release/headers.wasm");
-            if !wasm.is_file() {
-                bail!("{} is not there: `make plugins`", wasm.display());
-            }
-            ("plugins = [\"headers\"]", format!("[plugins.headers]\npath = {:?}\n", wasm.display().to_string()))
-        }
-    };
+    let plugins = plugins(setup.variant);
+    let names: Vec<&str> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+    let used = if names.is_empty() { String::new() } else { format!("plugins = {names:?}") };
+    let declared = plugins.iter().map(Plugin::section).collect::<Result<String>>()?;
     Ok(format!(
         r#"workers = 1
 admin = "off"
@@ -48,4 +44,38 @@ cluster = "origin"
 endpoints = ["127.0.0.1:{upstream}"]
 {declared}"#
     ))
+}
+
+/// A plugin of the route.
+struct Plugin {
+    name: String,
+    /// The file, without its ending.
+    wasm: &'static str,
+    /// Lines of its section beside the path.
+    settings: &'static str,
+}
+
+/// The plugins of the route, in its order.
+fn plugins(variant: Variant) -> Vec<Plugin> {
+    let plugin = |wasm, settings| Plugin { name: String::from(wasm), wasm, settings };
+    match variant {
+        // Odin adds the forwarding fields always: there is nothing to turn on.
+        Variant::Bare | Variant::Forwarded => Vec::new(),
+        Variant::Plugin => vec![plugin("headers", "")],
+        Variant::Chain => (0..10).map(|n| Plugin { name: format!("headers{n}"), ..plugin("headers", "") }).collect(),
+        Variant::Fresh => vec![plugin("headers", "isolation = \"fresh\"\n")],
+        Variant::Digest => PROCESSORS.map(|wasm| plugin(wasm, "")).into_iter().collect(),
+        Variant::Pass => vec![plugin("pass", "")],
+    }
+}
+
+impl Plugin {
+    fn section(&self) -> Result<String> {
+        let Plugin { name, wasm, settings } = self;
+        let file = repository().join(format!("plugins/target/wasm32-unknown-unknown/release/{wasm}.wasm"));
+        if !file.is_file() {
+            bail!("{} is not there: `make guests`", file.display());
+        }
+        Ok(format!("[plugins.{name}]\npath = {:?}\n{settings}", file.display().to_string()))
+    }
 }
