@@ -4,7 +4,6 @@
 //! the inner one: it does the work, in the order of docs/life-of-a-request.md. No codec is named here.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request, response};
@@ -183,8 +182,7 @@ async fn ask(
     let upload = record.upload.clone();
     let mut cluster = target.cluster.clone();
     if !run.is_empty() {
-        deadline.set(Duration::ZERO);
-        deadline.race(hooks::request_headers(run)).await.map_err(upstream::late)??;
+        deadline.race_limit(hooks::request_headers(run)).await.map_err(upstream::late)??;
         body = hooks::attach(run, Side::Request(upload.clone()), body, deadline).await?;
         let mut state = run.state().await;
         state.request_open = false;
@@ -234,8 +232,7 @@ async fn answer(
     let bodiless = bodiless
         || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
     open_response(run, head, !bodiless && !http_body::Body::is_end_stream(&body)).await;
-    deadline.set(Duration::ZERO);
-    deadline.race(hooks::response_headers(run)).await.map_err(upstream::late)??;
+    deadline.race_limit(hooks::response_headers(run)).await.map_err(upstream::late)??;
     if !bodiless {
         body = hooks::attach(run, Side::Response, body, deadline).await?;
     }

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
@@ -76,8 +76,7 @@ async fn ask(
     let Reply::Response(head, body) = upstream::send(call, &mut body, &mut assigned, deadline).await? else {
         return Err(Error::new(Kind::MalformedResponse, "101 that nobody asked for"));
     };
-    deadline.set(Duration::ZERO);
-    let gathered = deadline.race(gather(body, max_body_bytes)).await;
+    let gathered = deadline.race_limit(gather(body, max_body_bytes)).await;
     let (body, trailers) = gathered.map_err(|Elapsed| Error::new(Kind::UpstreamTimeout, "the body stalled"))??;
     Ok(Answer { head, body, trailers })
 }

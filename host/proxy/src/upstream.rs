@@ -54,8 +54,23 @@ impl Assigned {
         Assigned { worker, endpoint: None, attempts: 0 }
     }
 
+    /// Asks for the next endpoint of the cluster, and gives the exchange or connection to it.
+    pub(crate) async fn next(
+        &mut self,
+        run: &Run,
+        cluster: &Rc<LocalCluster>,
+        tries: &mut Tries,
+        deadline: &mut Deadline,
+    ) -> Result<usize, Error> {
+        let mut state = run.state().await;
+        state.facts.cluster = Some(cluster.name.clone());
+        let index = deadline.race_limit(tries.next(cluster, &mut state)).await.map_err(late)??;
+        self.assign(cluster, index, &mut state.facts);
+        Ok(index)
+    }
+
     /// To this endpoint; one given before is released.
-    pub(crate) fn assign(&mut self, cluster: &Rc<LocalCluster>, index: usize, facts: &mut Facts) {
+    fn assign(&mut self, cluster: &Rc<LocalCluster>, index: usize, facts: &mut Facts) {
         self.release();
         let endpoint = &cluster.shared.endpoints[index];
         endpoint.counters(self.worker).started.add(1);
@@ -87,14 +102,7 @@ pub(crate) async fn send(
 ) -> Result<Reply, Error> {
     let mut tries = Tries::up_to(MAX_ATTEMPTS);
     loop {
-        let index = {
-            let mut state = call.run.state().await;
-            state.facts.cluster = Some(call.cluster.name.clone());
-            deadline.set(Duration::ZERO);
-            let index = deadline.race(tries.next(call.cluster, &mut state)).await.map_err(late)??;
-            assigned.assign(call.cluster, index, &mut state.facts);
-            index
-        };
+        let index = assigned.next(call.run, call.cluster, &mut tries, deadline).await?;
         let attempt = Attempt { call, index, worker: assigned.worker };
         match attempt.send(body, deadline).await {
             Ok(reply) => return Ok(reply),

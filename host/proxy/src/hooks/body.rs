@@ -65,8 +65,7 @@ pub(crate) async fn attach(run: &Rc<Run>, side: Side, body: Body, deadline: &mut
         return Ok(Body::Hooked(Box::new(hooked)));
     }
     let late = if hooked.side.flow().forward() { Kind::BodyTimeout } else { Kind::UpstreamTimeout };
-    deadline.set(Duration::ZERO);
-    let Ok(collected) = deadline.race(hooked.collect(wait_for_all)).await else {
+    let Ok(collected) = deadline.race_limit(hooked.collect(wait_for_all)).await else {
         return Err(Error::new(late, "the exchange took too long"));
     };
     let (data, trailers) = collected?;

@@ -2,7 +2,7 @@
 
 use odin_runtime::HookState;
 
-use super::{Run, failed};
+use super::Run;
 
 impl Run {
     /// Some plugin wants to know of the end.
@@ -16,10 +16,6 @@ pub(crate) async fn end(run: &Run, state: &mut Box<HookState>) {
     state.request_open = false;
     state.response_open = false;
     for link in run.chain.iter().filter(|link| link.plugin.hooks().exchange_end) {
-        let before = state.plugin_nanos;
-        if let Err(error) = link.plugin.exchange_end(state).await {
-            failed(&error);
-        }
-        link.place.took(state.plugin_nanos - before);
+        link.tell(state, async |plugin, state| plugin.exchange_end(state).await).await;
     }
 }

@@ -102,25 +102,36 @@ impl Run {
 }
 
 impl Link {
-    /// Calls a hook and counts what it cost on this route. None when it failed and the plugin says to go on without it.
+    /// Calls a hook. None when it failed and the plugin says to go on without it.
     async fn call<T>(
         &self,
         state: &mut Box<HookState>,
         hook: impl AsyncFnOnce(&PinnedPlugin, &mut Box<HookState>) -> Result<T, CallError>,
     ) -> Result<Option<T>, Error> {
+        or_passed_over(&self.plugin, self.counted(state, hook).await)
+    }
+
+    /// Calls a hook whose failure costs nothing: it is logged.
+    async fn tell(
+        &self,
+        state: &mut Box<HookState>,
+        hook: impl AsyncFnOnce(&PinnedPlugin, &mut Box<HookState>) -> Result<(), CallError>,
+    ) {
+        if let Err(error) = self.counted(state, hook).await {
+            failed(&error);
+        }
+    }
+
+    /// Calls a hook and counts what it cost on this route.
+    async fn counted<T>(
+        &self,
+        state: &mut Box<HookState>,
+        hook: impl AsyncFnOnce(&PinnedPlugin, &mut Box<HookState>) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
         let before = state.plugin_nanos;
         let result = hook(&self.plugin, state).await;
         self.place.took(state.plugin_nanos - before);
-        match result {
-            Ok(answer) => Ok(Some(answer)),
-            Err(error) => {
-                let failure = failed(&error);
-                match self.plugin.plugin().spec().on_failure {
-                    OnFailure::Open => Ok(None),
-                    OnFailure::Closed => Err(failure),
-                }
-            }
-        }
+        result
     }
 
     fn name(&self) -> &str {
@@ -135,16 +146,18 @@ pub(crate) async fn pick(
     endpoints: Arc<dyn Endpoints>,
 ) -> Result<Option<Option<u32>>, Error> {
     let plugin = balancer.pin();
-    match plugin.pick(state, endpoints).await {
-        Ok(picked) => Ok(Some(picked)),
-        Err(error) => {
-            let failure = failed(&error);
-            match plugin.plugin().spec().on_failure {
-                OnFailure::Open => Ok(None),
-                OnFailure::Closed => Err(failure),
-            }
+    or_passed_over(&plugin, plugin.pick(state, endpoints).await)
+}
+
+/// The answer of a hook; of one that failed the exchange's error, or none when the plugin says to go on without it.
+fn or_passed_over<T>(plugin: &PinnedPlugin, result: Result<T, CallError>) -> Result<Option<T>, Error> {
+    result.map(Some).or_else(|error| {
+        let failure = failed(&error);
+        match plugin.plugin().spec().on_failure {
+            OnFailure::Open => Ok(None),
+            OnFailure::Closed => Err(failure),
         }
-    }
+    })
 }
 
 /// Logs the failure with the guest's backtrace, once, and turns it into the exchange's error. A plugin that is out of

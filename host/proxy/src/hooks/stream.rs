@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use odin_runtime::{BodyMode, ConnectDecision};
 
+use super::Run;
 use super::stage::{Flow, Stage};
-use super::{Run, failed};
 use crate::error::{Error, Kind};
 
 /// The hooks of the begin, in the listener's order. The error says why the connection must be closed.
@@ -33,11 +33,7 @@ pub(crate) async fn close(run: &Run) {
     let mut state = run.state().await;
     state.request_open = false;
     for link in run.chain.iter().filter(|link| link.connected.get()) {
-        let before = state.plugin_nanos;
-        if let Err(error) = link.plugin.close(&mut state).await {
-            failed(&error);
-        }
-        link.place.took(state.plugin_nanos - before);
+        link.tell(&mut state, async |plugin, state| plugin.close(state).await).await;
     }
 }
 

@@ -79,20 +79,13 @@ async fn open(
     let cluster = {
         let mut state = run.state().await;
         state.request_open = false;
-        let cluster = chosen(&mut state, target, listener)?;
-        state.facts.cluster = Some(cluster.name.clone());
-        cluster
+        chosen(&mut state, target, listener)?
     };
     let mut tries = Tries::up_to(usize::MAX);
     let mut deadline = Deadline::default();
     let timeout = listener.snapshot.timeouts.connect;
     loop {
-        let index = {
-            let mut state = run.state().await;
-            let index = tries.next(&cluster, &mut state).await?;
-            assigned.assign(&cluster, index, &mut state.facts);
-            index
-        };
+        let index = assigned.next(run, &cluster, &mut tries, &mut deadline).await?;
         match upstream::connect(&cluster, index, assigned.worker, timeout, &mut deadline).await {
             Ok(stream) => return Ok(stream),
             Err(error) => tries.failed(index, error),
