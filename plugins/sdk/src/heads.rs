@@ -216,7 +216,7 @@ impl Response {
     }
 
     /// Replaces the status code. Refused outside 200 to 599, and between codes that have a body and codes that cannot
-    /// have one (204, 304).
+    /// have one (204, 205, 304).
     pub fn set_status(&self, status: u16) -> Result<(), FieldError> {
         Ok(host::response::set_status(status)?)
     }

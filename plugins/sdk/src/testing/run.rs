@@ -4,7 +4,7 @@ use super::chain::{Hooks, Link};
 use super::exchange::Exchange;
 use super::fields::Fields;
 use super::outcome::{Outcome, Received, Seen, Upstream};
-use super::scene::{ResponseHead, SCENE, Scene};
+use super::scene::{self, ResponseHead, SCENE, Scene};
 use super::stage::{End, Flow, Limits, Stage, passed_over, replied};
 use crate::bindings::imports::context::Value;
 use crate::export::Hook;
@@ -102,7 +102,7 @@ impl Run {
 
     /// The response's side. The error comes with what the client has already.
     fn answer(&self, response: Upstream, bodiless: bool) -> Result<Received, Box<(End, Option<Received>)>> {
-        let bodiless = bodiless || matches!(response.status, 204 | 304);
+        let bodiless = bodiless || scene::bodiless(response.status);
         let body = response.body.filter(|_| !bodiless);
         know("status", Value::Integer(response.status.into()));
         let mut modes = self.modes(Hook::ResponseBody);

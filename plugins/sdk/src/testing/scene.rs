@@ -19,6 +19,11 @@ pub(crate) struct RequestHead {
     pub(crate) has_body: bool,
 }
 
+/// A status whose responses cannot have a body, as on the host.
+pub(crate) fn bodiless(status: u16) -> bool {
+    matches!(status, 204 | 205 | 304)
+}
+
 /// A head as it stands.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ResponseHead {

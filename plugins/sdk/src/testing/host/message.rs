@@ -3,7 +3,7 @@
 use crate::bindings::imports::types::FieldError;
 use crate::testing::fields::{Fields, is_token};
 use crate::testing::host::trap;
-use crate::testing::scene::{RequestHead, ResponseHead, SCENE};
+use crate::testing::scene::{RequestHead, ResponseHead, SCENE, bodiless};
 
 macro_rules! fields {
     () => {
@@ -161,7 +161,6 @@ pub(crate) mod response {
     }
 
     pub(crate) fn set_status(status: u16) -> Result<(), FieldError> {
-        let bodiless = |status| matches!(status, 204 | 304);
         open(|head, _| match (200..=599).contains(&status) && bodiless(status) == bodiless(head.status) {
             true => {
                 head.status = status;
