@@ -117,14 +117,18 @@ pub struct Raw {
 impl Raw {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Raw {
-        let stream = within("connect", TcpStream::connect(address)).await;
-        Raw::new(stream.unwrap_or_else(|error| panic!("connect to {address}: {error}")))
+        Raw::try_connect(address).await.unwrap_or_else(|error| panic!("connect to {address}: {error}"))
+    }
+
+    /// Connects to a peer that may reset the connection so soon that the connect itself sees it.
+    pub async fn try_connect(address: SocketAddr) -> io::Result<Raw> {
+        within("connect", TcpStream::connect(address)).await.map(Raw::new)
     }
 
     /// Connects and waits for the peer to end the connection without a word, however soon it does.
     pub async fn connect_and_end(address: SocketAddr) {
-        if let Ok(stream) = within("connect", TcpStream::connect(address)).await {
-            Raw::new(stream).ends().await;
+        if let Ok(mut raw) = Raw::try_connect(address).await {
+            raw.ends().await;
         }
     }
 

@@ -1,8 +1,10 @@
 //! Plugins that hit their limits while a hundred other exchanges are under way on the same worker: these complete
 //! untouched, the one gets its error, and the memory is there again.
 
+use std::io::ErrorKind;
+
 use http::Request;
-use odin_tests::{BOTH, Company, HttpBackend, Odin, PluginEntry, Protocol, Script, body, until};
+use odin_tests::{BOTH, Company, HttpBackend, Odin, PluginEntry, Protocol, Raw, Script, body, until};
 
 const COMPANY: usize = 100;
 const TURNS: usize = 100;
@@ -162,7 +164,12 @@ async fn a_loop_in_a_tcp_hook_costs_its_connection_alone() {
             let odin = Odin::builder().tcp_plugin(script).tcp_target(&backend).start().await;
             let mut clients = Vec::new();
             for _ in 0..3 {
-                let mut client = odin.connect_tcp().await;
+                let mut client = match Raw::try_connect(odin.address("tcp")).await {
+                    Ok(client) => client,
+                    // It is the first hook that fails: the connection ends without a word, at whatever moment.
+                    Err(error) if hook == "connect" && error.kind() == ErrorKind::ConnectionReset => continue,
+                    Err(error) => panic!("{hook} {failure}: {error}"),
+                };
                 client.send("hello").await;
                 if hook == "close" {
                     assert_eq!(client.read(5).await, b"hello");
