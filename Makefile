@@ -3,14 +3,14 @@
 SHELL := /bin/sh
 WASM := plugins/target/wasm32-unknown-unknown/release
 
-.PHONY: run test lint bench bench-quick bench-processor plugins guests grpc build setup fetch clean
+.PHONY: run test lint bench bench-quick bench-processor plugins guests bpf grpc build setup namespaces fetch clean
 
 ## Builds Odin and its plugins and serves the demo: HTTP on 127.0.0.1:8080, TCP on 127.0.0.1:7000.
 run: build plugins
 	exec target/debug/odin --plugin $(WASM)/lb_rr.wasm --grant random
 
 ## Everything that must hold: unit tests, the plugins' own tests, and the end-to-end tests against the built binary.
-test: fetch guests grpc
+test: fetch guests grpc namespaces
 	cd plugins && cargo test --workspace --all-features --locked
 	cargo build --workspace --all-targets --locked
 	cargo test --workspace --locked --no-fail-fast
@@ -19,6 +19,7 @@ test: fetch guests grpc
 lint: setup fetch guests
 	cargo fmt --all --check
 	cd plugins && cargo fmt --all --check
+	cd bpf && cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny (once, some minutes)"; cargo install --locked --quiet cargo-deny@0.20.2; }
 	cargo deny --all-features --offline check bans licenses sources
@@ -48,6 +49,10 @@ plugins: setup
 guests: setup
 	plugins/build.sh guests
 
+## The steering program, bpf/odin-steer.o. The object is committed, so only a change of bpf/ needs this.
+bpf: setup
+	bpf/build.sh
+
 ## A python with grpcio: the real gRPC client and server for tests/tests/grpc.rs.
 grpc:
 	@tests/grpc/setup.sh >/dev/null
@@ -55,13 +60,20 @@ grpc:
 build: setup fetch
 	cargo build --locked -p odin
 
+# Debian's packages, if a command is missing: $(call debian,command,packages,what for).
+debian = command -v $(1) >/dev/null || { \
+	echo "installing $(2): $(3)"; \
+	if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; \
+	$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends $(2); }
+
 # A linker for Rust: the one thing that a bare Debian with rustup lacks.
 setup:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust's stable toolchain with rustup, then try again" >&2; exit 1; }
-	@command -v cc >/dev/null || { \
-		echo "installing gcc: Rust needs a linker"; \
-		if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; \
-		$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends gcc libc6-dev; }
+	@$(call debian,cc,gcc libc6-dev,Rust needs a linker)
+
+# The tests of steering have network namespaces of their own, which only root can make; others skip them.
+namespaces:
+	@[ "$$(id -u)" != 0 ] || $(call debian,ip,iproute2,tests of steering run in network namespaces)
 
 # All downloads, before anything is built or tested.
 fetch: setup
@@ -71,3 +83,4 @@ fetch: setup
 clean:
 	cargo clean
 	cd plugins && cargo clean
+	cd bpf && cargo clean

@@ -2,8 +2,8 @@
 //! their counters, clusters with their health, listeners with their numbers. A fault leaves everything as it was.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use odin_proxy::{
@@ -15,6 +15,7 @@ use odin_runtime::{Plugin, Runtime};
 use crate::cli::Roles;
 use crate::config::{self, Config, LogFormat, Traffic, UpstreamProtocol};
 use crate::plugin_spec::{self, roles};
+use crate::systemd;
 
 /// A plugin's section and what was loaded for it.
 #[derive(Clone)]
@@ -44,11 +45,6 @@ impl Assembly {
         self.clusters.values().map(|built| &built.cluster)
     }
 
-    /// Where each listener shall listen.
-    pub(crate) fn addresses(&self) -> BTreeMap<String, SocketAddr> {
-        self.config.listeners.iter().map(|listener| (listener.name.clone(), listener.address)).collect()
-    }
-
     /// Builds everything that `config` names; `plugins` were loaded for it by [`load_plugins`].
     pub(crate) fn new(
         config: Config,
@@ -64,7 +60,7 @@ impl Assembly {
         let snapshot = Arc::new(Snapshot {
             listeners: listeners.collect::<anyhow::Result<_>>()?,
             clusters: clusters.iter().map(|(name, built)| (name.clone(), built.cluster.clone())).collect(),
-            timeouts: timeouts(&config.timeouts),
+            timeouts: timeouts(&config.timeouts, config.drain_timeout),
             limits: limits(&config.limits),
             access_log: match (config.access_log.enabled, config.access_log.format) {
                 (false, _) => AccessLog::Off,
@@ -85,6 +81,8 @@ pub(crate) fn load_plugins(
 ) -> anyhow::Result<BTreeMap<String, Loaded>> {
     let mut plugins = BTreeMap::new();
     for (name, section) in &config.plugins {
+        // Each may take long to compile, and the one after a name that does not resolve as well.
+        systemd::alive();
         let kept = before.and_then(|before| before.plugins.get(name)).filter(|kept| kept.section == *section);
         let loaded = match kept {
             Some(kept) => kept.clone(),
@@ -110,6 +108,7 @@ fn build_clusters(
 ) -> anyhow::Result<BTreeMap<String, Built>> {
     let mut clusters = BTreeMap::new();
     for (name, section) in &config.clusters {
+        systemd::alive();
         let balancer = section.balancer.as_ref().and_then(|name| plugins.get(name)).map(|loaded| loaded.plugin.clone());
         if let Some(plugin) = &balancer
             && !plugin.hooks().balancer
@@ -146,8 +145,11 @@ fn build_clusters(
             UpstreamProtocol::Http1 => Protocol::Http1,
             UpstreamProtocol::Http2 => Protocol::Http2,
         };
-        let cluster = Arc::new(odin_proxy::Cluster::new(name.clone(), endpoints, balancer, protocol, workers));
-        clusters.insert(name.clone(), Built { section: section.clone(), cluster });
+        let mut cluster = odin_proxy::Cluster::new(name.clone(), endpoints, balancer, protocol, workers);
+        if let Some(before) = before.and_then(|before| before.clusters.get(name)) {
+            cluster = cluster.after(&before.cluster);
+        }
+        clusters.insert(name.clone(), Built { section: section.clone(), cluster: Arc::new(cluster) });
     }
     Ok(clusters)
 }
@@ -182,6 +184,15 @@ fn build_listener(
             ListenerKind::Http { routes: built, trust_forwarded: *trust_forwarded }
         }
     };
+    if let Some(loaded) = section.steer.as_ref().and_then(|name| plugins.get(name))
+        && !loaded.plugin.hooks().steer
+    {
+        bail!(
+            "listeners.{}.steer: plugin {:?} exports no steer hook; it cannot weigh where connections go",
+            section.name,
+            loaded.plugin.name()
+        );
+    }
     let counters = before.map_or_else(|| ListenerCounters::new(workers), |before| before.counters.clone());
     Ok(Listener { name: section.name.clone(), kind, counters })
 }
@@ -233,7 +244,7 @@ impl Uses<'_> {
     }
 }
 
-fn timeouts(section: &config::Timeouts) -> Timeouts {
+fn timeouts(section: &config::Timeouts, drain: Duration) -> Timeouts {
     Timeouts {
         connect: section.connect,
         header: section.header,
@@ -241,6 +252,7 @@ fn timeouts(section: &config::Timeouts) -> Timeouts {
         response: section.response,
         request: section.request,
         tcp_idle: section.tcp_idle,
+        drain,
     }
 }
 

@@ -1,22 +1,19 @@
 //! The command line: what a person types becomes a [`Start`], from a config file or from flags alone.
 //! Must never listen, load a plugin or print: `main` does.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+mod start;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{
-    self, Cluster, Config, ConfigError, Endpoint, EndpointAddress, Errors, Grant, Listener, LogFormat, Plugin, Route,
-    Traffic, UpstreamProtocol,
-};
+use odin_steer::Binding;
 
-/// The cluster of the HTTP listener when flags alone make the config.
-pub(crate) const HTTP_CLUSTER: &str = "web";
-/// The cluster of the TCP listener when flags alone make the config.
-pub(crate) const TCP_CLUSTER: &str = "tcp";
+use crate::config::{self, DEFAULT_ADMIN, Endpoint, Grant, LogFormat, SteeringMode};
+
+pub(crate) use start::{HTTP_CLUSTER, Roles, Start};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,8 +25,14 @@ Examples:
       HTTP only, on another address, through two plugins in this order.
   odin --plugin limit.wasm --grant log,shared
       A plugin that writes log lines and remembers across requests: both must be granted.
+  odin --tcp 0.0.0.0:5001-5999 --target db.internal:5432
+      TCP on a thousand ports; with the capabilities of configs/odin.service, one socket for each thread serves them.
   odin check odin.toml && odin -f odin.toml
-      A config file, checked first. `kill -HUP` reads it again; Ctrl-C finishes what runs, then exits.";
+      A config file, checked first. It is read again when it changes; Ctrl-C finishes what runs, then exits.
+  odin diff new.toml && mv new.toml odin.toml
+      What a change will do, line by line, before the running Odin takes it up.
+  odin upgrade
+      The binary was replaced: the new one takes over from the running one, and no connection is lost.";
 
 /// A programmable TCP and HTTP proxy: WebAssembly plugins decide, Odin moves the bytes.
 #[derive(Clone, Debug, Parser)]
@@ -50,11 +53,48 @@ pub(crate) enum Command {
         /// The config: .toml, .yaml, .yml or .json
         file: PathBuf,
     },
+    /// Show what a reload with this config would change: one line for each thing that goes (-), changes (~) or comes (+)
+    Diff {
+        /// The new config: .toml, .yaml, .yml or .json; it is checked first
+        file: PathBuf,
+        /// Compare with this config [default: what runs]
+        #[arg(long, value_name = "FILE", conflicts_with = "admin")]
+        against: Option<PathBuf>,
+        /// Where the running Odin serves its admin pages [default: `admin` of the new config]
+        #[arg(long, value_name = "IP:PORT", value_parser = config::socket_address)]
+        admin: Option<SocketAddr>,
+    },
+    /// Let the running Odin start the binary that is installed now and hand over to it; no connection is lost
+    Upgrade {
+        /// Where the running Odin serves its admin pages
+        #[arg(long, value_name = "IP:PORT", value_parser = config::socket_address, default_value_t = DEFAULT_ADMIN)]
+        admin: SocketAddr,
+    },
+    /// Ask the running Odin how connections come to its workers
+    #[command(disable_help_subcommand = true)]
+    Steer {
+        #[command(subcommand)]
+        command: Steer,
+    },
     /// Serve a backend that answers with what it was asked, as JSON: for trying plugins out
     Echo {
         /// Where to listen
         #[arg(value_name = "IP:PORT", value_parser = config::socket_address, default_value = "127.0.0.1:9100")]
         address: SocketAddr,
+    },
+}
+
+/// What to ask about steering.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Steer {
+    /// List every address with how it is served, and how many connections it has had
+    Status {
+        /// Where the running Odin serves its admin pages
+        #[arg(long, value_name = "IP:PORT", value_parser = config::socket_address, default_value_t = DEFAULT_ADMIN)]
+        admin: SocketAddr,
+        /// Print what Odin answers as it is
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -73,13 +113,13 @@ pub(crate) struct Run {
     #[arg(long, value_name = "NAME[,NAME]", value_delimiter = ',', value_parser = Grant::parse, requires = "plugin")]
     pub(crate) grant: Vec<Grant>,
 
-    /// Serve HTTP here; without --tcp, only HTTP [default: 127.0.0.1:8080]
-    #[arg(short, long, value_name = "IP:PORT", value_parser = config::socket_address)]
-    pub(crate) listen: Option<SocketAddr>,
+    /// Serve HTTP here; PORT may be a range or `*`, IP a prefix; without --tcp, only HTTP [default: 127.0.0.1:8080]
+    #[arg(short, long, value_name = "IP:PORT", value_parser = config::binding)]
+    pub(crate) listen: Option<Binding>,
 
-    /// Relay TCP here; without --listen, only TCP [default: 127.0.0.1:7000]
-    #[arg(long, value_name = "IP:PORT", value_parser = config::socket_address)]
-    pub(crate) tcp: Option<SocketAddr>,
+    /// Relay TCP here, as with --listen; without --listen, only TCP [default: 127.0.0.1:7000]
+    #[arg(long, value_name = "IP:PORT", value_parser = config::binding)]
+    pub(crate) tcp: Option<Binding>,
 
     /// Send traffic to this backend (repeatable) [default: two demo backends]
     #[arg(short, long, value_name = "HOST:PORT[,weight=N]", value_parser = target)]
@@ -93,6 +133,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "text|json", value_enum, hide_possible_values = true)]
     pub(crate) log_format: Option<LogFormat>,
 
+    /// How connections come to the threads: by a BPF program, by a socket for each port, or what is possible [default: auto]
+    #[arg(long, value_name = "auto|bpf|bind", value_enum, hide_possible_values = true)]
+    pub(crate) steering: Option<SteeringMode>,
+
     /// Threads [default: one per core]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub(crate) workers: Option<u64>,
@@ -101,203 +145,6 @@ pub(crate) struct Run {
 /// The value of `--admin`: none for `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Admin(pub(crate) Option<SocketAddr>);
-
-/// What to start, and what only the caller can complete.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Start {
-    /// Complete, but for the two fields below.
-    pub(crate) config: Config,
-    /// Where the config came from; none when flags made it. A reload calls [`Run::start`] again.
-    pub(crate) file: Option<PathBuf>,
-    /// Each named cluster has no endpoint yet: the caller starts demo backends and gives it their addresses.
-    /// Empty when there are targets or a file.
-    pub(crate) demo_clusters: Vec<&'static str>,
-    /// Plugins of `--plugin`, in order: keys of `config.plugins` that nothing refers to yet, because only a loaded
-    /// plugin tells its hooks. The caller hands each to [`Start::place_plugin`]. Empty with a file.
-    pub(crate) unplaced_plugins: Vec<String>,
-}
-
-/// What the hooks of a loaded plugin make it good for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Roles {
-    /// It exports the balancer.
-    pub(crate) balancer: bool,
-    /// It exports a hook of requests or responses.
-    pub(crate) route: bool,
-    /// It exports a hook of TCP connections.
-    pub(crate) connection: bool,
-}
-
-impl Run {
-    /// Makes the config: from the file with `--workers`, `--admin` and `--log-format` on top, or from flags alone.
-    pub(crate) fn start(&self) -> Result<Start, Errors> {
-        let mut start = match &self.file {
-            Some(file) => Start {
-                config: config::load(file)?,
-                file: Some(file.clone()),
-                demo_clusters: Vec::new(),
-                unplaced_plugins: Vec::new(),
-            },
-            None => self.start_from_flags()?,
-        };
-        let config = &mut start.config;
-        if let Some(Admin(address)) = self.admin {
-            config.admin = address;
-        }
-        if let Some(format) = self.log_format {
-            config.access_log.format = format;
-        }
-        if let Some(workers) = self.workers {
-            config.workers = usize::try_from(workers).ok();
-        }
-        match config
-            .listeners
-            .iter()
-            .find(|listener| listener.address.port() != 0 && Some(listener.address) == config.admin)
-        {
-            None => Ok(start),
-            Some(listener) => {
-                let message =
-                    format!("{} is the address of the listener `{}`; choose another", listener.address, listener.name);
-                Err(ConfigError::in_flag("--admin", message).into())
-            }
-        }
-    }
-
-    fn start_from_flags(&self) -> Result<Start, Errors> {
-        let (http, tcp) = match (self.listen, self.tcp) {
-            (None, None) => (Some((Ipv4Addr::LOCALHOST, 8080).into()), Some((Ipv4Addr::LOCALHOST, 7000).into())),
-            chosen => chosen,
-        };
-        if let (Some(http), Some(tcp)) = (http, tcp)
-            && http == tcp
-            && http.port() != 0
-        {
-            return Err(
-                ConfigError::in_flag("--tcp", format!("{tcp} is the address of --listen; choose another")).into()
-            );
-        }
-        let plugins = self.plugins()?;
-        let mut start = Start {
-            config: Config::default(),
-            file: None,
-            demo_clusters: Vec::new(),
-            unplaced_plugins: plugins.iter().map(|(name, _)| name.clone()).collect(),
-        };
-        start.config.plugins = BTreeMap::from_iter(plugins);
-        let endpoints = &self.target;
-        if let Some(address) = http {
-            let route = Route { host: None, path: None, cluster: HTTP_CLUSTER.to_owned(), plugins: Vec::new() };
-            start.add(
-                "web",
-                address,
-                Traffic::Http { trust_forwarded: false, routes: vec![route] },
-                HTTP_CLUSTER,
-                endpoints,
-            );
-        }
-        if let Some(address) = tcp {
-            start.add(
-                "tcp",
-                address,
-                Traffic::Tcp { cluster: TCP_CLUSTER.to_owned(), plugins: Vec::new() },
-                TCP_CLUSTER,
-                endpoints,
-            );
-        }
-        Ok(start)
-    }
-
-    /// Each plugin under the name of its file, without the ending.
-    fn plugins(&self) -> Result<Vec<(String, Plugin)>, Errors> {
-        let mut plugins: Vec<(String, Plugin)> = Vec::new();
-        let mut errors = Vec::new();
-        for path in &self.plugin {
-            let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-            let shown = path.display();
-            let message = match std::fs::metadata(path) {
-                Err(error) => format!("cannot read {shown}: {error}"),
-                Ok(found) if !found.is_file() => format!("{shown} is not a file; name a .wasm file"),
-                Ok(_) if plugins.iter().any(|(other, _)| *other == name) => {
-                    format!("a plugin named `{name}` is given already; use a config file to name two of them")
-                }
-                Ok(_) => {
-                    let grant = self.grant.iter().copied().collect();
-                    plugins.push((name, Plugin { grant, ..Plugin::new(path.clone()) }));
-                    continue;
-                }
-            };
-            errors.push(ConfigError::in_flag("--plugin", message));
-        }
-        Errors::of(errors).map_or(Ok(plugins), Err)
-    }
-}
-
-impl Start {
-    fn add(
-        &mut self,
-        name: &str,
-        address: SocketAddr,
-        traffic: Traffic,
-        cluster: &'static str,
-        endpoints: &[Endpoint],
-    ) {
-        if endpoints.is_empty() {
-            self.demo_clusters.push(cluster);
-        }
-        let settings = Cluster { endpoints: endpoints.to_vec(), balancer: None, protocol: UpstreamProtocol::Http1 };
-        self.config.clusters.insert(cluster.to_owned(), settings);
-        self.config.listeners.push(Listener { name: name.to_owned(), address, traffic });
-    }
-
-    /// Gives a demo cluster its endpoints.
-    pub(crate) fn set_endpoints(&mut self, cluster: &str, addresses: impl IntoIterator<Item = SocketAddr>) {
-        if let Some(cluster) = self.config.clusters.get_mut(cluster) {
-            let endpoint = |address| Endpoint { address: EndpointAddress::Ip(address), weight: 1 };
-            cluster.endpoints = addresses.into_iter().map(endpoint).collect();
-        }
-    }
-
-    /// Puts a plugin of [`Start::unplaced_plugins`] to its work: in every cluster if it is a balancer, in every HTTP
-    /// route and every TCP listener if it has a hook there. An error when there is a second balancer, or nothing to do.
-    pub(crate) fn place_plugin(&mut self, name: &str, roles: Roles) -> Result<(), Errors> {
-        let fail = |message: String| Err(ConfigError::in_flag("--plugin", message).into());
-        let is_http = |listener: &Listener| matches!(listener.traffic, Traffic::Http { .. });
-        let http = self.config.listeners.iter().any(is_http);
-        let tcp = !self.config.listeners.iter().all(is_http);
-        match roles {
-            Roles { balancer: true, .. } => {}
-            Roles { route: true, .. } if http => {}
-            Roles { connection: true, .. } if tcp => {}
-            Roles { route: true, .. } => {
-                return fail(format!("`{name}` works on HTTP only, and nothing listens for HTTP"));
-            }
-            Roles { connection: true, .. } => {
-                return fail(format!("`{name}` works on TCP only, and nothing listens for TCP"));
-            }
-            _ => return fail(format!("`{name}` exports no hook, so it has nothing to do")),
-        }
-        if roles.balancer {
-            if let Some(other) = self.config.clusters.values().find_map(|cluster| cluster.balancer.as_ref()) {
-                return fail(format!("`{other}` and `{name}` are both balancers; use one, or a config file"));
-            }
-            for cluster in self.config.clusters.values_mut() {
-                cluster.balancer = Some(name.to_owned());
-            }
-        }
-        for listener in &mut self.config.listeners {
-            match &mut listener.traffic {
-                Traffic::Http { routes, .. } if roles.route => {
-                    routes.iter_mut().for_each(|route| route.plugins.push(name.to_owned()));
-                }
-                Traffic::Tcp { plugins, .. } if roles.connection => plugins.push(name.to_owned()),
-                _ => {}
-            }
-        }
-        self.unplaced_plugins.retain(|unplaced| unplaced != name);
-        Ok(())
-    }
-}
 
 /// `HOST:PORT` or `HOST:PORT,weight=N`.
 fn target(text: &str) -> Result<Endpoint, String> {
@@ -330,6 +177,20 @@ impl ValueEnum for LogFormat {
         Some(match self {
             LogFormat::Text => PossibleValue::new("text"),
             LogFormat::Json => PossibleValue::new("json"),
+        })
+    }
+}
+
+impl ValueEnum for SteeringMode {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[SteeringMode::Auto, SteeringMode::Bpf, SteeringMode::Bind]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            SteeringMode::Auto => PossibleValue::new("auto"),
+            SteeringMode::Bpf => PossibleValue::new("bpf"),
+            SteeringMode::Bind => PossibleValue::new("bind"),
         })
     }
 }

@@ -4,23 +4,32 @@
 
 mod admin;
 mod assemble;
+mod banner;
 mod check;
 mod cli;
+mod client;
+mod commands;
 mod config;
 mod demo;
+mod diff;
 mod echo;
 mod logging;
 mod odin;
 mod plugin_metrics;
 mod plugin_spec;
+mod privileges;
 mod prometheus;
 mod signals;
+mod sockets;
+mod steering;
+mod systemd;
+mod upgrade;
 mod watch;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Cli, Command};
+use cli::{Cli, Command, Steer};
 use tokio::runtime::{Builder, LocalOptions};
 
 #[global_allocator]
@@ -36,6 +45,13 @@ fn main() -> ExitCode {
             }
             Err(errors) => fail(&errors),
         },
+        Some(Command::Diff { file, against, admin }) => {
+            done(block_on(commands::diff(&file, against.as_deref(), admin)))
+        }
+        Some(Command::Upgrade { admin }) => done(block_on(commands::upgrade(admin))),
+        Some(Command::Steer { command: Steer::Status { admin, json } }) => {
+            done(block_on(commands::steer_status(admin, json)))
+        }
         Some(Command::Echo { address }) => done(block_on(echo::serve(address))),
         None => done(block_on(signals::run(cli.run))),
     }
@@ -49,7 +65,7 @@ fn done(result: anyhow::Result<()>) -> ExitCode {
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("odin: {error}");
+    banner::say!("{error}");
     ExitCode::FAILURE
 }
 

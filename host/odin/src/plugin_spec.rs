@@ -78,6 +78,7 @@ pub(crate) fn roles(hooks: Hooks) -> Roles {
             || hooks.response_trailers
             || hooks.exchange_end,
         connection: hooks.connection || hooks.downstream_data || hooks.upstream_data,
+        steer: hooks.steer,
     }
 }
 
@@ -96,6 +97,7 @@ pub(crate) fn hook_names(hooks: Hooks) -> Vec<&'static str> {
         (hooks.connection, "connection"),
         (hooks.downstream_data, "downstream-data"),
         (hooks.upstream_data, "upstream-data"),
+        (hooks.steer, "steer"),
     ];
     all.into_iter().filter(|(exported, _)| *exported).map(|(_, name)| name).collect()
 }
@@ -115,6 +117,7 @@ pub(crate) fn exports(hooks: Hooks, hook: Hook) -> bool {
         Hook::Connect | Hook::Close => hooks.connection,
         Hook::DownstreamData => hooks.downstream_data,
         Hook::UpstreamData => hooks.upstream_data,
+        Hook::Steer => hooks.steer,
     }
 }
 
@@ -151,7 +154,7 @@ mod tests {
     fn a_plugin_is_put_to_what_it_has_hooks_for() {
         assert_eq!(roles(Hooks { lifecycle: true, ..Hooks::default() }), Roles::default());
         let hooks = Hooks { exchange_end: true, upstream_data: true, ..Hooks::default() };
-        assert_eq!(roles(hooks), Roles { balancer: false, route: true, connection: true });
+        assert_eq!(roles(hooks), Roles { route: true, connection: true, ..Roles::default() });
         assert_eq!(hook_names(hooks), ["exchange-end", "upstream-data"]);
         assert!(exports(hooks, Hook::UpstreamData) && !exports(hooks, Hook::Close));
     }

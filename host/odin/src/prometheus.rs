@@ -6,6 +6,7 @@ use odin_proxy::{DURATION_BUCKETS_MS, ListenerKind, PluginUse};
 
 use crate::odin::Odin;
 use crate::plugin_metrics::{self, CpuTime, PluginNumbers};
+use crate::sockets::Sockets;
 
 /// What the format is called.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -81,6 +82,15 @@ fn listeners(out: &mut Text, odin: &Odin) {
     simple("odin_connections_refused_total", "counter", "Connections over limits.connections.", &|t| t.refused);
     simple("odin_received_bytes_total", "counter", "Body bytes from clients.", &|t| t.received);
     simple("odin_sent_bytes_total", "counter", "Body bytes to clients.", &|t| t.sent);
+    out.metric(
+        "odin_steered_total",
+        "counter",
+        "Lookups that BPF answered with a worker's socket, or dropped: one for a connection, rarely more.",
+    );
+    for (listener, (sent, dropped)) in odin.with_sockets(Sockets::steered_totals) {
+        out.sample("odin_steered_total", &[("listener", listener.as_str()), ("outcome", "sent")], sent);
+        out.sample("odin_steered_total", &[("listener", listener.as_str()), ("outcome", "dropped")], dropped);
+    }
     out.metric("odin_requests_total", "counter", "HTTP exchanges, by class of status.");
     for (listener, totals) in all.iter().filter(|(listener, _)| is_http(listener)) {
         for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().zip(totals.responses) {

@@ -1,104 +1,253 @@
-//! The life of the process: start, say what listens where, obey signals and changed files, drain.
+//! The life of the process: start, say what listens where, obey signals, orders and changed files, drain.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
+use odin_proxy::Draining;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::admin::Admin;
-use crate::cli::Run;
-use crate::config::Traffic;
-use crate::odin::Odin;
-use crate::watch::Watch;
-use crate::{logging, plugin_spec};
+use crate::admin::{Admin, Order, Reply, Serving};
+use crate::cli::{Run, Start};
+use crate::config::Config;
+use crate::odin::{Odin, Ready};
+use crate::sockets::Sockets;
+use crate::upgrade::{Handed, Takeover};
+use crate::watch::{Changed, Watch};
+use crate::{banner, logging, privileges, systemd, upgrade, watch};
 
-/// Runs Odin until a signal ends it.
+/// How often a worker that lives comes round is looked at when nobody else asks for it.
+const ALIVE: Duration = Duration::from_secs(10);
+
+/// Runs Odin until a signal ends it or a new binary has taken over.
 pub(crate) async fn run(run: Run) -> anyhow::Result<()> {
+    let takeover = Takeover::begun()?;
+    match start(run, takeover.as_ref()).await {
+        Ok(life) => {
+            if let Some(takeover) = takeover {
+                let predecessor = takeover.predecessor;
+                takeover.ready()?;
+                banner::say!("took over from process {predecessor}");
+            }
+            systemd::ready();
+            life.live().await
+        }
+        Err(error) => {
+            if let Some(takeover) = takeover {
+                takeover.failed(&error);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// A started Odin and what may happen to it.
+struct Life {
+    odin: Rc<Odin>,
+    watch: Watch,
+    signals: Signals,
+    orders: UnboundedReceiver<Order>,
+    admin: Option<Serving>,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    user2: Signal,
+}
+
+/// Why it ends.
+#[derive(Clone, Copy)]
+enum End {
+    Stopped,
+    Replaced,
+}
+
+async fn start(run: Run, takeover: Option<&Takeover>) -> anyhow::Result<Life> {
+    let since = SystemTime::now();
+    let read = run.file.as_deref().and_then(watch::content);
     let start = run.start()?;
     logging::start(start.config.access_log.format);
     // Before anything is told to the user: a signal that comes early must not kill what has begun.
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-
-    let admin = match start.config.admin {
-        Some(address) => {
-            Some(Admin::bind(address).await.with_context(|| format!("admin: cannot listen on {address}"))?)
-        }
-        None => None,
+    let signals = Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hangup: signal(SignalKind::hangup())?,
+        user2: signal(SignalKind::user_defined2())?,
     };
+    let handed = takeover.map(Takeover::take).transpose()?;
+    let (ready, admin) = prepare(&start, handed)?;
     let demo = !start.demo_clusters.is_empty();
-    let odin = Rc::new(Odin::start(run, start).await?);
-    let mut watch = Watch::new(&odin.assembly())?;
+    let odin = Rc::new(Odin::start(run, start, ready).await?);
+    let watch = Watch::new(&odin.assembly(), odin.file().map(|file| (file.as_path(), read)), since);
     let admin_address = admin.as_ref().and_then(|admin| admin.address().ok());
-    if let Some(admin) = admin {
-        tokio::task::spawn_local(admin.serve(odin.clone()));
-    }
-    banner(&odin, admin_address, demo);
-
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => match odin.reload() {
-                Ok(()) => {
-                    tracing::info!("reloaded");
-                    watch.follow(&odin.assembly());
-                }
-                Err(error) => tracing::error!("not reloaded, the old config serves on: {error:#}"),
-            },
-            name = watch.changed() => {
-                let assembly = odin.assembly();
-                if let Some(loaded) = assembly.plugins.get(&name) {
-                    // Logged there; the old generation serves on.
-                    let _ = odin.swap_from_file(&name, &loaded.section.path);
-                }
-            }
-        }
-    }
-    tracing::info!("draining");
-    tokio::select! {
-        () = odin.drain() => {}
-        // A second signal: whoever sent it does not want to wait.
-        _ = terminate.recv() => anyhow::bail!("stopped before the drain was over"),
-        _ = interrupt.recv() => anyhow::bail!("stopped before the drain was over"),
-    }
-    Ok(())
+    let (sender, orders) = unbounded_channel();
+    let admin = admin.map(|admin| admin.serve(odin.clone(), sender)).transpose()?;
+    odin.serve()?;
+    banner::print(&odin, admin_address, demo);
+    Ok(Life { odin, watch, signals, orders, admin })
 }
 
-/// Tells what listens where. The lines are part of the interface: tests and scripts read them.
-fn banner(odin: &Odin, admin: Option<SocketAddr>, demo: bool) {
-    let assembly = odin.assembly();
-    let addresses: Vec<(String, SocketAddr)> = odin
-        .with_proxy(|proxy| proxy.addresses().map(|(name, address)| (name.to_owned(), address)).collect())
-        .unwrap_or_default();
-    let mut http = None;
-    for (name, address) in &addresses {
-        let listener = assembly.config.listeners.iter().find(|listener| listener.name == *name);
-        let scheme = match listener.map(|listener| &listener.traffic) {
-            Some(Traffic::Tcp { .. }) => "tcp",
-            _ => {
-                http = http.or(Some(*address));
-                "http"
+/// Does what needs privileges, and gives them up. No thread may run before that.
+fn prepare(start: &Start, mut handed: Option<Handed>) -> anyhow::Result<(Ready, Option<Admin>)> {
+    privileges::raise_open_files();
+    let config: &Config = &start.config;
+    let workers = config.workers.unwrap_or_else(cores);
+    let binary = upgrade::binary().context("cannot tell the path of this binary")?;
+    let inherited = handed.as_mut().and_then(|handed| handed.admin.take());
+    let mut sockets = Sockets::new(config, workers, handed)?;
+    sockets.prepare(&config.listeners)?;
+    let admin = match config.admin {
+        Some(address) => Some(Admin::bind(address, inherited).with_context(|| admin_fault(address))?),
+        None => None,
+    };
+    if let Some(admin) = &admin {
+        sockets.pass(admin.address()?);
+    }
+    let dropped = privileges::drop_all_but(sockets.needed_capabilities(), config.user.as_deref())?;
+    banner::privileges(&dropped);
+    sockets.announce();
+    let shared = admin.as_ref().map(Admin::share).transpose()?;
+    Ok((Ready { sockets, admin: shared, binary, workers }, admin))
+}
+
+fn admin_fault(address: SocketAddr) -> String {
+    format!("admin: cannot listen on {address}")
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+impl Life {
+    async fn live(mut self) -> anyhow::Result<()> {
+        let end = self.obey().await;
+        let config = self.odin.assembly().config.clone();
+        let draining = match end {
+            End::Stopped => {
+                systemd::stopping();
+                self.odin.cancel_upgrade();
+                Draining { grace: config.shutdown_grace, leaving: false }
+            }
+            End::Replaced => Draining { grace: config.drain_timeout, leaving: true },
+        };
+        tracing::info!("draining");
+        let Life { odin, mut signals, mut admin, orders, .. } = self;
+        // Nobody obeys them any more, and who has sent one is told so.
+        drop(orders);
+        // The pages belong to the new process; without one they tell of the drain until it is over.
+        let mut stopped = admin.take_if(|_| matches!(end, End::Replaced)).map(Serving::stop);
+        let hurried = {
+            let over = async {
+                odin.drain(draining).await;
+                if matches!(end, End::Stopped) {
+                    odin.upgrade_over().await;
+                }
+            };
+            let impatient = signals.hurry(&odin, end, config.shutdown_grace);
+            let mut over = std::pin::pin!(over);
+            tokio::select! {
+                // The drain must have begun before it can be hurried.
+                biased;
+                () = over.as_mut() => false,
+                () = impatient => {
+                    over.await;
+                    true
+                }
             }
         };
-        eprintln!("odin: listening on {scheme}://{address} ({name})");
-    }
-    if let Some(address) = admin {
-        eprintln!("odin: admin on http://{address}");
-    }
-    for (name, loaded) in &assembly.plugins {
-        let hooks = plugin_spec::hook_names(loaded.plugin.hooks()).join(", ");
-        eprintln!("odin: plugin {name} ({hooks}) from {}", loaded.section.path.display());
-    }
-    if let Some(address) = http
-        && demo
-    {
-        eprintln!("odin: try: curl http://{address}");
-        if assembly.plugins.is_empty() {
-            eprintln!("odin: no plugin: endpoints are picked by the built-in round robin; add one with --plugin FILE");
+        // An answer that is due may be about this very end.
+        if let Some(stopped) = stopped.take().or_else(|| admin.map(Serving::stop)) {
+            stopped.await;
+        }
+        match (hurried, end) {
+            (true, End::Stopped) => anyhow::bail!("stopped before the drain was over"),
+            _ => Ok(()),
         }
     }
-    eprintln!("odin: ready");
+
+    async fn obey(&mut self) -> End {
+        let mut alive = tokio::time::interval(systemd::watchdog().map_or(ALIVE, |within| within / 2));
+        let (upgraded, mut upgrades) = unbounded_channel();
+        let upgrade = |odin: &Rc<Odin>, reply: Option<Reply<u32>>| {
+            let (odin, upgraded) = (odin.clone(), upgraded.clone());
+            tokio::task::spawn_local(async move {
+                let result = odin.upgrade().await;
+                // The receiver lives as long as this loop.
+                let _ = upgraded.send(result.is_ok());
+                reply.map(|reply| reply.send(result))
+            });
+        };
+        loop {
+            let Life { odin, watch, signals, orders, .. } = self;
+            tokio::select! {
+                _ = signals.terminate.recv() => return End::Stopped,
+                _ = signals.interrupt.recv() => return End::Stopped,
+                _ = signals.hangup.recv() => self.reload(None),
+                _ = signals.user2.recv() => upgrade(odin, None),
+                Some(replaced) = upgrades.recv() => match replaced {
+                    true => return End::Replaced,
+                    false if odin.missed_reload() => self.reload(None),
+                    false => {}
+                },
+                Some(order) = orders.recv() => match order {
+                    Order::Reload(reply) => self.reload(Some(reply)),
+                    Order::Upgrade(reply) => upgrade(odin, Some(reply)),
+                },
+                changed = watch.changed() => match changed {
+                    Changed::Config => self.reload(None),
+                    Changed::Plugin(name) => {
+                        let assembly = odin.assembly();
+                        if let Some(loaded) = assembly.plugins.get(&name) {
+                            // Logged there; the old generation serves on.
+                            let _ = odin.swap_from_file(&name, &loaded.section.path);
+                        }
+                    }
+                },
+                _ = alive.tick() => {
+                    let responsive = odin.with_proxy(|proxy| proxy.alive() && proxy.responsive(ALIVE));
+                    match responsive {
+                        Some(false) => tracing::error!("a worker does not come round its loop any more"),
+                        _ => systemd::alive(),
+                    }
+                }
+            }
+        }
+    }
+
+    fn reload(&mut self, reply: Option<Reply<Vec<crate::diff::Change>>>) {
+        // It would tell of the very change that is read now.
+        self.watch.config_is_read();
+        let result = self.odin.reload();
+        if result.is_ok() {
+            self.watch.follow(&self.odin.assembly());
+        }
+        if let Some(reply) = reply {
+            // Whoever asked may have gone.
+            let _ = reply.send(result);
+        }
+    }
+}
+
+impl Signals {
+    /// Whoever sends a second signal does not want to wait. After an upgrade nobody has sent a first one: that leaves as
+    /// long as any stop does. Answers when the drain is to end at once.
+    async fn hurry(&mut self, odin: &Odin, end: End, grace: Duration) {
+        self.stop().await;
+        if matches!(end, End::Replaced) {
+            odin.hurry(grace);
+            self.stop().await;
+        }
+        odin.hurry(Duration::ZERO);
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use odin_runtime::{ConnectionInfo, HookState, Value};
 
+use crate::drain::DRAINED;
 use crate::record::Record;
 use crate::relay::{RelayEnd, RelayReport, Side};
 use crate::snapshot::{AccessLog, Snapshot};
@@ -194,6 +195,7 @@ impl From<RelayReport> for TcpReport {
         let error = match &report.end {
             RelayEnd::Closed => None,
             RelayEnd::Idle => Some("idle timeout".to_owned()),
+            RelayEnd::Drained => Some(DRAINED.to_owned()),
             RelayEnd::Error { side, direction: _, error } => {
                 let side = if *side == Side::A { "downstream" } else { "upstream" };
                 Some(format!("{side}: {error}"))

@@ -1,6 +1,7 @@
 //! A cluster and its endpoints: what all workers share. Counters are written by one worker each and summed when read,
 //! so no request waits for another worker's cache line; health is written only when it changes.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -38,7 +39,7 @@ pub struct Cluster {
     /// The turn of whoever goes round.
     pub(crate) turn: AtomicU64,
     /// False while every endpoint is fine: then nobody looks at their health one by one.
-    pub(crate) any_failed: AtomicBool,
+    pub(crate) any_failed: Arc<AtomicBool>,
 }
 
 impl Cluster {
@@ -50,8 +51,8 @@ impl Cluster {
         protocol: Protocol,
         workers: usize,
     ) -> Self {
-        let endpoints: Vec<_> =
-            endpoints.into_iter().map(|(address, weight)| Endpoint::new(address, weight, workers)).collect();
+        let endpoint = |(address, weight)| Endpoint { address, weight, state: EndpointState::new(workers) };
+        let endpoints: Vec<_> = endpoints.into_iter().map(endpoint).collect();
         Cluster {
             name: name.into(),
             uniform: endpoints.windows(2).all(|pair| pair[0].weight == pair[1].weight),
@@ -59,13 +60,32 @@ impl Cluster {
             balancer,
             protocol,
             turn: AtomicU64::new(0),
-            any_failed: AtomicBool::new(false),
+            any_failed: Arc::default(),
         }
+    }
+
+    /// Goes on with what is known of the endpoints that `before` has as well: health, counters and connections.
+    #[must_use]
+    pub fn after(mut self, before: &Cluster) -> Self {
+        let mut known: HashMap<SocketAddr, Vec<&Arc<EndpointState>>> = HashMap::new();
+        for endpoint in before.endpoints.iter().rev() {
+            known.entry(endpoint.address).or_default().push(&endpoint.state);
+        }
+        for endpoint in &mut self.endpoints {
+            // An address may be there twice; each is one endpoint.
+            if let Some(state) = known.get_mut(&endpoint.address).and_then(Vec::pop) {
+                endpoint.state = state.clone();
+            }
+        }
+        self.turn = AtomicU64::new(before.turn.load(Relaxed));
+        // Exchanges that began with the cluster of before may still meet a failure.
+        self.any_failed = before.any_failed.clone();
+        self
     }
 
     /// After a failed connect: the endpoint is out until its penalty is over.
     pub(crate) fn connect_failed(&self, index: usize) {
-        let endpoint = &self.endpoints[index];
+        let endpoint = &self.endpoints[index].state;
         let failures = endpoint.failures_in_a_row.fetch_add(1, Relaxed);
         let penalty = FIRST_PENALTY.as_millis() as u64 * (1 << failures.min(MAX_DOUBLINGS));
         endpoint.out_until.store(clock::millis() + penalty, Relaxed);
@@ -77,13 +97,13 @@ impl Cluster {
         if !self.any_failed.load(Relaxed) {
             return;
         }
-        let endpoint = &self.endpoints[index];
+        let endpoint = &self.endpoints[index].state;
         endpoint.failures_in_a_row.store(0, Relaxed);
         endpoint.out_until.store(0, Relaxed);
-        let failed = self.endpoints.iter().any(|endpoint| endpoint.out_until.load(Relaxed) != 0);
+        let failed = self.endpoints.iter().any(|endpoint| endpoint.state.out_until.load(Relaxed) != 0);
         self.any_failed.store(failed, Relaxed);
         // Another worker may have found a failure in between; a penalty must not be forgotten.
-        if !failed && self.endpoints.iter().any(|endpoint| endpoint.out_until.load(Relaxed) != 0) {
+        if !failed && self.endpoints.iter().any(|endpoint| endpoint.state.out_until.load(Relaxed) != 0) {
             self.any_failed.store(true, Relaxed);
         }
     }
@@ -95,33 +115,43 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// For weighted balancers; 1 unless set.
     pub weight: u32,
+    state: Arc<EndpointState>,
+}
+
+/// What is known of an endpoint; outlives a reload that keeps its address.
+struct EndpointState {
     /// [`clock::millis`] at which it may be tried again; zero when it is fine.
     out_until: AtomicU64,
     failures_in_a_row: AtomicU64,
     counters: Box<[EndpointCounters]>,
 }
 
-impl Endpoint {
-    fn new(address: SocketAddr, weight: u32, workers: usize) -> Self {
-        Endpoint {
-            address,
-            weight,
+impl EndpointState {
+    fn new(workers: usize) -> Arc<Self> {
+        Arc::new(EndpointState {
             out_until: AtomicU64::new(0),
             failures_in_a_row: AtomicU64::new(0),
             counters: (0..workers.max(1)).map(|_| EndpointCounters::default()).collect(),
-        }
+        })
+    }
+}
+
+impl Endpoint {
+    /// The same for the endpoint in the config before and after a reload that keeps it.
+    pub(crate) fn identity(&self) -> *const () {
+        Arc::as_ptr(&self.state).cast()
     }
 
     /// False after a failed connect, until it may be tried again.
     pub fn healthy(&self) -> bool {
-        let until = self.out_until.load(Relaxed);
+        let until = self.state.out_until.load(Relaxed);
         until == 0 || clock::millis() >= until
     }
 
     /// What has happened to it, over all workers.
     pub fn totals(&self) -> EndpointTotals {
         let mut totals = EndpointTotals::default();
-        for counters in &self.counters {
+        for counters in &self.state.counters {
             totals.requests += counters.started.get();
             totals.active += counters.started.get().wrapping_sub(counters.ended.get());
             totals.connects += counters.connects.get();
@@ -131,11 +161,11 @@ impl Endpoint {
     }
 
     pub(crate) fn active(&self) -> u64 {
-        self.counters.iter().map(|counters| counters.started.get().wrapping_sub(counters.ended.get())).sum()
+        self.state.counters.iter().map(|counters| counters.started.get().wrapping_sub(counters.ended.get())).sum()
     }
 
     pub(crate) fn counters(&self, worker: usize) -> &EndpointCounters {
-        &self.counters[worker]
+        &self.state.counters[worker]
     }
 }
 

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request};
 use odin_runtime::ConnectionInfo;
 
+use crate::drain::Drain;
+
 const FORWARDED: HeaderName = header::FORWARDED;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -27,18 +29,21 @@ const VIA_2: HeaderValue = HeaderValue::from_static("2 odin");
 /// What is the same for every request of a connection, made once.
 pub(crate) struct Downstream {
     pub(crate) info: Arc<ConnectionInfo>,
+    /// Of the listener that accepted it.
+    pub(crate) drain: Rc<Drain>,
     client: HeaderValue,
     /// `Forwarded` for the host that was asked last: nearly always the next one's too.
     forwarded: RefCell<(HeaderValue, HeaderValue)>,
 }
 
 impl Downstream {
-    pub(crate) fn new(info: Arc<ConnectionInfo>) -> Rc<Self> {
+    pub(crate) fn new(info: Arc<ConnectionInfo>, drain: Rc<Drain>) -> Rc<Self> {
         let ip = info.peer.ip().to_canonical();
         Rc::new(Downstream {
             client: value(ip.to_string()),
             forwarded: RefCell::new((HeaderValue::from_static(""), HeaderValue::from_static(""))),
             info,
+            drain,
         })
     }
 

@@ -8,6 +8,7 @@ mod balance;
 mod body;
 mod clock;
 mod cluster;
+mod drain;
 mod error;
 mod exchange;
 mod fields;
@@ -30,7 +31,8 @@ mod upstream;
 mod worker;
 
 pub use cluster::{Cluster, Endpoint, EndpointTotals, Protocol};
-pub use proxy::{BindError, Proxy};
+pub use listener::bind;
+pub use proxy::{Closing, Draining, Hurry, Opened, Proxy, SocketId};
 pub use settings::{Limits, Timeouts};
 pub use snapshot::{
     AccessLog, CpuTime, DURATION_BUCKETS_MS, Listener, ListenerCounters, ListenerKind, ListenerTotals, PluginUse,

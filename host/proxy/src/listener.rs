@@ -1,5 +1,5 @@
-//! Listening sockets and accept loops. Every worker has a socket of its own for every listener (SO_REUSEPORT): the
-//! kernel spreads the connections, and no worker waits for another.
+//! Listening sockets and accept loops. Every worker has sockets of its own for every listener: the kernel, or the
+//! steering program, spreads the connections, and no worker waits for another.
 
 use std::cell::RefCell;
 use std::io;
@@ -9,11 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use odin_runtime::ConnectionInfo;
+use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
+use crate::drain::Drain;
 use crate::fields::Downstream;
 use crate::local::{LocalKind, LocalListener};
+use crate::snapshot::Listener;
 use crate::worker::Worker;
 use crate::{http1, tcp};
 
@@ -22,61 +28,138 @@ const BACKLOG: i32 = 4096;
 /// After an accept failed for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Opens one socket per worker. With port zero the system chooses once and all sockets share the choice.
-pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<StdListener>> {
-    let mut sockets: Vec<StdListener> = Vec::with_capacity(workers);
-    for _ in 0..workers {
-        let address = sockets.first().map_or(Ok(address), StdListener::local_addr)?;
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        sockets.push(socket.into());
-    }
-    Ok(sockets)
+/// Opens a listening socket that others of this process may share the address with. With port zero the system chooses.
+pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// A listener by name, whatever the config says about it at the moment.
-pub(crate) struct Handle(RefCell<Rc<LocalListener>>);
+pub(crate) struct Handle {
+    current: RefCell<Rc<LocalListener>>,
+    pub(crate) drain: Rc<Drain>,
+}
 
 impl Handle {
     pub(crate) fn new(listener: Rc<LocalListener>) -> Rc<Self> {
-        Rc::new(Handle(RefCell::new(listener)))
+        Rc::new(Handle { current: RefCell::new(listener), drain: Rc::default() })
     }
 
     /// What the config says now. An exchange asks once.
     pub(crate) fn current(&self) -> Rc<LocalListener> {
-        self.0.borrow().clone()
+        self.current.borrow().clone()
     }
 
     pub(crate) fn replace(&self, listener: Rc<LocalListener>) {
-        *self.0.borrow_mut() = listener;
+        *self.current.borrow_mut() = listener;
     }
 }
 
-/// Accepts until it is dropped.
-pub(crate) async fn accept(socket: StdListener, handle: Rc<Handle>, worker: Rc<Worker>) {
-    let name: Arc<str> = Arc::from(handle.current().shared.name.as_str());
-    let socket = match TcpListener::from_std(socket) {
+/// What the sockets of a listener lead to. Another handle takes the place of the first when the listener changes so
+/// much that its open connections cannot follow.
+pub(crate) struct Door(RefCell<Rc<Handle>>);
+
+impl Door {
+    pub(crate) fn new(handle: Rc<Handle>) -> Rc<Self> {
+        Rc::new(Door(RefCell::new(handle)))
+    }
+
+    pub(crate) fn handle(&self) -> Rc<Handle> {
+        self.0.borrow().clone()
+    }
+
+    /// Answers the handle of before.
+    pub(crate) fn replace(&self, handle: Rc<Handle>) -> Rc<Handle> {
+        self.0.replace(handle)
+    }
+}
+
+/// Accepts until it is told to stop, and then whatever is waiting already. After `linger` the socket is closed: who was
+/// steered to it before the steering changed may still be on the way.
+pub(crate) async fn accept(socket: Arc<StdListener>, door: Rc<Door>, worker: Rc<Worker>, stop: Rc<Stop>) {
+    let name = door.handle().current().name.clone();
+    let socket = match watched(socket) {
         Ok(socket) => socket,
         Err(error) => return tracing::error!(listener = %name, %error, "cannot listen"),
     };
+    let accepting = async {
+        loop {
+            match socket.async_io(Interest::READABLE, |socket| next(socket)).await {
+                Ok((stream, peer)) => accepted(stream, peer, &door, &worker),
+                Err(error) if is_connection_error(&error) => {}
+                Err(error) => {
+                    tracing::warn!(listener = %name, %error, "accept failed; trying again");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = stop.over() => {}
+    }
+    accept_waiting(socket.get_ref(), &door, &worker);
+}
+
+#[allow(unsafe_code, reason = "tokio cannot see that a shared listener stays open")]
+fn watched(socket: Arc<StdListener>) -> io::Result<AsyncFd<Arc<StdListener>>> {
+    // SAFETY: the descriptor belongs to the listener, which nobody can take out of its `Arc`, and the `AsyncFd` holds a
+    // share of that: it stays open, and the same, for as long as the driver watches it.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
+}
+
+/// Takes what is in the queue. Asks the system and not the driver, which may not have heard of it yet.
+fn accept_waiting(socket: &StdListener, door: &Rc<Door>, worker: &Rc<Worker>) {
     loop {
-        match socket.accept().await {
-            Ok((stream, peer)) => accepted(stream, peer, &name, &handle, &worker),
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
-            }
-            Err(error) => {
-                tracing::warn!(listener = %name, %error, "accept failed; trying again");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+        match next(socket) {
+            Ok((stream, peer)) => accepted(stream, peer, door, worker),
+            Err(error) if is_connection_error(&error) => {}
+            // Nothing is waiting, or nothing can be done about it.
+            Err(_) => return,
         }
     }
 }
 
-fn accepted(stream: TcpStream, peer: SocketAddr, name: &Arc<str>, handle: &Rc<Handle>, worker: &Rc<Worker>) {
+/// One connection from the queue. In one system call, which the standard library would need two for.
+fn next(socket: &StdListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = rustix::net::acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    let peer = peer.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;
+    Ok((TcpStream::from_std(stream.into())?, peer))
+}
+
+/// The connection was gone before it was accepted; the socket is fine.
+fn is_connection_error(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+}
+
+/// Tells an accept loop that its socket is to be closed.
+#[derive(Default)]
+pub(crate) struct Stop {
+    told: Notify,
+    linger: std::cell::Cell<Duration>,
+}
+
+impl Stop {
+    /// In so long.
+    pub(crate) fn tell(&self, linger: Duration) {
+        self.linger.set(linger);
+        self.told.notify_one();
+    }
+
+    async fn over(&self) {
+        self.told.notified().await;
+        tokio::time::sleep(self.linger.get()).await;
+    }
+}
+
+fn accepted(stream: TcpStream, peer: SocketAddr, door: &Door, worker: &Rc<Worker>) {
+    let handle = door.handle();
     let listener = handle.current();
     let share = listener.shared.counters.share(worker.id);
     if worker.connections() >= listener.snapshot.limits.connections {
@@ -86,17 +169,36 @@ fn accepted(stream: TcpStream, peer: SocketAddr, name: &Arc<str>, handle: &Rc<Ha
     share.accepted.add(1);
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().unwrap_or(peer);
-    let info = Arc::new(ConnectionInfo::new(peer, local, name.clone()));
-    let (handle, on, shared) = (handle.clone(), worker.clone(), listener.shared.clone());
-    worker.serve(async move {
+    let name: Arc<str> = listener.name.clone();
+    let info = Arc::new(ConnectionInfo::new(plain(peer), plain(local), name));
+    let (drain, on) = (handle.drain.clone(), worker.clone());
+    let counted = Counted { listener: listener.shared.clone(), worker: worker.id };
+    worker.serve(drain.clone(), async move {
+        let _counted = counted;
         match &listener.kind {
-            LocalKind::Tcp => Box::pin(tcp::serve(stream, info, &listener, &on)).await,
+            LocalKind::Tcp => Box::pin(tcp::serve(stream, info, &listener, &drain, &on)).await,
             LocalKind::Http { .. } => {
                 // Each exchange asks for what is current; the connection must not hold on to what was.
                 drop(listener);
-                http1::server::serve(stream, handle, Downstream::new(info), on.clone()).await;
+                http1::server::serve(stream, handle, Downstream::new(info, drain), on).await;
             }
         }
-        shared.counters.share(on.id).closed.add(1);
     });
+}
+
+/// Counts the end of a connection, however it comes.
+struct Counted {
+    listener: Arc<Listener>,
+    worker: usize,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.listener.counters.share(self.worker).closed.add(1);
+    }
+}
+
+/// A socket of both families names an IPv4 address as IPv6 would.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

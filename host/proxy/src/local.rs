@@ -9,7 +9,7 @@ use http::Uri;
 use odin_runtime::{OutboundSender, Plugin, Routing, WorkerPlugin};
 
 use crate::balance::Candidates;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Endpoint};
 use crate::pool::Pool;
 use crate::route::{Route, Routes};
 use crate::snapshot::{CpuTime, Listener, ListenerKind, PluginUse, Snapshot};
@@ -27,6 +27,7 @@ pub(crate) type Clusters = HashMap<String, Rc<LocalCluster>>;
 
 /// One listener, as this worker serves it.
 pub(crate) struct LocalListener {
+    pub(crate) name: Arc<str>,
     pub(crate) shared: Arc<Listener>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) kind: LocalKind,
@@ -41,6 +42,13 @@ pub(crate) struct LocalListener {
 pub(crate) enum LocalKind {
     Http { trust_forwarded: bool },
     Tcp,
+}
+
+impl LocalKind {
+    /// Whether a connection of the one can go on as one of the other.
+    pub(crate) fn same_protocol(self, other: LocalKind) -> bool {
+        matches!((self, other), (LocalKind::Tcp, LocalKind::Tcp) | (LocalKind::Http { .. }, LocalKind::Http { .. }))
+    }
 }
 
 /// Where a route leads.
@@ -156,6 +164,7 @@ impl Build<'_> {
         };
         let router = Arc::new(Router { routes: Routes::new(routes), snapshot: self.snapshot.clone() });
         Some(LocalListener {
+            name: Arc::from(listener.name.as_str()),
             shared: listener.clone(),
             snapshot: self.snapshot.clone(),
             kind,
@@ -184,18 +193,20 @@ impl Build<'_> {
 
     fn cluster(&mut self, cluster: &Arc<Cluster>) -> Rc<LocalCluster> {
         let kept = self.before.and_then(|before| before.clusters.get(&cluster.name));
-        let kept = kept.filter(|kept| Arc::ptr_eq(&kept.shared, cluster));
+        let kept = kept.map(|kept| kept.shared.endpoints.iter().map(Endpoint::identity).zip(&kept.pools));
+        let kept: HashMap<_, _> = kept.into_iter().flatten().collect();
         let limit = self.snapshot.limits.idle_upstream_connections;
+        let pool = |endpoint: &Endpoint| match kept.get(&endpoint.identity()) {
+            Some(pool) => {
+                pool.set_limit(limit);
+                Rc::clone(pool)
+            }
+            None => Rc::new(Pool::new(limit)),
+        };
         Rc::new(LocalCluster {
             shared: cluster.clone(),
             name: Arc::from(cluster.name.as_str()),
-            pools: match kept {
-                Some(kept) => {
-                    kept.pools.iter().for_each(|pool| pool.set_limit(limit));
-                    kept.pools.clone()
-                }
-                None => cluster.endpoints.iter().map(|_| Rc::new(Pool::new(limit))).collect(),
-            },
+            pools: cluster.endpoints.iter().map(pool).collect(),
             balancer: cluster.balancer.as_ref().map(|plugin| self.plugin(plugin)),
             all: Arc::new(Candidates::all(cluster.clone())),
         })

@@ -1,8 +1,7 @@
 //! The workers as a whole: started once, given snapshots, drained at the end.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -11,32 +10,71 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::access_log::LogWriter;
-use crate::listener;
+use crate::clock;
 use crate::snapshot::Snapshot;
 use crate::worker::{self, Command};
 
 /// Room for the frames of the event loop and, on top, for what plugins may use of the stack.
 const WORKER_STACK: usize = 4 * 1024 * 1024;
 
-/// A listener could not be opened; nothing was changed.
-#[derive(Debug, thiserror::Error)]
-#[error("listener {listener:?}: cannot listen on {address}: {error}")]
-pub struct BindError {
-    /// The name in the config.
+/// Changes how a drain that has begun goes on.
+pub struct Hurry(Vec<UnboundedSender<Command>>);
+
+impl Hurry {
+    /// From now on it is like this.
+    pub fn drain(&self, draining: Draining) {
+        for sender in &self.0 {
+            // A worker that is done has nothing left to hurry.
+            let _ = sender.send(Command::Drain(draining));
+        }
+    }
+}
+
+/// Names a listening socket for as long as the process lives.
+pub type SocketId = u64;
+
+/// A listening socket for one worker to accept from.
+pub struct Opened {
+    /// Given by who opened it; never used twice.
+    pub id: SocketId,
+    /// The name of the listener that its connections are for.
     pub listener: String,
-    /// The address that was asked for.
-    pub address: SocketAddr,
-    /// What the system said.
-    pub error: io::Error,
+    /// The worker's number, from zero.
+    pub worker: usize,
+    /// Non-blocking. Whoever opened it may keep a share, and closes it by giving that up too.
+    pub socket: Arc<TcpListener>,
+}
+
+/// A listening socket that is to be closed.
+#[derive(Clone, Copy, Debug)]
+pub struct Closing {
+    /// Which.
+    pub id: SocketId,
+    /// Accept for so long before that: connections may be on their way to it.
+    pub linger: Duration,
+}
+
+/// How to end.
+#[derive(Clone, Copy, Debug)]
+pub struct Draining {
+    /// What has not ended after so long is cut.
+    pub grace: Duration,
+    /// Somebody else serves already: clients are told to go there, and no idle connection is closed under their hands.
+    pub leaving: bool,
 }
 
 /// The running data path.
 pub struct Proxy {
-    workers: Vec<(UnboundedSender<Command>, JoinHandle<()>)>,
+    workers: Vec<Thread>,
     log: LogWriter,
     log_dropped: Arc<AtomicU64>,
-    /// By listener: what was asked for, and what it became.
-    bound: BTreeMap<String, (SocketAddr, SocketAddr)>,
+}
+
+struct Thread {
+    sender: UnboundedSender<Command>,
+    handle: JoinHandle<()>,
+    /// When its event loop last came round.
+    beat: Arc<AtomicU64>,
 }
 
 impl Proxy {
@@ -45,55 +83,33 @@ impl Proxy {
         let log = LogWriter::start()?;
         let start = |id| {
             let (sender, commands) = unbounded_channel();
-            let handle = log.handle();
+            let (handle, beat) = (log.handle(), Arc::new(AtomicU64::new(clock::millis())));
+            let beats = beat.clone();
             let body = move || {
-                if let Err(error) = worker::run(id, commands, handle) {
+                if let Err(error) = worker::run(id, commands, handle, beats) {
                     tracing::error!(worker = id, %error, "worker ended");
                 }
             };
-            let thread =
+            let handle =
                 std::thread::Builder::new().name(format!("worker-{id}")).stack_size(WORKER_STACK).spawn(body)?;
-            Ok((sender, thread))
+            Ok(Thread { sender, handle, beat })
         };
         let workers = (0..workers.max(1)).map(start).collect::<io::Result<Vec<_>>>()?;
-        Ok(Proxy { workers, log_dropped: log.dropped(), log, bound: BTreeMap::new() })
+        Ok(Proxy { workers, log_dropped: log.dropped(), log })
     }
 
-    /// Serves this snapshot from now on. `addresses` says where each of its listeners listens. Sockets that stay are
-    /// not touched; when one cannot be opened everything stays as it was.
-    pub fn apply(
-        &mut self,
-        snapshot: &Arc<Snapshot>,
-        addresses: &BTreeMap<String, SocketAddr>,
-    ) -> Result<(), BindError> {
-        let mut opened = Vec::new();
-        for (name, address) in addresses {
-            if self.bound.get(name).is_some_and(|(asked, _)| asked == address) {
-                continue;
-            }
-            let failed = |error| BindError { listener: name.clone(), address: *address, error };
-            let sockets = listener::bind(*address, self.workers.len()).map_err(failed)?;
-            let local = sockets.first().map_or(Ok(*address), |socket| socket.local_addr()).map_err(failed)?;
-            opened.push((name, *address, local, sockets));
+    /// Serves this snapshot from now on, accepts from more sockets, and closes others. All the rest is not touched.
+    pub fn apply(&self, snapshot: &Arc<Snapshot>, opened: Vec<Opened>, closing: &[Closing]) {
+        let mut shares: Vec<Vec<Opened>> = self.workers.iter().map(|_| Vec::new()).collect();
+        let count = shares.len();
+        for socket in opened {
+            shares[socket.worker % count].push(socket);
         }
-        self.bound.retain(|name, _| addresses.contains_key(name));
-        let mut shares: Vec<Vec<_>> = self.workers.iter().map(|_| Vec::new()).collect();
-        for (name, asked, local, sockets) in opened {
-            self.bound.insert(name.clone(), (asked, local));
-            for (share, socket) in shares.iter_mut().zip(sockets) {
-                share.push((name.clone(), socket));
-            }
-        }
-        for ((sender, _), sockets) in self.workers.iter().zip(shares) {
+        for (worker, opened) in self.workers.iter().zip(shares) {
             // A worker that is gone has said so in the log.
-            let _ = sender.send(Command::Apply { snapshot: snapshot.clone(), sockets });
+            let _ =
+                worker.sender.send(Command::Apply { snapshot: snapshot.clone(), opened, closing: closing.to_vec() });
         }
-        Ok(())
-    }
-
-    /// Where each listener listens; with port zero, what the system chose.
-    pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
-        self.bound.iter().map(|(name, (_, local))| (name.as_str(), *local))
     }
 
     /// Threads.
@@ -103,7 +119,13 @@ impl Proxy {
 
     /// False when a worker's thread has ended before its time.
     pub fn alive(&self) -> bool {
-        self.workers.iter().all(|(_, thread)| !thread.is_finished())
+        self.workers.iter().all(|worker| !worker.handle.is_finished())
+    }
+
+    /// True when every worker has come round its event loop within this time.
+    pub fn responsive(&self, within: Duration) -> bool {
+        let since = clock::millis().saturating_sub(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
+        self.workers.iter().all(|worker| worker.beat.load(Relaxed) >= since)
     }
 
     /// Batches of access log lines that were dropped because nobody read them in time.
@@ -111,14 +133,18 @@ impl Proxy {
         self.log_dropped.load(Relaxed)
     }
 
-    /// Accepts no more, waits for what runs, at most so long, and ends the threads.
-    pub fn drain(self, grace: Duration) {
-        for (sender, _) in &self.workers {
-            let _ = sender.send(Command::Drain(grace));
+    /// For a drain that shall not take as long as it was told it might.
+    pub fn hurry(&self) -> Hurry {
+        Hurry(self.workers.iter().map(|worker| worker.sender.clone()).collect())
+    }
+
+    /// Accepts no more, waits for what runs, and ends the threads.
+    pub fn drain(self, draining: Draining) {
+        for worker in &self.workers {
+            let _ = worker.sender.send(Command::Drain(draining));
         }
-        for (sender, thread) in self.workers {
-            drop(sender);
-            let _ = thread.join();
+        for worker in self.workers {
+            let _ = worker.handle.join();
         }
         self.log.finish();
     }

@@ -17,6 +17,8 @@ pub struct Timeouts {
     pub request: Duration,
     /// Without a byte in either direction of a TCP relay or a tunnel.
     pub tcp_idle: Duration,
+    /// From the removal of a listener until what is left of its connections is cut.
+    pub drain: Duration,
 }
 
 /// How much there may be of things.

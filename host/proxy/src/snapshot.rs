@@ -128,6 +128,11 @@ impl ListenerCounters {
         &self.0[worker]
     }
 
+    /// Connections that each worker has accepted.
+    pub fn accepted_by_worker(&self) -> Vec<u64> {
+        self.0.iter().map(|share| share.accepted.get()).collect()
+    }
+
     /// The sum over all workers.
     pub fn totals(&self) -> ListenerTotals {
         let mut totals = ListenerTotals::default();

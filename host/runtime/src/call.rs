@@ -96,8 +96,8 @@ impl Caller {
     {
         let hook = request.hook;
         let start = Stamp::now();
-        let breaker = &self.plugin.slot().breaker;
-        let _probe = breaker.admit(hook, Instant::now).map_err(|_| self.paused(hook))?;
+        let slot = self.plugin.slot();
+        let _probe = slot.breaker.admit(hook, Instant::now).map_err(|_| slot.paused(self.worker, hook))?;
         let result = match self.plain_instance() {
             Ok(mut instance) => match (request.function)(&instance.functions) {
                 Some(function) => {
@@ -116,7 +116,7 @@ impl Caller {
         };
         let spent = start.elapsed();
         state.plugin_nanos += spent;
-        self.done(hook, spent, result)
+        slot.done(self.worker, hook, spent, result)
     }
 
     async fn call_waiting<P, R, T>(
@@ -132,12 +132,12 @@ impl Caller {
     {
         let hook = request.hook;
         let start = Stamp::now();
-        let breaker = &self.plugin.slot().breaker;
-        let _probe = breaker.admit(hook, Instant::now).map_err(|_| self.paused(hook))?;
+        let slot = self.plugin.slot();
+        let _probe = slot.breaker.admit(hook, Instant::now).map_err(|_| slot.paused(self.worker, hook))?;
         let _open = match self.waiting().open() {
             Ok(open) => open,
             // The worker's limit, and no failure of the plugin: the breaker does not hear of it.
-            Err(cause) => return Err(self.failed(hook, 0, Failure { cause, backtrace: String::new() })),
+            Err(cause) => return Err(slot.failed(self.worker, hook, 0, Failure { cause, backtrace: String::new() })),
         };
         let mut spent = 0;
         let result = match self.waiting_instance() {
@@ -159,7 +159,7 @@ impl Caller {
             },
             Err(cause) => Err(cause.into()),
         };
-        self.done(hook, spent, result)
+        slot.done(self.worker, hook, spent, result)
     }
 
     /// Whether the instance may serve again. After a trap the guest's memory is in no known state.
@@ -169,37 +169,6 @@ impl Caller {
             Err(failure) => matches!(failure.cause, Cause::BadAnswer(_) | Cause::Refused(_)),
         };
         sound && self.plugin.spec().isolation == Isolation::Pooled && !instance.is_worn()
-    }
-
-    /// Counts the call, which took `spent` nanoseconds, and tells the breaker.
-    fn done<T>(&self, hook: Hook, spent: u64, result: Result<T, Box<Failure>>) -> Result<T, CallError> {
-        let slot = self.plugin.slot();
-        match result {
-            Ok(answer) => {
-                slot.stats[self.worker].record(hook, spent, None);
-                slot.breaker.succeeded(hook);
-                Ok(answer)
-            }
-            Err(failure) => {
-                slot.breaker.failed(hook, Instant::now);
-                Err(self.failed(hook, spent, *failure))
-            }
-        }
-    }
-
-    fn failed(&self, hook: Hook, spent: u64, failure: Failure) -> CallError {
-        let slot = self.plugin.slot();
-        let Failure { cause, backtrace } = failure;
-        slot.stats[self.worker].record(hook, spent, Some(&cause));
-        CallError::new(slot.name.clone(), hook, cause, backtrace)
-    }
-
-    /// For a call that was not made.
-    #[cold]
-    fn paused(&self, hook: Hook) -> CallError {
-        let slot = self.plugin.slot();
-        slot.stats[self.worker].paused.add(1);
-        CallError::new(slot.name.clone(), hook, Cause::Paused, String::new())
     }
 
     fn plain_instance(&self) -> Result<Box<Instance>, Cause> {
@@ -265,7 +234,7 @@ impl Drop for Caller {
 
 /// The exports said that it is there: this cannot be, but if it were it must not end the worker.
 #[cold]
-fn not_exported() -> Box<Failure> {
+pub(crate) fn not_exported() -> Box<Failure> {
     Cause::Instantiate("the hook is not exported".to_owned()).into()
 }
 

@@ -92,6 +92,7 @@ fn hooks(exports: &Exports) -> Hooks {
         connection: has(Hook::Connect),
         downstream_data: has(Hook::DownstreamData),
         upstream_data: has(Hook::UpstreamData),
+        steer: has(Hook::Steer),
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Hooks {
     pub downstream_data: bool,
     /// `upstream-data.on-upstream-data`
     pub upstream_data: bool,
+    /// `steer.weigh`
+    pub steer: bool,
 }
 
 /// A hook, as named in errors, logs and metrics.
@@ -60,11 +62,13 @@ pub enum Hook {
     UpstreamData,
     /// `connection.on-close`
     Close,
+    /// `steer.weigh`
+    Steer,
 }
 
 impl Hook {
-    /// Every hook, in the order in which an exchange, and then a TCP connection, meets them.
-    pub const ALL: [Hook; 13] = [
+    /// Every hook, in the order in which an exchange, and then a TCP connection, meets them; last, what neither meets.
+    pub const ALL: [Hook; 14] = [
         Hook::Configure,
         Hook::RequestHeaders,
         Hook::RequestBody,
@@ -78,6 +82,7 @@ impl Hook {
         Hook::DownstreamData,
         Hook::UpstreamData,
         Hook::Close,
+        Hook::Steer,
     ];
 
     /// The name for logs and metrics, for example `request-headers`.
@@ -96,6 +101,7 @@ impl Hook {
             Hook::DownstreamData => "downstream-data",
             Hook::UpstreamData => "upstream-data",
             Hook::Close => "close",
+            Hook::Steer => "steer",
         }
     }
 
@@ -115,7 +121,13 @@ impl Hook {
             Hook::DownstreamData => ("downstream-data", "on-downstream-data"),
             Hook::UpstreamData => ("upstream-data", "on-upstream-data"),
             Hook::Close => ("connection", "on-close"),
+            Hook::Steer => ("steer", "weigh"),
         }
+    }
+
+    /// Whether it is called for an exchange or a connection, which has a context.
+    pub(crate) fn has_exchange(self) -> bool {
+        !matches!(self, Hook::Configure | Hook::Steer)
     }
 
     pub(crate) fn index(self) -> usize {

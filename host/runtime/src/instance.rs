@@ -21,6 +21,7 @@ use crate::outbound::OutboundSender;
 use crate::slot::Slot;
 use crate::spec::Limits;
 use crate::state::{Endpoints, HookState};
+use crate::steer::{WitBinding, WitWeight};
 use crate::store::StoreData;
 
 /// Handles that a guest may hold at once.
@@ -60,6 +61,7 @@ pub(crate) struct Functions {
     pub(crate) close: Option<Function<(), ()>>,
     pub(crate) downstream_data: Option<PieceFunction<WitDataDecision>>,
     pub(crate) upstream_data: Option<PieceFunction<WitDataDecision>>,
+    pub(crate) weigh: Option<Function<(WitBinding,), Vec<WitWeight>>>,
 }
 
 /// One instance of a plugin, ready to be called.
@@ -195,11 +197,11 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Drives a future that has nothing to wait for: before the first hook `outbound` answers at once.
-fn at_once<R>(future: impl Future<Output = wasmtime::Result<R>>) -> wasmtime::Result<R> {
+/// Drives a future that has nothing to wait for: outside the hooks of an exchange `outbound` answers at once.
+pub(crate) fn at_once<R>(future: impl Future<Output = wasmtime::Result<R>>) -> wasmtime::Result<R> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
-        Poll::Pending => wasmtime::bail!("it waits before its first hook"),
+        Poll::Pending => wasmtime::bail!("it waits where nothing can be waited for"),
     }
 }
 
@@ -221,6 +223,7 @@ fn functions(
         close: function(instance, generation, store, Hook::Close)?,
         downstream_data: function(instance, generation, store, Hook::DownstreamData)?,
         upstream_data: function(instance, generation, store, Hook::UpstreamData)?,
+        weigh: function(instance, generation, store, Hook::Steer)?,
     })
 }
 

@@ -56,7 +56,7 @@ pub enum OutboundError {
     /// Too many calls in one hook, too many at once on this worker, or a call from inside a call four deep.
     #[error("too many calls")]
     TooMany,
-    /// There is nobody to make the call: in `configure`, and in tests.
+    /// There is nobody to make the call: in `configure` and `weigh`, and in tests.
     #[error("no calls can be made here")]
     Unavailable,
 }

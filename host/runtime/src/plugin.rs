@@ -23,6 +23,8 @@ pub struct Plugin {
     current: Arc<ArcSwap<Generation>>,
     /// Held for the length of a load, so that swaps come one after another.
     swapping: Mutex<()>,
+    /// Held for the length of a call of the steer hook, whose counters have one writer at a time.
+    steering: Mutex<()>,
     history: Mutex<History>,
 }
 
@@ -84,6 +86,7 @@ impl Plugin {
             slot,
             current: Arc::new(ArcSwap::from_pointee(first)),
             swapping: Mutex::default(),
+            steering: Mutex::default(),
             history: Mutex::default(),
         }))
     }
@@ -99,10 +102,12 @@ impl Plugin {
             return Ok(Swap::Unchanged { generation: old.number });
         }
         let number = old.number + 1;
-        let loaded = Generation::load(&self.runtime, &self.slot, wasm, number).and_then(|new| {
-            let lost_balancer = old.hooks.balancer && !new.hooks.balancer;
-            if lost_balancer { Err(LoadError::LostBalancer) } else { Ok(new) }
-        });
+        let loaded =
+            Generation::load(&self.runtime, &self.slot, wasm, number).and_then(|new| match (old.hooks, new.hooks) {
+                (old, new) if old.balancer && !new.balancer => Err(LoadError::LostBalancer),
+                (old, new) if old.steer && !new.steer => Err(LoadError::LostSteer),
+                _ => Ok(new),
+            });
         match loaded {
             Ok(new) => {
                 self.current.store(Arc::new(new));
@@ -172,6 +177,11 @@ impl Plugin {
 
     pub(crate) fn current(&self) -> &Arc<ArcSwap<Generation>> {
         &self.current
+    }
+
+    /// Whoever holds it alone asks the steer hook.
+    pub(crate) fn steering(&self) -> MutexGuard<'_, ()> {
+        self.steering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn history(&self) -> MutexGuard<'_, History> {

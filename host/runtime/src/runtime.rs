@@ -107,8 +107,9 @@ fn pool_size(workers: usize, options: &RuntimeOptions) -> (PoolSize, usize) {
     let calling = (workers + 1).saturating_mul(options.max_plugins.max(1)).saturating_mul(3).min(MAX_SLOTS / 2);
     let most = ((MAX_SLOTS - calling) / workers).saturating_sub(WARM_PER_WORKER).max(1);
     let waiting_calls = options.waiting_calls.clamp(1, most);
-    // One more for each plugin that loads.
-    let stacks = workers * (waiting_calls + WARM_PER_WORKER) + options.max_plugins.clamp(1, 64);
+    // One more for each plugin that loads, and for the one whose steer hook is asked. Not more than that: slots are used
+    // in turn, and each keeps some memory once it was used.
+    let stacks = workers * (waiting_calls + WARM_PER_WORKER) + options.max_plugins.clamp(1, 64) + 1;
     (PoolSize { slots: calling + stacks, stacks, warm: 16 + 4 * workers }, waiting_calls)
 }
 
@@ -157,7 +158,7 @@ mod tests {
             let (pool, waiting) = pool_size(workers, &options);
             assert!(pool.stacks >= workers * (waiting + WARM_PER_WORKER));
             assert!(pool.slots > pool.stacks);
-            assert!(pool.slots <= MAX_SLOTS + 64 + 256 * (1 + WARM_PER_WORKER), "{workers}: {pool:?}");
+            assert!(pool.slots <= MAX_SLOTS + 64 + 1 + 256 * (1 + WARM_PER_WORKER), "{workers}: {pool:?}");
         }
         let (_, waiting) = pool_size(2, &RuntimeOptions { workers: 2, ..RuntimeOptions::default() });
         assert_eq!(waiting, 1_024);

@@ -11,7 +11,7 @@ use proc_macro::TokenStream;
 use block::{Block, Misuse};
 
 /// Methods of `Plugin`, each with the hook interface that it belongs to.
-const HOOKS: [(&str, &str); 12] = [
+const HOOKS: [(&str, &str); 13] = [
     ("on_request_headers", "RequestHeaders"),
     ("on_request_body", "RequestBody"),
     ("on_request_trailers", "RequestTrailers"),
@@ -24,6 +24,7 @@ const HOOKS: [(&str, &str); 12] = [
     ("on_downstream_data", "DownstreamData"),
     ("on_upstream_data", "UpstreamData"),
     ("on_close", "Connection"),
+    ("steer", "Steer"),
 ];
 
 /// Exports the hooks that an `impl Plugin for Type` block has, and no others.

@@ -18,7 +18,7 @@ pub mod imports {
 }
 
 /// A world with one hook and nothing else. It is written here, and not taken from `wit/worlds.wit`, because each world
-/// leaves a description of all its imports in every module, wanted or not: twelve times all imports are 50 KB.
+/// leaves a description of all its imports in every module, wanted or not: a dozen times all imports are 50 KB.
 #[cfg(target_arch = "wasm32")]
 macro_rules! hook_world {
     ($module:ident, $world:literal $(, $types:literal)?) => {
@@ -85,6 +85,7 @@ mod hooks {
         upstream_data_world,
         "package odin:sdk; world upstream-data-hook { export odin:plugin/upstream-data@0.1.0; }"
     );
+    hook_world!(steer_world, "package odin:sdk; world steer-hook { export odin:plugin/steer@0.1.0; }");
 }
 #[cfg(target_arch = "wasm32")]
 pub use hooks::*;

@@ -4,7 +4,7 @@
 /// A plugin from one closure for each hook. It declares the type `Hooks`, which tests name.
 ///
 /// The hooks are `request_headers`, `request_body`, `request_trailers`, `response_headers`, `response_body`,
-/// `response_trailers`, `exchange_end`, `pick`, `connect`, `downstream_data`, `upstream_data` and `close`; the
+/// `response_trailers`, `exchange_end`, `pick`, `connect`, `downstream_data`, `upstream_data`, `close` and `steer`; the
 /// arguments are those of the methods of [`Plugin`](crate::Plugin). Closures capture nothing. A plugin with a config
 /// is a type of its own.
 ///
@@ -133,11 +133,18 @@ macro_rules! __hooks {
             hook()
         }] $($rest)*);
     };
+    ([$($done:tt)*] steer => $closure:expr, $($rest:tt)*) => {
+        $crate::__hooks!([$($done)*
+        fn steer(&self, binding: &$crate::steer::Binding) -> $crate::Result<::std::vec::Vec<$crate::steer::Weight>> {
+            let hook: fn(&$crate::steer::Binding) -> $crate::Result<::std::vec::Vec<$crate::steer::Weight>> = $closure;
+            hook(binding)
+        }] $($rest)*);
+    };
     ([$($done:tt)*] $other:ident => $closure:expr, $($rest:tt)*) => {
         ::core::compile_error!(::core::concat!(
             "`", ::core::stringify!($other), "` is not a hook; the hooks are `request_headers`, `request_body`, ",
             "`request_trailers`, `response_headers`, `response_body`, `response_trailers`, `exchange_end`, `pick`, ",
-            "`connect`, `downstream_data`, `upstream_data` and `close`"
+            "`connect`, `downstream_data`, `upstream_data`, `close` and `steer`"
         ));
     };
 }

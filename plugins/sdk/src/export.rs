@@ -23,6 +23,7 @@ pub enum Hook {
     Connection,
     DownstreamData,
     UpstreamData,
+    Steer,
     Lifecycle,
 }
 
@@ -82,12 +83,13 @@ pub use guest::*;
 mod guest {
     use super::{Exports, call};
     use crate::heads::{REQUEST, RESPONSE, TRAILERS};
-    use crate::{Body, Connect, Data, Result, Subject, ended, endpoints};
+    use crate::{Body, Connect, Data, Result, Subject, ended, endpoints, steer};
 
     pub use crate::bindings::balancer_world::balancer::Subject as WitSubject;
     pub use crate::bindings::connection_world::connection::ConnectDecision;
     pub use crate::bindings::downstream_data_world::downstream_data::DataDecision as DownstreamDecision;
     pub use crate::bindings::imports::types::{Decision, PieceDecision};
+    pub use crate::bindings::steer_world::steer::{Binding as WitBinding, Weight as WitWeight};
     pub use crate::bindings::upstream_data_world::upstream_data::DataDecision as UpstreamDecision;
 
     type Answer<T> = Result<T, String>;
@@ -159,6 +161,14 @@ mod guest {
 
     data!(downstream, on_downstream_data, DownstreamDecision);
     data!(upstream, on_upstream_data, UpstreamDecision);
+
+    pub fn weigh<P: Exports>(binding: WitBinding) -> Answer<Vec<WitWeight>> {
+        let WitBinding { address, listener, workers, listeners } = binding;
+        let binding = steer::Binding { address, listener, workers, listeners };
+        let weights = call(|plugin: &P| plugin.steer(&binding))?;
+        let wit = |steer::Weight { listener, worker, weight }| WitWeight { listener, worker, weight };
+        Ok(weights.into_iter().map(wit).collect())
+    }
 }
 
 /// What the attribute calls: `__export!(Type, Configured | Unconfigured; Hook Hook …)`.
@@ -296,6 +306,13 @@ macro_rules! __export_hook {
         $crate::__export_as! { $plugin upstream_data_world upstream_data
             fn on_upstream_data(length: u32, end: bool) -> $crate::__private::UpstreamDecision {
                 $crate::__private::upstream::<$plugin>(length, end)
+            }
+        }
+    };
+    (Steer $plugin:ident) => {
+        $crate::__export_as! { $plugin steer_world steer
+            fn weigh(binding: $crate::__private::WitBinding) -> ::std::vec::Vec<$crate::__private::WitWeight> {
+                $crate::__private::weigh::<$plugin>(binding)
             }
         }
     };

@@ -20,7 +20,7 @@
 //! | to | use |
 //! |---|---|
 //! | read and change the message | [`Request`], [`Response`], [`Body`], [`Trailers`] |
-//! | decide | [`Decision`], [`Reply`], [`Piece`]; for TCP [`Connect`], [`Data`]; for a balancer [`Endpoints`] |
+//! | decide | [`Decision`], [`Reply`], [`Piece`]; for TCP [`Connect`], [`Data`]; for a balancer [`Endpoints`]; for steering [`steer`] |
 //! | send it elsewhere | [`Request::set_cluster`], [`Request::rematch_route`], [`routing`] |
 //! | remember something about the exchange | [`context`]; what the host knows of it: [`facts`] |
 //! | share state over exchanges and workers | [`SharedCounter`], [`shared`] |
@@ -60,6 +60,7 @@ pub mod random;
 mod refusals;
 pub mod routing;
 pub mod shared;
+pub mod steer;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod weights;

@@ -5,6 +5,7 @@
 
 use serde::de::DeserializeOwned;
 
+use crate::steer::{Binding, Weight};
 use crate::{Body, Connect, Data, Decision, Ended, Endpoints, Piece, Request, Response, Result, Subject, Trailers};
 
 /// A plugin: a type with a method for each hook that it has, and `#[odin_sdk::plugin]` on the block.
@@ -319,5 +320,27 @@ pub trait Plugin: Sized + 'static {
     /// ```
     fn on_close(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// How the new connections of a binding are shared out, where BPF steers them: asked when bindings change, never for
+    /// a connection. Nothing means evenly over the workers of the binding's own listener.
+    ///
+    /// A listener or worker that there is not, weights that add up to 0, or an error: the binding keeps the shares that
+    /// it had, and a new one is spread evenly. There is no exchange here, and outbound calls are unavailable.
+    ///
+    /// ```
+    /// # use odin_sdk::{Plugin, Result, steer::{Binding, Weight}};
+    /// # #[derive(Default)]
+    /// # struct SpareTheFirst;
+    /// #[odin_sdk::plugin]
+    /// impl Plugin for SpareTheFirst {
+    ///     fn steer(&self, binding: &Binding) -> Result<Vec<Weight>> {
+    ///         Ok((1..binding.workers).map(|worker| Weight::worker(&binding.listener, worker, 1)).collect())
+    ///     }
+    /// }
+    /// # fn main() {}
+    /// ```
+    fn steer(&self, binding: &Binding) -> Result<Vec<Weight>> {
+        Ok(Vec::new())
     }
 }

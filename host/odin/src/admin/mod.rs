@@ -4,8 +4,11 @@ mod pages;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -15,22 +18,56 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use odin_runtime::Swap;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
 
+use crate::diff::Change;
 use crate::odin::Odin;
 use crate::prometheus;
 
 /// The largest plugin that may be posted.
 const MAX_PLUGIN: usize = 64 * 1024 * 1024;
 
+/// How long answers that are due when the pages end may take.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 type Page = Response<Full<Bytes>>;
 
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<anyhow::Result<T>>;
+
+/// What only the life of the process can do.
+pub(crate) enum Order {
+    Reload(Reply<Vec<Change>>),
+    /// Answers the process id of the one that has taken over.
+    Upgrade(Reply<u32>),
+}
+
+/// What the pages are about, and whom to tell of orders.
+struct Desk {
+    odin: Rc<Odin>,
+    orders: UnboundedSender<Order>,
+}
+
 /// The admin listener, bound and not yet serving.
-pub(crate) struct Admin(TcpListener);
+pub(crate) struct Admin(StdListener);
 
 impl Admin {
-    pub(crate) async fn bind(address: SocketAddr) -> io::Result<Self> {
-        TcpListener::bind(address).await.map(Admin)
+    /// Listens; goes on with the socket of a process before this one if it is for the same address.
+    pub(crate) fn bind(address: SocketAddr, inherited: Option<StdListener>) -> io::Result<Self> {
+        let same = |socket: &StdListener| {
+            let before = socket.local_addr();
+            before.is_ok_and(|before| before.ip() == address.ip() && [0, before.port()].contains(&address.port()))
+        };
+        let socket = match inherited.filter(same) {
+            Some(socket) => socket,
+            // With SO_REUSEADDR: a restart must not wait for connections that have just ended.
+            None => StdListener::bind(address)?,
+        };
+        socket.set_nonblocking(true)?;
+        Ok(Admin(socket))
     }
 
     /// With port zero, what the system chose.
@@ -38,38 +75,95 @@ impl Admin {
         self.0.local_addr()
     }
 
-    /// Serves until Odin ends.
-    pub(crate) async fn serve(self, odin: Rc<Odin>) {
-        loop {
-            let stream = match self.0.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "admin: accept failed");
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                    continue;
-                }
-            };
-            let odin = odin.clone();
-            tokio::task::spawn_local(async move {
-                let service = service_fn(|request| {
-                    let odin = odin.clone();
-                    async move { Ok::<_, Infallible>(answer(&odin, request).await) }
-                });
-                // A client that breaks off is no news.
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-            });
+    /// The same socket, for whoever takes over.
+    pub(crate) fn share(&self) -> io::Result<Arc<StdListener>> {
+        self.0.try_clone().map(Arc::new)
+    }
+
+    /// Serves until it is stopped.
+    pub(crate) fn serve(self, odin: Rc<Odin>, orders: UnboundedSender<Order>) -> io::Result<Serving> {
+        let listener = TcpListener::from_std(self.0)?;
+        let (stop, stopped) = watch::channel(());
+        let desk = Rc::new(Desk { odin, orders });
+        Ok(Serving { stop, task: tokio::task::spawn_local(serve(listener, desk, stopped)) })
+    }
+}
+
+/// The admin pages, being served.
+pub(crate) struct Serving {
+    stop: watch::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Serving {
+    /// Accepts no more at once; what it answers ends when the answers that are due have been given.
+    pub(crate) fn stop(self) -> impl Future<Output = ()> {
+        drop(self.stop);
+        async {
+            // It ends in any case; how does not matter.
+            let _ = tokio::time::timeout(LAST_ANSWERS, self.task).await;
         }
     }
 }
 
-async fn answer(odin: &Odin, request: Request<Incoming>) -> Page {
+async fn serve(listener: TcpListener, desk: Rc<Desk>, mut stopped: watch::Receiver<()>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // The sender is gone: that is the signal.
+            _ = stopped.changed() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => drop(connections.spawn_local(answer_all(stream, desk.clone(), stopped.clone()))),
+            Err(error) => {
+                tracing::warn!(%error, "admin: accept failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn answer_all(stream: TcpStream, desk: Rc<Desk>, mut stopped: watch::Receiver<()>) {
+    let service = service_fn(|request| {
+        let desk = desk.clone();
+        async move { Ok::<_, Infallible>(answer(&desk, request).await) }
+    });
+    let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    // A client that breaks off is no news.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+async fn answer(desk: &Desk, request: Request<Incoming>) -> Page {
+    let odin = &desk.odin;
     let path = request.uri().path().to_owned();
+    if request.method() == Method::POST && request.headers().contains_key(header::ORIGIN) {
+        // A page in the operator's browser would reach what listens on loopback.
+        return text(StatusCode::FORBIDDEN, "orders are not taken from web pages\n");
+    }
     match (request.method(), path.as_str()) {
+        (&Method::POST, "/reload") => changed(ordered(desk, Order::Reload).await),
+        (&Method::POST, "/upgrade") => match ordered(desk, Order::Upgrade).await {
+            Ok(pid) => json(&serde_json::json!({ "pid": pid })),
+            Err(error) => refused(&error),
+        },
         (&Method::POST, path) if path.starts_with("/plugins/") => {
             swap(odin, path.trim_start_matches("/plugins/"), request).await
         }
         (&Method::GET | &Method::HEAD, path) => match path {
-            "/" => text(StatusCode::OK, "/healthz\n/readyz\n/metrics\n/plugins\n/clusters\n/config\n"),
+            "/" => text(
+                StatusCode::OK,
+                "/healthz\n/readyz\n/metrics\n/listeners\n/clusters\n/plugins\n/config\n/diff\nPOST /reload\nPOST /upgrade\nPOST /plugins/NAME\n",
+            ),
             "/healthz" => match odin.with_proxy(|proxy| proxy.alive()) {
                 Some(false) => text(StatusCode::SERVICE_UNAVAILABLE, "a worker has ended\n"),
                 _ => text(StatusCode::OK, "ok\n"),
@@ -80,13 +174,37 @@ async fn answer(odin: &Odin, request: Request<Incoming>) -> Page {
                 None => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             },
             "/metrics" => page(StatusCode::OK, prometheus::CONTENT_TYPE, prometheus::render(odin)),
-            "/plugins" => json(&pages::plugins(odin)),
+            "/listeners" => json(&pages::listeners(odin)),
             "/clusters" => json(&pages::clusters(odin)),
+            "/plugins" => json(&pages::plugins(odin)),
             "/config" => json(&pages::config(odin)),
+            "/diff" => changed(odin.diff()),
             _ => text(StatusCode::NOT_FOUND, "no such page; / lists them\n"),
         },
-        _ => text(StatusCode::METHOD_NOT_ALLOWED, "GET a page, or POST /plugins/NAME with a .wasm file\n"),
+        _ => text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "GET a page, or POST /reload, /upgrade, or /plugins/NAME with a .wasm file\n",
+        ),
     }
+}
+
+/// Hands an order on, and waits until it was obeyed.
+async fn ordered<T>(desk: &Desk, order: impl FnOnce(Reply<T>) -> Order) -> anyhow::Result<T> {
+    let (reply, answer) = oneshot::channel();
+    // A process that drains takes no orders; then the answer is gone too.
+    let _ = desk.orders.send(order(reply));
+    answer.await.unwrap_or_else(|_| Err(anyhow::anyhow!("this process drains")))
+}
+
+fn changed(changes: anyhow::Result<Vec<Change>>) -> Page {
+    match changes {
+        Ok(changes) => json(&serde_json::json!({ "changes": changes })),
+        Err(error) => refused(&error),
+    }
+}
+
+fn refused(error: &anyhow::Error) -> Page {
+    text(StatusCode::UNPROCESSABLE_ENTITY, format!("{error:#}\n"))
 }
 
 async fn swap(odin: &Odin, name: &str, request: Request<Incoming>) -> Page {

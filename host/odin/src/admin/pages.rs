@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 use odin_runtime::{BreakerState, Hook, PluginStatus, StatsSnapshot};
 use serde_json::{Value, json};
 
+use crate::config::Traffic;
 use crate::odin::Odin;
 use crate::plugin_spec::{exports, hook_names};
 
@@ -64,6 +65,29 @@ fn breaker(state: &BreakerState, stats: &StatsSnapshot) -> Value {
         "failures_in_a_row": failures,
         "trips": stats.breaker_trips,
         "calls_not_made": stats.paused,
+    })
+}
+
+pub(super) fn listeners(odin: &Odin) -> Value {
+    let assembly = odin.assembly();
+    odin.with_sockets(|sockets| {
+        let steered = sockets.statuses();
+        let listener = |listener: &crate::config::Listener| {
+            let counters = assembly.snapshot.listeners.get(&listener.name).map(|listener| &listener.counters);
+            let totals = counters.map(|counters| counters.totals()).unwrap_or_default();
+            json!({
+                "name": listener.name,
+                "protocol": if matches!(listener.traffic, Traffic::Tcp { .. }) { "tcp" } else { "http" },
+                "steer": listener.steer,
+                "bindings": sockets.bindings(listener, &steered),
+                "accepted": totals.accepted,
+                "accepted_by_worker": counters.map(|counters| counters.accepted_by_worker()),
+                "open": totals.open,
+                "refused": totals.refused,
+            })
+        };
+        let listeners: Vec<Value> = assembly.config.listeners.iter().map(listener).collect();
+        json!({ "steering": sockets.info(), "listeners": listeners })
     })
 }
 

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use super::start::TCP_CLUSTER;
 use super::*;
+use crate::config::Traffic;
 
 fn run(flags: &str) -> Run {
     Cli::try_parse_from(std::iter::once("odin").chain(flags.split_whitespace())).unwrap().run
@@ -44,7 +46,7 @@ fn the_command_is_well_formed() {
 #[test]
 fn no_flag_at_all_is_the_demo_on_both_default_addresses() {
     let mut start = run("").start().unwrap();
-    let addresses: Vec<_> = start.config.listeners.iter().map(|l| format!("{} {}", l.name, l.address)).collect();
+    let addresses: Vec<_> = start.config.listeners.iter().map(|l| format!("{} {}", l.name, l.addresses[0])).collect();
     assert_eq!(addresses, ["web 127.0.0.1:8080", "tcp 127.0.0.1:7000"]);
     assert_eq!(start.demo_clusters, [HTTP_CLUSTER, TCP_CLUSTER]);
     assert_eq!((start.config.admin, start.config.workers), (Some(config::DEFAULT_ADMIN), None));
@@ -65,6 +67,29 @@ fn each_flag_replaces_its_part_of_the_demo() {
     assert_eq!((config.admin, config.workers, config.access_log.format), (None, Some(4), LogFormat::Json));
     let tcp = run("--tcp 127.0.0.1:7").start().unwrap();
     assert_eq!((tcp.config.listeners.len(), tcp.demo_clusters), (1, vec![TCP_CLUSTER]));
+}
+
+#[test]
+fn a_flag_takes_ranges_prefixes_and_every_port() {
+    let start = run("-l [::]:7000-7999 --tcp 192.0.2.0/24:* --steering bpf").start().unwrap();
+    let addresses: Vec<_> = start.config.listeners.iter().map(|l| l.addresses[0].to_string()).collect();
+    assert_eq!(addresses, ["[::]:7000-7999", "192.0.2.0/24:*"]);
+    assert_eq!(start.config.steering, SteeringMode::Bpf);
+    assert_eq!(run("").start().unwrap().config.steering, SteeringMode::Auto);
+}
+
+#[test]
+fn a_command_asks_the_default_admin_listener_unless_told_otherwise() {
+    let command = |words: &str| {
+        Cli::try_parse_from(std::iter::once("odin").chain(words.split_whitespace())).unwrap().command.unwrap()
+    };
+    let other = "127.0.0.1:1".parse().unwrap();
+    assert!(matches!(command("upgrade"), Command::Upgrade { admin: DEFAULT_ADMIN }));
+    assert!(matches!(command("upgrade --admin 127.0.0.1:1"), Command::Upgrade { admin } if admin == other));
+    let Command::Steer { command: Steer::Status { admin, json } } = command("steer status --json") else { panic!() };
+    assert_eq!((admin, json), (DEFAULT_ADMIN, true));
+    assert!(matches!(command("diff a.toml"), Command::Diff { against: None, admin: None, .. }));
+    assert!(refused("diff a.toml --against b.toml --admin 127.0.0.1:1").contains("cannot be used with"));
 }
 
 #[test]
@@ -126,8 +151,10 @@ fn a_file_takes_the_flags_that_do_not_contradict_it() {
     std::fs::write(folder.0.join("odin.toml"), text).unwrap();
     let start = run(&folder.flags("-f @odin.toml --admin 127.0.0.1:0 --workers 1")).start().unwrap();
     assert_eq!((start.config.admin, start.config.workers), (Some("127.0.0.1:0".parse().unwrap()), Some(1)));
+    let bound = run(&folder.flags("-f @odin.toml --steering bind")).start().unwrap();
+    assert_eq!(bound.config.steering, SteeringMode::Bind);
     let error = run(&folder.flags("-f @odin.toml --admin 127.0.0.1:1")).start().unwrap_err().to_string();
-    assert_eq!(error, "--admin: 127.0.0.1:1 is the address of the listener `127.0.0.1:1`; choose another");
+    assert_eq!(error, "--admin: 127.0.0.1:1 is taken by the listener `127.0.0.1:1` (127.0.0.1:1); choose another");
 }
 
 #[test]
@@ -164,6 +191,15 @@ fn what_is_wrong_with_a_flag_is_told() {
         (
             "-p @lb.wasm -p @lb.wasm",
             "--plugin: a plugin named `lb` is given already; use a config file to name two of them",
+        ),
+        ("-l 0.0.0.0:1-9 --tcp 0.0.0.0:9-10", "--tcp: 0.0.0.0:9-10 has ports of --listen, 0.0.0.0:1-9; choose others"),
+        (
+            "-l 0.0.0.0:9000-9999",
+            "--admin: 127.0.0.1:9901 is taken by the listener `web` (0.0.0.0:9000-9999); choose another",
+        ),
+        (
+            "--tcp 10.0.0.0/8:1 --steering bind",
+            "--steering: 10.0.0.0/8:1 of the listener `tcp` cannot be bound by a socket; use bpf or auto",
         ),
         ("-l 127.0.0.1:1 --tcp 127.0.0.1:1", "--tcp: 127.0.0.1:1 is the address of --listen; choose another"),
     ] {

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use odin_steer::Binding;
+
 use super::decoder::Field;
 use super::node::{Node, Value};
 use super::readers::{name, parsed, whole};
@@ -19,7 +21,7 @@ pub(super) fn is_fly(root: &Node) -> bool {
     matches!(&root.value, Value::Map(entries) if entries.iter().any(|entry| entry.key == APPS))
 }
 
-/// Each port of each app becomes a TCP listener on every address, each app a cluster.
+/// Each app becomes a TCP listener for its ports on every address, and a cluster.
 pub(super) fn decode(root: Node, report: &Report) -> Option<Config> {
     let mut top = Field::root(root, report).table()?;
     let mut apps = Apps::default();
@@ -67,25 +69,23 @@ impl Apps {
             return None;
         }
         self.names.insert(name.clone(), named.node.line);
-        for (port, field) in ports {
-            self.port(port, &field, &name);
-        }
+        let free = ports.into_iter().filter(|(port, field)| self.take(*port, field, &name));
+        let addresses = free.map(|(port, _)| Binding::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))).collect();
+        let traffic = Traffic::Tcp { cluster: name.clone(), plugins: Vec::new() };
+        self.listeners.push(Listener { name: name.clone(), addresses, steer: None, traffic });
         self.clusters.insert(name, Cluster { endpoints, balancer: None, protocol: UpstreamProtocol::default() });
         Some(())
     }
 
-    fn port(&mut self, port: u16, field: &Field<'_>, app: &str) {
+    /// Notes who has a port; false, and told, when it is taken.
+    fn take(&mut self, port: u16, field: &Field<'_>, app: &str) -> bool {
         if let Some((other, line)) = self.ports.get(&port) {
             field
                 .fail(&format!("port {port} is taken by the app `{other}` on line {line}; an app has its ports alone"));
-            return;
+            return false;
         }
         self.ports.insert(port, (app.to_owned(), field.node.line));
-        self.listeners.push(Listener {
-            name: format!("{app}:{port}"),
-            address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
-            traffic: Traffic::Tcp { cluster: app.to_owned(), plugins: Vec::new() },
-        });
+        true
     }
 }
 

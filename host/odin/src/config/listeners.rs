@@ -1,15 +1,18 @@
-//! Decodes the listeners and their routes, and sees that no two of them are in each other's way.
+//! Decodes the listeners and their routes, and sees that no two of them are in each other's way (addresses:
+//! `bindings.rs`).
 //! Must never bind or look anything up.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::bindings;
 use super::check::{Kind, References};
 use super::decoder::{Field, Table};
+use super::node::Value;
 use super::readers::{boolean, choice, name, parsed};
 use super::report::KeyPath;
-use super::schema::{Listener, Route, Traffic};
+use super::schema::{Listener, Route, SteeringMode, Traffic};
 use super::syntax::Syntax;
-use super::units;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Protocol {
@@ -17,16 +20,21 @@ enum Protocol {
     Tcp,
 }
 
-/// A listener with the place of its settings, to tell of conflicts.
+/// A listener with the place of its settings, to tell of conflicts. Its addresses stand aside, each with its place.
 struct Placed {
     listener: Listener,
+    addresses: Vec<bindings::Placed>,
     name_line: u32,
-    address_line: u32,
     path: KeyPath,
 }
 
 /// Takes `listeners` out of the top level.
-pub(super) fn decode(top: &mut Table<'_>, admin: Option<SocketAddr>, references: &mut References) -> Vec<Listener> {
+pub(super) fn decode(
+    top: &mut Table<'_>,
+    admin: Option<SocketAddr>,
+    steering: SteeringMode,
+    references: &mut References,
+) -> Vec<Listener> {
     let field = top.take("listeners");
     let missing = field.as_ref().is_none_or(|field| field.node.is_empty());
     if missing {
@@ -39,29 +47,19 @@ pub(super) fn decode(top: &mut Table<'_>, admin: Option<SocketAddr>, references:
     let report = top.report;
     let items = field.and_then(|field| field.list("tables")).unwrap_or_default();
     let listeners: Vec<Placed> = items.into_iter().filter_map(|field| listener(field, references)).collect();
-    for (index, this) in listeners.iter().enumerate() {
-        let fail = |key: &str, line: u32, message: String| report.about(line, &this.path.key(key), message);
-        let address = this.listener.address;
-        let fixed = address.port() != 0;
-        let earlier = &listeners[..index];
-        if let Some(other) = earlier.iter().find(|other| fixed && other.listener.address == address) {
-            let line = other.address_line;
-            fail(
-                "address",
-                this.address_line,
-                format!("{address} is taken by the listener on line {line}; change one"),
-            );
-        } else if let Some(other) = earlier.iter().find(|other| other.listener.name == this.listener.name) {
-            let (name, line) = (&this.listener.name, other.name_line);
-            fail(
-                "name",
-                this.name_line,
-                format!("`{name}` is also the name of the listener on line {line}; give each its own"),
-            );
-        }
-        if fixed && admin == Some(address) {
-            let message = "is where the admin pages are; change the port, or the top level's `admin`";
-            fail("address", this.address_line, format!("{address} {message}"));
+    let addresses: Vec<_> = listeners.iter().map(|placed| placed.addresses.as_slice()).collect();
+    let taken = bindings::check(&addresses, admin, steering, report);
+    let mut names: BTreeMap<&str, u32> = BTreeMap::new();
+    for (index, Placed { listener, name_line, path, .. }) in listeners.iter().enumerate() {
+        let name = listener.name.as_str();
+        let Some(line) = names.get(name) else {
+            names.insert(name, *name_line);
+            continue;
+        };
+        // Two with the same address have been told so, and have the same name for that.
+        if !taken.contains(&index) {
+            let message = format!("`{name}` is also the name of the listener on line {line}; give each its own");
+            report.about(*name_line, &path.key("name"), message);
         }
     }
     listeners.into_iter().map(|placed| placed.listener).collect()
@@ -81,15 +79,25 @@ fn listener(field: Field<'_>, references: &mut References) -> Option<Placed> {
         // A mistyped protocol is reported; the rest is read as the default one.
         Some(Protocol::Http) | None => http(&mut table, references),
     };
+    let steer = table.take("steer").and_then(|field| references.read(Kind::Plugin, &field));
     let (line, path) = (table.line, table.path.clone());
     table.deny_rest();
 
     let name_line = named.as_ref().map_or(line, |field| field.node.line);
-    let name = named.map(|field| field.read(name));
-    let address_line = address.as_ref().map_or(line, |field| field.node.line);
-    let address = address?.read(parsed("IP:port", units::socket_address))?;
-    let name = name.unwrap_or_else(|| Some(address.to_string()))?;
-    Some(Placed { listener: Listener { name, address, traffic: traffic? }, name_line, address_line, path })
+    let placed = address.and_then(bindings::read);
+    let first = placed.as_ref().and_then(|placed| placed.first()).map(|first| first.binding.to_string());
+    let name = match named {
+        // A name may be what the default would be: a config as JSON has it.
+        Some(field) if matches!((&field.node.value, &first), (Value::Text(text), Some(first)) if text == first) => {
+            first
+        }
+        Some(field) => field.read(name),
+        None => first,
+    };
+    let (name, placed) = (name?, placed?);
+    let addresses = placed.iter().map(|placed| placed.binding).collect();
+    let listener = Listener { name, addresses, steer, traffic: traffic? };
+    Some(Placed { listener, addresses: placed, name_line, path })
 }
 
 fn tcp(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {

@@ -6,6 +6,7 @@
 //! file ─ syntax::{toml,yaml,json} ─→ Node (values with lines) ─ sections, listeners | fly ─→ Config ─ check ─→ Ok
 //! ```
 
+mod bindings;
 mod check;
 mod decoder;
 mod error;
@@ -25,14 +26,15 @@ mod units;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+pub(crate) use bindings::{collide, takes_admin};
 pub(crate) use error::{ConfigError, Errors};
 #[cfg(test)]
-pub(crate) use schema::{AccessLog, Breaker, DEFAULT_ADMIN};
+pub(crate) use schema::{AccessLog, Breaker};
 pub(crate) use schema::{
-    BodyOverflow, Cluster, Config, Endpoint, EndpointAddress, Grant, Isolation, Limits, Listener, LogFormat, OnFailure,
-    Plugin, Route, Timeouts, Traffic, UpstreamProtocol,
+    BodyOverflow, Cluster, Config, DEFAULT_ADMIN, Endpoint, EndpointAddress, Grant, Isolation, Limits, Listener,
+    LogFormat, OnFailure, Plugin, Route, SteeringMode, Timeouts, Traffic, UpstreamProtocol,
 };
-pub(crate) use units::{endpoint_address, socket_address};
+pub(crate) use units::{binding, endpoint_address, socket_address};
 
 use check::{Kind, References};
 use report::Report;

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 use std::{fmt, io};
 
+use odin_steer::Binding;
 use serde::{Serialize, Serializer};
 
 use super::units;
@@ -27,12 +28,20 @@ pub(crate) struct Config {
     /// How long open exchanges and connections may go on after SIGTERM. Default 10 s.
     #[serde(serialize_with = "duration")]
     pub(crate) shutdown_grace: Duration,
+    /// How long connections may go on after their listener was removed or a new binary took over. Default 10 min.
+    #[serde(serialize_with = "duration")]
+    pub(crate) drain_timeout: Duration,
+    /// How connections come to the workers. Default auto.
+    pub(crate) steering: SteeringMode,
+    /// The user, a name or a number, that Odin becomes when everything is open. Default: none, which stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
     /// Where the admin pages are served; none for `"off"`. Default 127.0.0.1:9901.
     #[serde(serialize_with = "address_or_off")]
     pub(crate) admin: Option<SocketAddr>,
     /// One line for each exchange and connection.
     pub(crate) access_log: AccessLog,
-    /// At least one; names are unique, and so are addresses other than those with port 0.
+    /// At least one; names are unique, and no two want the same port of the same network.
     pub(crate) listeners: Vec<Listener>,
     /// By name. Each has at least one endpoint (the command line's demo clusters get theirs at start).
     pub(crate) clusters: BTreeMap<String, Cluster>,
@@ -49,6 +58,9 @@ impl Default for Config {
         Config {
             workers: None,
             shutdown_grace: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(600),
+            steering: SteeringMode::Auto,
+            user: None,
             admin: Some(DEFAULT_ADMIN),
             access_log: AccessLog::default(),
             listeners: Vec::new(),
@@ -58,6 +70,19 @@ impl Default for Config {
             limits: Limits::default(),
         }
     }
+}
+
+/// How new connections come to the workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SteeringMode {
+    /// By BPF where that is possible, else by bind.
+    #[default]
+    Auto,
+    /// By a BPF program, or not at all.
+    Bpf,
+    /// By a socket for each address, port and worker.
+    Bind,
 }
 
 /// The access log, which goes to standard output.
@@ -87,13 +112,17 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// A socket that accepts.
+/// What accepts connections at some addresses.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Listener {
-    /// In logs and metrics. Default: the address.
+    /// In logs and metrics. Default: the first address.
     pub(crate) name: String,
-    /// Port 0: the system chooses one.
-    pub(crate) address: SocketAddr,
+    /// At least one. In a file, one text or a list of them. Port 0: the system chooses one.
+    #[serde(rename = "address", serialize_with = "one_or_many")]
+    pub(crate) addresses: Vec<Binding>,
+    /// A key of `plugins`, which chooses who gets new connections. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) steer: Option<String>,
     /// What arrives, and where it goes.
     #[serde(flatten)]
     pub(crate) traffic: Traffic,
@@ -282,6 +311,13 @@ fn duration<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::
 
 fn size<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&units::format_size(*value))
+}
+
+fn one_or_many<S: Serializer>(values: &[Binding], serializer: S) -> Result<S::Ok, S::Error> {
+    match values {
+        [one] => one.serialize(serializer),
+        many => many.serialize(serializer),
+    }
 }
 
 fn address_or_off<S: Serializer>(value: &Option<SocketAddr>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -9,9 +9,11 @@ use std::time::Duration;
 use super::check::{Kind, References};
 use super::decoder::{Field, Table};
 use super::node::{Node, Value};
-use super::readers::{boolean, choice, duration, name, parsed, size, whole};
+use super::readers::{boolean, choice, duration, name, parsed, size, text, whole};
 use super::report::Report;
-use super::schema::{AccessLog, Cluster, Config, Endpoint, Limits, LogFormat, Timeouts, UpstreamProtocol};
+use super::schema::{
+    AccessLog, Cluster, Config, Endpoint, Limits, LogFormat, SteeringMode, Timeouts, UpstreamProtocol,
+};
 use super::{listeners, units};
 
 /// The whole config; `None` when an error was reported that leaves nothing to go on with.
@@ -20,15 +22,44 @@ pub(super) fn decode(root: Node, report: &Report, references: &mut References) -
     let defaults = Config::default();
     let workers = top.read("workers", whole(1..=1024));
     let shutdown_grace = top.read("shutdown-grace", duration(Duration::ZERO)).unwrap_or(defaults.shutdown_grace);
+    let drain_timeout = top.read("drain-timeout", duration(Duration::ZERO)).unwrap_or(defaults.drain_timeout);
+    let modes = [("auto", SteeringMode::Auto), ("bpf", SteeringMode::Bpf), ("bind", SteeringMode::Bind)];
+    let steering = top.read("steering", choice(&modes)).unwrap_or(defaults.steering);
+    let user = top.read("user", user);
     let admin = top.read("admin", admin).unwrap_or(defaults.admin);
     let access_log = top.take("access-log").and_then(access_log).unwrap_or_default();
-    let listeners = listeners::decode(&mut top, admin, references);
+    let listeners = listeners::decode(&mut top, admin, steering, references);
     let clusters = top.take("clusters").map(|field| clusters(field, references)).unwrap_or_default();
     let plugins = top.take("plugins").map(|field| plugins::decode(field, references)).unwrap_or_default();
     let timeouts = top.take("timeouts").and_then(timeouts).unwrap_or_default();
     let limits = top.take("limits").and_then(limits).unwrap_or_default();
     top.deny_rest();
-    Some(Config { workers, shutdown_grace, admin, access_log, listeners, clusters, plugins, timeouts, limits })
+    Some(Config {
+        workers,
+        shutdown_grace,
+        drain_timeout,
+        steering,
+        user,
+        admin,
+        access_log,
+        listeners,
+        clusters,
+        plugins,
+        timeouts,
+        limits,
+    })
+}
+
+/// A name or a number; whether there is such a user shows when Odin starts.
+fn user(value: &Value) -> Result<String, String> {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',' | '/');
+    match value {
+        Value::Int(number) => Err(format!(r#"expected a user name, found the number {number}; write "{number}""#)),
+        other => match text(other)? {
+            name if name.contains(bad) => Err(format!("{name:?} is not a user; write a name such as \"odin\"")),
+            name => Ok(name),
+        },
+    }
 }
 
 fn admin(value: &Value) -> Result<Option<std::net::SocketAddr>, String> {

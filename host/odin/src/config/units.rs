@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use odin_steer::Binding;
+
 use super::schema::EndpointAddress;
 
 /// More than any timer needs, less than what overflows one.
@@ -69,6 +71,15 @@ pub(super) fn format_size(bytes: u64) -> String {
         Some((name, unit)) if bytes > 0 => format!("{}{name}", bytes / unit),
         _ => format!("{bytes}B"),
     }
+}
+
+/// What a listener takes connections for: `"127.0.0.1:8080"`, `"[::]:7000-7999"`, `"192.0.2.0/24:80"`, `"10.0.0.1:*"`.
+pub(crate) fn binding(text: &str) -> Result<Binding, String> {
+    text.parse().map_err(|error| match socket_address(text) {
+        // What looks like a single address is told what is wrong with it as one.
+        Err(message) if !text.contains(['/', '*', '-', '%']) || text.contains("://") || !text.contains(':') => message,
+        _ => error,
+    })
 }
 
 /// An address to listen on: `"127.0.0.1:8080"` or `"[::1]:8080"`.

@@ -21,6 +21,7 @@ use super::head::HeadScanner;
 use super::request::RequestHead;
 use super::writer::{Encoding, Pump, PumpError};
 use crate::body::{Body, Upload};
+use crate::drain::Drain;
 use crate::error::{Error, Kind};
 use crate::exchange::{self, Origin, Outcome, Request, Switched};
 use crate::fields::Downstream;
@@ -67,7 +68,7 @@ struct Broken {
 pub(crate) async fn serve(stream: TcpStream, handle: Rc<Handle>, downstream: Rc<Downstream>, worker: Rc<Worker>) {
     let mut connection = Connection { halves: Halves::new(stream), deadline: Deadline::default(), first: true };
     loop {
-        let arrival = connection.arrival(&handle, &worker).await;
+        let arrival = connection.arrival(&handle, &downstream.drain).await;
         // What the config says now, and not what it said when the connection fell idle.
         let origin = Origin { worker: worker.clone(), listener: handle.current(), downstream: downstream.clone() };
         let next = match arrival {
@@ -122,7 +123,7 @@ impl Connection {
     }
 
     /// Waits for the next head.
-    async fn arrival(&mut self, handle: &Handle, worker: &Worker) -> Arrival {
+    async fn arrival(&mut self, handle: &Handle, drain: &Drain) -> Arrival {
         let Connection { halves, deadline, first } = self;
         // Copies: an idle connection must not hold on to an old config.
         let (timeouts, limits) = {
@@ -151,7 +152,7 @@ impl Connection {
                 match reader.poll_fill(io, cx) {
                     Poll::Ready(Ok(read)) if read > 0 => {}
                     Poll::Ready(_) => return Poll::Ready(Arrival::Closed),
-                    Poll::Pending if reader.buffer.is_empty() && worker.draining() => {
+                    Poll::Pending if reader.buffer.is_empty() && drain.ends_idle() => {
                         return Poll::Ready(Arrival::Closed);
                     }
                     Poll::Pending => {
@@ -243,7 +244,7 @@ impl Connection {
         let keep = answered.keep_alive
             && encoding != Encoding::UntilClose
             && !(unread && halves.too_much_unread())
-            && !origin.worker.draining();
+            && !origin.downstream.drain.begun();
         let persistence = match (keep, answered.version) {
             (false, _) => Persistence::Close,
             (true, Version::HTTP_10) => Persistence::KeepAlive,
@@ -369,7 +370,8 @@ impl Connection {
         drop(halves);
         let Some((client, early_from_client)) = self.halves.into_stream().filter(|_| sent) else { return };
         let idle = origin.listener.snapshot.timeouts.tcp_idle;
-        let options = RelayOptions { idle: (!idle.is_zero()).then_some(idle) };
+        let options =
+            RelayOptions { idle: (!idle.is_zero()).then_some(idle), drain: Some(origin.downstream.drain.clone()) };
         let report = relay::relay(client, upstream, early_from_client, early, &options).await;
         record.upload = Some(Rc::new(Upload { bytes: report.a_to_b.into(), ..Upload::default() }));
         record.sent = report.b_to_a;

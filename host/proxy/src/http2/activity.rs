@@ -27,6 +27,11 @@ impl Activity {
         self.steps.get()
     }
 
+    /// True once there was an exchange.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.steps.get() > 0
+    }
+
     /// True when no exchange is open.
     pub(crate) fn is_idle(&self) -> bool {
         self.waiting.get() + self.sending.get() == 0

@@ -1,7 +1,9 @@
 //! A TCP stream as hyper wants it, with the bytes that were read before anyone knew that it was HTTP/2.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -24,12 +26,35 @@ impl<F: Future + 'static> Executor<F> for LocalExecutor {
 /// A stream with a beginning that was read before.
 pub(crate) struct Io {
     early: Bytes,
-    stream: TcpStream,
+    /// There until the end.
+    stream: Option<TcpStream>,
+    back: Option<Back>,
 }
+
+/// Where a stream is when hyper has done with it.
+type Back = Rc<Cell<Option<TcpStream>>>;
 
 impl Io {
     pub(crate) fn new(early: Bytes, stream: TcpStream) -> Self {
-        Io { early, stream }
+        Io { early, stream: Some(stream), back: None }
+    }
+
+    /// One whose stream comes back when this is dropped.
+    pub(crate) fn returning(early: Bytes, stream: TcpStream) -> (Self, Back) {
+        let back = Back::default();
+        (Io { early, stream: Some(stream), back: Some(back.clone()) }, back)
+    }
+
+    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        if let Some(back) = &self.back {
+            back.set(self.stream.take());
+        }
     }
 }
 
@@ -48,7 +73,7 @@ impl Read for Io {
         let mut scratch = [std::mem::MaybeUninit::uninit(); SCRATCH];
         let room = to.remaining().min(SCRATCH);
         let mut buffer = ReadBuf::uninit(&mut scratch[..room]);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        ready!(self.stream()?.poll_read(cx, &mut buffer))?;
         to.put_slice(buffer.filled());
         Poll::Ready(Ok(()))
     }
@@ -56,15 +81,15 @@ impl Read for Io {
 
 impl Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        self.stream()?.poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.stream()?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.stream()?.poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -76,6 +101,6 @@ impl Write for Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        self.stream()?.poll_write_vectored(cx, slices)
     }
 }

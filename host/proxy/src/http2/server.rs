@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, header};
@@ -11,6 +12,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::activity::{Activity, OpenExchange};
@@ -25,6 +27,9 @@ use crate::listener::Handle;
 use crate::record::{Record, RecordedBody};
 use crate::timer::Deadline;
 use crate::worker::Worker;
+
+/// How long a client may take to see that the connection has ended.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end. `early` was read already and begins with the preface.
 pub(crate) async fn serve(
@@ -42,38 +47,66 @@ pub(crate) async fn serve(
         let open = OpenExchange::new(&activity);
         async move { answer(origin, request, open).await.ok_or(Cut) }
     });
-    let connection = Builder::new(LocalExecutor)
-        .max_concurrent_streams(limits.streams)
-        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .serve_connection(Io::new(early, stream), service);
-    let mut connection = pin!(connection);
-    let (mut ending, mut seen, mut deadline) = (false, None, Deadline::default());
-    let ended = poll_fn(|cx| {
-        loop {
-            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-                return Poll::Ready(result.map_err(|error| error.to_string()));
-            }
-            if seen.replace(activity.steps()) != Some(activity.steps()) {
+    let (io, back) = Io::returning(early, stream);
+    let ended = {
+        let connection = Builder::new(LocalExecutor)
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .serve_connection(io, service);
+        let mut connection = pin!(connection);
+        let (mut ending, mut seen, mut deadline) = (false, None, Deadline::default());
+        poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(result.map_err(|error| error.to_string()));
+                }
+                if seen.replace(activity.steps()) != Some(activity.steps()) {
+                    deadline.set(activity.patience(idle, ending));
+                }
+                let late = deadline.poll(cx).is_ready();
+                if late && (ending || !activity.is_idle()) {
+                    return Poll::Ready(Err("nothing moves any more".to_owned()));
+                }
+                // A connection that has just come is served once: its client cannot know that it should have gone elsewhere.
+                let drain = &downstream.drain;
+                let leaves = drain.ends_idle() || (drain.begun() && activity.has_begun());
+                if ending || !(late || leaves) {
+                    return Poll::Pending;
+                }
+                ending = true;
+                connection.as_mut().graceful_shutdown();
                 deadline.set(activity.patience(idle, ending));
             }
-            let late = deadline.poll(cx).is_ready();
-            if late && (ending || !activity.is_idle()) {
-                return Poll::Ready(Err("nothing moves any more".to_owned()));
+        })
+        .await
+    };
+    match ended {
+        Ok(()) => {
+            if let Some(stream) = back.take() {
+                linger(stream).await;
             }
-            if ending || !(late || worker.draining()) {
-                return Poll::Pending;
-            }
-            ending = true;
-            connection.as_mut().graceful_shutdown();
-            deadline.set(activity.patience(idle, ending));
         }
-    })
-    .await;
-    if let Err(error) = ended {
-        tracing::debug!(peer = %downstream.info.peer, error, "HTTP/2 connection ended");
+        Err(error) => tracing::debug!(peer = %downstream.info.peer, error, "HTTP/2 connection ended"),
     }
+}
+
+/// Closes so that the client gets all that was sent: a socket that is closed with something unread, and be it the answer
+/// to a ping, is reset.
+async fn linger(mut stream: TcpStream) {
+    // On the heap: only connections that end need it.
+    let mut dropped = vec![0; 4096];
+    let until_closed = async {
+        let _ = stream.shutdown().await;
+        // The most that a client has under way when it is told to end: its window.
+        for _ in 0..CONNECTION_WINDOW as usize / dropped.len() {
+            if !matches!(stream.read(&mut dropped).await, Ok(read) if read > 0) {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, until_closed).await;
 }
 
 /// A plugin ends the stream without an answer; hyper resets it.

@@ -19,6 +19,7 @@ use std::{
     future::poll_fn,
     io,
     pin::pin,
+    rc::Rc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -26,6 +27,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{net::TcpStream, task::yield_now};
 
+use crate::drain::Drain;
 use flow::{Fault, Flow, Turn};
 use idle::IdleTimer;
 use socket::Socket;
@@ -38,6 +40,8 @@ const LAST_BYTES: Duration = Duration::from_secs(2);
 pub(crate) struct RelayOptions {
     /// Ends a relay on which no byte moved in either direction for this long. `None`: never.
     pub(crate) idle: Option<Duration>,
+    /// Ends it when the drain is over.
+    pub(crate) drain: Option<Rc<Drain>>,
 }
 
 /// What a relay did.
@@ -58,6 +62,8 @@ pub(crate) enum RelayEnd {
     Closed,
     /// Nothing moved for the idle time.
     Idle,
+    /// The drain was over.
+    Drained,
     /// A connection failed; the other one is reset when it is dropped.
     Error {
         /// Whose connection failed.
@@ -111,13 +117,14 @@ pub(crate) async fn relay(
         a_to_b: Flow::new(&a, &b, early_from_a),
         b_to_a: Flow::new(&b, &a, early_from_b),
         idle: options.idle.map(IdleTimer::new),
+        drain: options.drain.as_deref(),
         failure: None,
         last_bytes: None,
         whole: false,
     };
     let end = poll_fn(|cx| relay.poll(cx)).await;
     let cut = relay.a_to_b.holds_bytes() || relay.b_to_a.holds_bytes();
-    relay.whole = !cut && !matches!(end, RelayEnd::Error { .. });
+    relay.whole = !cut && matches!(end, RelayEnd::Closed | RelayEnd::Idle);
     RelayReport { a_to_b: relay.a_to_b.delivered, b_to_a: relay.b_to_a.delivered, end }
 }
 
@@ -128,6 +135,7 @@ struct Relay<'s> {
     a_to_b: Flow<'s>,
     b_to_a: Flow<'s>,
     idle: Option<IdleTimer>,
+    drain: Option<&'s Drain>,
     /// Set once a connection failed: its last bytes are being delivered, then this is the end.
     failure: Option<Failure>,
     /// Runs while those last bytes have to wait.
@@ -174,6 +182,9 @@ impl Relay<'_> {
         };
         if (there, back) == (Turn::Closed, Turn::Closed) {
             return Poll::Ready(RelayEnd::Closed);
+        }
+        if self.drain.is_some_and(Drain::over) {
+            return Poll::Ready(RelayEnd::Drained);
         }
         let moved = self.a_to_b.moved + self.b_to_a.moved != before;
         if self.idle.as_mut().is_some_and(|timer| timer.poll(moved, cx)) {

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use crate::access_log::TcpReport;
+use crate::drain::{DRAINED, Drain};
 use crate::hooks::Run;
 use crate::hooks::stream::Through;
 use crate::timer::{Deadline, Elapsed};
@@ -37,6 +38,7 @@ pub(super) async fn relay(
     run: &Run,
     (up, down): (Through, Through),
     idle: Option<Duration>,
+    drain: &Drain,
 ) -> TcpReport {
     let (there, back) = (Progress::default(), Progress::default());
     let ended = {
@@ -53,6 +55,9 @@ pub(super) async fn relay(
         poll_fn(|cx| {
             if let Poll::Ready(ended) = both.as_mut().poll(cx) {
                 return Poll::Ready(ended.map(|_| ()));
+            }
+            if drain.over() {
+                return Poll::Ready(Err(DRAINED.to_owned()));
             }
             let steps = there.steps.get() + back.steps.get();
             if seen.replace(steps) != Some(steps) {

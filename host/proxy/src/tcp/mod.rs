@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::access_log::TcpReport;
 use crate::balance::Tries;
+use crate::drain::Drain;
 use crate::error::{Error, Kind};
 use crate::hooks::{Run, stream};
 use crate::local::{LocalCluster, LocalListener, Target};
@@ -21,14 +22,20 @@ use crate::upstream::{self, Assigned};
 use crate::worker::Worker;
 
 /// Serves one accepted connection to its end.
-pub(crate) async fn serve(client: TcpStream, info: Arc<ConnectionInfo>, listener: &LocalListener, worker: &Worker) {
+pub(crate) async fn serve(
+    client: TcpStream,
+    info: Arc<ConnectionInfo>,
+    listener: &LocalListener,
+    drain: &Rc<Drain>,
+    worker: &Worker,
+) {
     let Some(target) = listener.targets.first() else { return };
     let started = Instant::now();
     let snapshot = &listener.snapshot;
     let run = Run::new(&target.plugins, state(&info, listener, target, started));
     let mut assigned = Assigned::none(worker.id);
     let report = match open(&run, target, listener, &mut assigned).await {
-        Ok(server) => relay(client, server, &run, listener).await,
+        Ok(server) => relay(client, server, &run, listener, drain).await,
         Err(error) => {
             // Closing with a reset says that this was no regular end.
             let _ = client.set_zero_linger();
@@ -105,12 +112,18 @@ fn chosen(state: &mut HookState, target: &Target, listener: &LocalListener) -> R
 }
 
 /// Without a copy where no plugin looks at the bytes.
-async fn relay(client: TcpStream, server: TcpStream, run: &Run, listener: &LocalListener) -> TcpReport {
+async fn relay(
+    client: TcpStream,
+    server: TcpStream,
+    run: &Run,
+    listener: &LocalListener,
+    drain: &Rc<Drain>,
+) -> TcpReport {
     let idle = Some(listener.snapshot.timeouts.tcp_idle).filter(|idle| !idle.is_zero());
     let (up, down) = run.through();
     if up.is_empty() && down.is_empty() {
-        let options = RelayOptions { idle };
+        let options = RelayOptions { idle, drain: Some(drain.clone()) };
         return relay::relay(client, server, Bytes::new(), Bytes::new(), &options).await.into();
     }
-    hooked::relay(client, server, run, (up, down), idle).await
+    hooked::relay(client, server, run, (up, down), idle, drain).await
 }

@@ -6,7 +6,6 @@ use std::sync::{MutexGuard, PoisonError};
 use wasmtime::component::{ComponentType, Lift, Lower, WasmStr};
 
 use crate::capability::facts;
-use crate::hook::Hook;
 use crate::state::HookState;
 use crate::store::{Ctx, Link, StoreData};
 
@@ -228,7 +227,7 @@ impl HookState {
 }
 
 fn get(data: &StoreData, name: &str) -> Option<Value> {
-    if data.hook == Hook::Configure {
+    if !data.hook.has_exchange() {
         return None;
     }
     recall(&data.state, &data.slot.spec.name, name)
@@ -246,11 +245,10 @@ fn recall(state: &HookState, plugin: &str, name: &str) -> Option<Value> {
 }
 
 fn settable(data: &StoreData, name: &str) -> Result<(), ContextError> {
-    match data.hook {
-        Hook::Configure => Err(ContextError::NoExchange),
-        _ if name.starts_with(FACTS) => Err(ContextError::ReadOnly),
-        _ => Ok(()),
+    if !data.hook.has_exchange() {
+        return Err(ContextError::NoExchange);
     }
+    if name.starts_with(FACTS) { Err(ContextError::ReadOnly) } else { Ok(()) }
 }
 
 fn of_connection(state: &HookState) -> MutexGuard<'_, Context> {

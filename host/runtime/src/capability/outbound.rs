@@ -11,7 +11,6 @@ use wasmtime::component::{ComponentType, Lift, Lower};
 use crate::answer::{Refused, checked};
 use crate::capability::request;
 use crate::decision::Reply;
-use crate::hook::Hook;
 use crate::outbound::{OutboundCall, OutboundError};
 use crate::store::{Ctx, Link, StoreData};
 
@@ -130,7 +129,7 @@ type Answer = oneshot::Receiver<Result<Reply, OutboundError>>;
 
 /// Checks the call and hands it to the host.
 fn send(data: &mut StoreData, request: WitRequest) -> Result<Answer, OutboundError> {
-    let Some(sender) = data.outbound.as_ref().filter(|_| data.hook != Hook::Configure) else {
+    let Some(sender) = data.outbound.as_ref().filter(|_| data.hook.has_exchange()) else {
         return Err(OutboundError::Unavailable);
     };
     let spec = &data.slot.spec;

@@ -30,6 +30,10 @@ pub(crate) fn hook(interface: &str, function: &str) -> String {
         "request-body" | "response-body" | "downstream-data" | "upstream-data" => {
             "(param $length i32) (param $end i32)"
         }
+        "steer" => {
+            "(param $address i32) (param $address-len i32) (param $listener i32) (param $listener-len i32)
+             (param $workers i32) (param $listeners i32) (param $listeners-len i32)"
+        }
         _ => "",
     };
     format!(r#"(func (export "odin:plugin/{interface}@0.1.0#{function}") {params} (result i32) "#)
@@ -49,6 +53,10 @@ pub(crate) fn on_body(body: &str) -> String {
 }
 pub(crate) fn pick(body: &str) -> String {
     hook("balancer", "pick") + body + ZERO
+}
+/// Answers no weights unless the body ends it.
+pub(crate) fn weigh(body: &str) -> String {
+    hook("steer", "weigh") + body + &answering(&[0, 0, 0]) + ")"
 }
 
 /// Answers `ok(continue)`, `ok(pass)`, `ok`, or `ok(none)`: as much of the answer as matters is zero.
@@ -146,7 +154,7 @@ pub(crate) fn runtime() -> Arc<Runtime> {
 /// Calls that may wait on one worker of [`runtime`].
 pub(crate) const WAITING: usize = 20;
 /// More instances than fit the pool of [`runtime`].
-pub(crate) const POOL: u32 = 3 * 3 * 2 + 2 * (20 + 64) + 2;
+pub(crate) const POOL: u32 = 3 * 3 * 2 + 2 * (20 + 64) + 4;
 
 /// A plugin with default limits that may use everything but `outbound`.
 pub(crate) fn spec(name: &str) -> PluginSpec {

@@ -2,6 +2,7 @@
 
 use crate::export::{Exports, Hook, read_config};
 use crate::heads::{REQUEST, RESPONSE, TRAILERS};
+use crate::steer::{Binding, Weight};
 use crate::testing::scene::{Active, SCENE};
 use crate::{Body, Connect, Data, Error, Piece, Result, Subject, ended, endpoints};
 
@@ -34,6 +35,7 @@ pub(crate) trait Hooks {
     fn downstream(&self, data: &Body) -> Result<Data>;
     fn upstream(&self, data: &Body) -> Result<Data>;
     fn close(&self) -> Result<()>;
+    fn weigh(&self, binding: &Binding) -> Result<Vec<Weight>>;
 }
 
 impl<P: Exports> Hooks for P {
@@ -84,12 +86,16 @@ impl<P: Exports> Hooks for P {
     fn close(&self) -> Result<()> {
         self.on_close()
     }
+
+    fn weigh(&self, binding: &Binding) -> Result<Vec<Weight>> {
+        self.steer(binding)
+    }
 }
 
 /// Configures a plugin; the error is that of `configure`.
 pub(crate) fn load<P: Exports>(config: impl serde::Serialize) -> Result<Link, String> {
     let config = serde_json::to_value(config).map_err(|error| error.to_string())?;
-    let active = Active { id: id::<P>(), config: config.clone(), configuring: true };
+    let active = Active { id: id::<P>(), config: config.clone(), alone: true };
     let plugin = within(active, || match P::HOOKS.contains(&Hook::Lifecycle) {
         true => read_config(&config.to_string()).and_then(P::new),
         false => P::unconfigured(),
@@ -110,7 +116,16 @@ impl Link {
 
     /// Calls a hook; the error's words where it fails.
     pub(crate) fn call<T>(&self, hook: impl FnOnce(&dyn Hooks) -> Result<T>) -> Result<T, String> {
-        let active = Active { id: self.id, config: self.config.clone(), configuring: false };
+        self.called(false, hook)
+    }
+
+    /// The same for a hook that is called without an exchange.
+    pub(crate) fn call_alone<T>(&self, hook: impl FnOnce(&dyn Hooks) -> Result<T>) -> Result<T, String> {
+        self.called(true, hook)
+    }
+
+    fn called<T>(&self, alone: bool, hook: impl FnOnce(&dyn Hooks) -> Result<T>) -> Result<T, String> {
+        let active = Active { id: self.id, config: self.config.clone(), alone };
         within(active, || hook(&*self.plugin)).map_err(|error| format!("{}: {}", self.id, error.message()))
     }
 

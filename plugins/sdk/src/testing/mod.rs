@@ -54,6 +54,7 @@ mod outcome;
 mod run;
 mod scene;
 mod stage;
+mod steer;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -68,6 +69,7 @@ use crate::{Level, Reply};
 pub use balancer::{Endpoint, pick};
 pub use exchange::Exchange;
 pub use outcome::{Outcome, Received, Seen, Upstream};
+pub use steer::{binding, steer};
 pub use tcp::{Connection, Relayed};
 pub use world::{Line, Metric};
 

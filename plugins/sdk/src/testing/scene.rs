@@ -47,7 +47,8 @@ pub(crate) struct Target {
 pub(crate) struct Active {
     pub(crate) id: &'static str,
     pub(crate) config: serde_json::Value,
-    pub(crate) configuring: bool,
+    /// Without an exchange: in `configure` and `steer`.
+    pub(crate) alone: bool,
 }
 
 #[derive(Default)]

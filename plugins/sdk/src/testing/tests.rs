@@ -282,3 +282,45 @@ fn shared_values_expire_and_conflict() {
     assert_eq!(shared::get("k").unwrap().value, b"new");
     assert!(shared::remove("k") && !shared::remove("k"));
 }
+
+/// Answers by the address that it is asked about.
+mod sharing {
+    use super::*;
+    use crate::outbound::{OutboundError, Request};
+    use crate::steer::Weight;
+
+    crate::hooks! {
+        steer => |binding| {
+            assert_eq!(context::get("odin.listener"), None);
+            assert_eq!(context::set("a", 1i64), Err(ContextError::NoExchange));
+            assert_eq!(Request::get("auth", "/").send(), Err(OutboundError::Unavailable));
+            Ok(match binding.address.as_str() {
+                "unknown" => vec![Weight::listener("wep", 1)],
+                "past" => vec![Weight::worker(&binding.listener, binding.workers, 1)],
+                "zero" => vec![Weight::listener(&binding.listener, 0)],
+                "many" => vec![Weight::listener(&binding.listener, 1); 4_097],
+                "long" => vec![Weight::listener("x".repeat(257), 1)],
+                "fails" => Err("told to")?,
+                _ => vec![Weight::worker(&binding.listener, 1, 3), Weight::listener("canary", 1)],
+            })
+        },
+    }
+
+    #[test]
+    fn a_binding_is_shared_out_by_the_rules_of_the_host() {
+        let shares = |address| steer::<Hooks>((), &binding(address, &["web", "canary"]));
+        assert_eq!(shares("0.0.0.0:80"), Ok(vec![Weight::worker("web", 1, 3), Weight::listener("canary", 1)]));
+        let refused = [
+            ("unknown", "the listener \"wep\", which is none that is steered"),
+            ("past", "worker 2 of the listener \"web\" is past the end: there are 2"),
+            ("zero", "weights that add up to 0"),
+            ("many", "4097 weights, which is more than 4096"),
+            ("long", "the name of a listener of 257 bytes, which is more than 256"),
+            ("fails", "told to"),
+        ];
+        for (address, words) in refused {
+            assert!(shares(address).unwrap_err().ends_with(words), "{address}");
+        }
+        assert_eq!(steer::<Upper>((), &binding("0.0.0.0:80", &["web"])), Ok(Vec::new()));
+    }
+}

@@ -70,7 +70,8 @@ fn path(field: Field<'_>) -> Option<PathBuf> {
             field.fail(&format!("cannot read {}: {error}; {help}", path.display()));
         }
     }
-    Some(path)
+    // Whoever reads the config from another folder shall find the same file.
+    Some(std::path::absolute(&path).unwrap_or(path))
 }
 
 /// What one instance and one call may use.

@@ -33,6 +33,11 @@ fn listeners_and_names_that_do_not_fit_together_are_told_where() {
 }
 
 #[test]
+fn addresses_that_cannot_be_served_side_by_side_are_told_of_each_other() {
+    all_give_their_errors("a.toml", include_str!("cases/addresses.txt"));
+}
+
+#[test]
 fn a_plugin_that_wants_what_there_is_not_is_told_what_there_is() {
     all_give_their_errors("a.toml", include_str!("cases/plugins.txt"));
 }

@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
+use odin_steer::Binding;
+
 use super::super::{
     AccessLog, BodyOverflow, Breaker, Config, Endpoint, EndpointAddress, Grant, Isolation, Limits, LogFormat,
-    OnFailure, Plugin, Timeouts, Traffic, UpstreamProtocol,
+    OnFailure, Plugin, SteeringMode, Timeouts, Traffic, UpstreamProtocol,
 };
 use super::Folder;
 
 const TOML: &str = r#"
 workers = 3
 shutdown-grace = "250ms"
+drain-timeout = "1m"
+steering = "bpf"
+user = "odin"
 admin = "off"
 access-log = { enabled = false, format = "json", context = ["tenant", "user"] }
 [[listeners]]
@@ -24,7 +29,8 @@ path = "/v1/"
 cluster = "api"
 [[listeners]]
 name = "db"
-address = "127.0.0.1:0"
+address = ["127.0.0.1:0", "[::]:7000-7999", "192.0.2.0/24:80", "10.0.0.1:*"]
+steer = "lb"
 protocol = "tcp"
 cluster = "web"
 plugins = ["other", "lb"]
@@ -65,6 +71,9 @@ head-bytes = "1MiB"
 const YAML: &str = r#"
 workers: 3
 shutdown-grace: 250ms
+drain-timeout: 1m
+steering: bpf
+user: odin
 admin: off
 access-log: {enabled: false, format: json, context: [tenant, user]}
 listeners:
@@ -75,7 +84,8 @@ listeners:
     routes:
       - {host: "*.Example.com", path: /v1/, cluster: api}
   - name: db
-    address: 127.0.0.1:0
+    address: ["127.0.0.1:0", "[::]:7000-7999", 192.0.2.0/24:80, 10.0.0.1:*]
+    steer: lb
     protocol: tcp
     cluster: web
     plugins: [other, lb]
@@ -131,6 +141,11 @@ fn the_three_syntaxes_are_one_schema() {
 
     let names: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
     assert_eq!(names, ["[::1]:8080", "db"]);
+    let addresses = ["127.0.0.1:0", "[::]:7000-7999", "192.0.2.0/24:80", "10.0.0.1:*"];
+    assert_eq!(texts(&config.listeners[1].addresses), addresses);
+    assert_eq!((&config.listeners[0].steer, config.listeners[1].steer.as_deref()), (&None, Some("lb")));
+    assert_eq!((config.steering, config.user.as_deref()), (SteeringMode::Bpf, Some("odin")));
+    assert_eq!(config.drain_timeout, Duration::from_secs(60));
     let Traffic::Http { trust_forwarded: true, routes } = &config.listeners[0].traffic else { panic!() };
     assert_eq!(routes[0].host.as_deref(), Some("*.example.com"));
     assert_eq!(routes[0].path.as_deref(), Some("/v1"));
@@ -173,7 +188,8 @@ fn the_three_syntaxes_are_one_schema() {
 #[test]
 fn a_config_as_json_is_a_config_file() {
     let folder = Folder::new("json");
-    for text in [TOML, "[[listeners]]\naddress='0.0.0.0:1'\ncluster='a'\n[clusters.a]\nendpoints=['[::1]:1']"] {
+    let prefix = "[[listeners]]\naddress='10.0.0.0/8:1'\ncluster='a'\n[clusters.a]\nendpoints=['[::1]:1']";
+    for text in [TOML, prefix] {
         let config = folder.good(text, "a.toml");
         let json = serde_json::to_string_pretty(&config).unwrap();
         assert_eq!(folder.good(&json, "a.json"), config, "{json}");
@@ -197,15 +213,39 @@ fn a_fly_style_file_is_tcp_listeners_and_clusters_in_any_syntax() {
     let json = r#"{"Apps":[{"Name":"five-thousand","Ports":[5001,5200],"Targets":["tcp-echo.example:5001","127.0.0.1:9001"]}]}"#;
     let config = folder.good(json, "a.json");
     let listeners: Vec<_> =
-        config.listeners.iter().map(|l| format!("{} {} {:?}", l.name, l.address, l.traffic)).collect();
+        config.listeners.iter().map(|l| format!("{} {:?} {:?}", l.name, texts(&l.addresses), l.traffic)).collect();
     let cluster = r#"Tcp { cluster: "five-thousand", plugins: [] }"#;
-    assert_eq!(listeners[0], format!("five-thousand:5001 0.0.0.0:5001 {cluster}"));
-    assert_eq!(listeners[1], format!("five-thousand:5200 0.0.0.0:5200 {cluster}"));
+    assert_eq!(listeners, [format!(r#"five-thousand ["0.0.0.0:5001", "0.0.0.0:5200"] {cluster}"#)]);
     let endpoints: Vec<_> = config.clusters["five-thousand"].endpoints.iter().map(|e| e.address.to_string()).collect();
     assert_eq!(endpoints, ["tcp-echo.example:5001", "127.0.0.1:9001"]);
     let toml = "[[Apps]]\nName='five-thousand'\nPorts=[5001,5200]\nTargets=['tcp-echo.example:5001','127.0.0.1:9001']";
     assert_eq!(folder.good(toml, "a.toml"), config);
     assert_eq!(folder.good(json, "a.yaml"), config);
+}
+
+fn texts(addresses: &[Binding]) -> Vec<String> {
+    addresses.iter().map(Binding::to_string).collect()
+}
+
+#[test]
+fn addresses_of_which_one_goes_before_the_other_stand_side_by_side() {
+    let folder = Folder::new("addresses");
+    let listener = |addresses: &str| format!("[[listeners]]\naddress = [{addresses}]\ncluster = 'a'\n");
+    let text = listener("'0.0.0.0:80', '10.0.0.0/8:80', '10.0.0.0/8:*', '10.1.0.0/16:1-65535', '[::]:80', '[::]:*'")
+        + &listener("'10.0.0.1:80', '10.0.0.0/8:81', '10.0.0.0/9:*', '127.0.0.1:*'")
+        + "[clusters.a]\nendpoints = ['a:1']\n";
+    assert_eq!(folder.good(&text, "a.toml").listeners.len(), 2);
+}
+
+#[test]
+fn ten_thousand_addresses_are_read_at_once() {
+    let folder = Folder::new("many");
+    let ports = |from: u16| (from..from + 10_000).map(|port| format!("'0.0.0.0:{port}'")).collect::<Vec<_>>().join(",");
+    let listener = |from| format!("[[listeners]]\naddress = [{}]\ncluster = 'a'\n", ports(from));
+    let text = listener(10_000) + &listener(20_000) + "[clusters.a]\nendpoints = ['a:1']\n";
+    let begin = std::time::Instant::now();
+    assert_eq!(folder.good(&text, "a.toml").listeners[1].addresses.len(), 10_000);
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
 }
 
 #[test]
@@ -220,6 +260,7 @@ fn the_configs_of_the_repository_load() {
         ("tcp.toml", include_str!("../../../../../configs/tcp.toml")),
         ("http2.yaml", include_str!("../../../../../configs/http2.yaml")),
         ("headers.toml", include_str!("../../../../../configs/headers.toml")),
+        ("steering.toml", include_str!("../../../../../configs/steering.toml")),
         ("fly.json", include_str!("../../../../../configs/fly.json")),
     ] {
         folder.good(text, &format!("configs/{file}"));

@@ -155,7 +155,7 @@ fn silence_ends_a_relay() {
         assert_eq!(end_of(&mut client).await.unwrap(), 0);
         assert!(started.elapsed() >= idle, "{:?}", started.elapsed());
     };
-    let options = RelayOptions { idle: Some(idle) };
+    let options = RelayOptions { idle: Some(idle), drain: None };
     let (report, ()) = run(async { Setup::new().await.relay(options, peers).await });
     assert!(matches!(report.end, RelayEnd::Idle), "{report:?}");
 }
@@ -170,7 +170,7 @@ fn traffic_in_one_direction_keeps_a_relay_alive() {
             server.read_u8().await.unwrap();
         }
     };
-    let options = RelayOptions { idle: Some(idle) };
+    let options = RelayOptions { idle: Some(idle), drain: None };
     let (report, ()) = run(async { Setup::new().await.relay(options, peers).await });
     assert!(matches!(report.end, RelayEnd::Closed), "{report:?}");
 }
@@ -182,14 +182,14 @@ fn an_idle_end_that_cuts_bytes_off_is_a_reset() {
         server.ready(tokio::io::Interest::ERROR).await.unwrap();
         expect_reset(&mut server).await;
     };
-    let options = RelayOptions { idle: Some(Duration::from_millis(200)) };
+    let options = RelayOptions { idle: Some(Duration::from_millis(200)), drain: None };
     let (report, ()) = run(async { Setup::new().await.relay(options, peers).await });
     assert!(matches!(report.end, RelayEnd::Idle), "{report:?}");
 }
 
 #[test]
 fn an_endless_idle_limit_is_a_limit() {
-    let options = RelayOptions { idle: Some(Duration::MAX) };
+    let options = RelayOptions { idle: Some(Duration::MAX), drain: None };
     let peers = async |client: TcpStream, server: TcpStream| exchange_patterns(client, server, MIB, MIB).await;
     let (report, ()) = run(async { Setup::new().await.relay(options, peers).await });
     assert!(matches!(report.end, RelayEnd::Closed), "{report:?}");

@@ -212,7 +212,7 @@ pub(crate) mod outbound {
     use crate::testing::world::WORLD;
 
     pub(crate) fn send(request: &Request) -> Result<Response, OutboundError> {
-        if active().configuring {
+        if active().alone {
             return Err(OutboundError::Unavailable);
         }
         if !request.path.starts_with('/') {

@@ -15,7 +15,7 @@ use super::scene::{Active, SCENE};
 fn active() -> Active {
     let active = SCENE.with_borrow(|scene| scene.active.clone());
     // A doc example or a helper's own test may ask without a plugin around it.
-    active.unwrap_or(Active { id: "test", config: serde_json::Value::Null, configuring: false })
+    active.unwrap_or(Active { id: "test", config: serde_json::Value::Null, alone: false })
 }
 
 /// What the host does to a plugin that asks for what is not there.

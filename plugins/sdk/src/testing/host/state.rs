@@ -7,7 +7,7 @@ pub(crate) mod context {
 
     pub(crate) fn get(name: &str) -> Option<Value> {
         let plugin = active();
-        if plugin.configuring {
+        if plugin.alone {
             return None;
         }
         SCENE.with_borrow(|scene| match name.starts_with("odin.") {
@@ -30,7 +30,7 @@ pub(crate) mod context {
 
     fn write(name: &str, value: &Value, place: fn(&mut Scene) -> &mut Values) -> Result<(), ContextError> {
         let plugin = active();
-        if plugin.configuring {
+        if plugin.alone {
             return Err(ContextError::NoExchange);
         }
         if name.starts_with("odin.") {

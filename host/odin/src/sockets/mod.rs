@@ -1,0 +1,302 @@
+//! Every listening socket of this process, and the steering that leads to those that have no address of their own.
+//!
+//! The workers accept; this is who opened the sockets, may share them with a new binary, and closes them. What is
+//! bound and what is steered is decided here and nowhere else. Must never hold a connection.
+
+mod open;
+mod reachable;
+mod status;
+mod steered;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use odin_proxy::{Closing, Opened, SocketId};
+use odin_steer::{Binding, Steering, Unavailable, Weight};
+
+use rustix::thread::CapabilitySet;
+
+use crate::config::{Config, Listener, SteeringMode};
+use crate::upgrade::{Handed, Tag};
+
+use open::Inherited;
+pub(crate) use status::Statuses;
+pub(crate) use steered::Key;
+use steered::Steered;
+
+/// A connection that was steered here before the steering changed has had its whole handshake by then.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The weights that plugins gave, by listener and binding.
+pub(crate) type Weights = BTreeMap<Key, Vec<Weight>>;
+
+/// The listening sockets, and what leads to them.
+pub(crate) struct Sockets {
+    /// None: every socket is bound to its address.
+    steered: Option<Steered>,
+    /// Why nothing is steered although the config would have it.
+    reason: Option<String>,
+    workers: usize,
+    last_id: SocketId,
+    listeners: BTreeMap<String, Open>,
+    /// Those that the workers have.
+    given: BTreeSet<SocketId>,
+    inherited: Inherited,
+    /// Ports and sockets that a worker may not have closed yet.
+    closing: Vec<(u16, Weak<TcpListener>)>,
+    /// Where sockets were bound before this process was there: those addresses stay bound.
+    bound_before: BTreeSet<SocketAddr>,
+    /// The admin pages: no binding takes their connections.
+    admin: Option<SocketAddr>,
+}
+
+/// The sockets of one listener.
+#[derive(Clone, Default)]
+struct Open {
+    /// By the address that was asked for.
+    bound: BTreeMap<SocketAddr, Vec<Held>>,
+    /// Those that connections are steered to.
+    hidden: Vec<Held>,
+}
+
+impl Open {
+    fn held(&self) -> impl Iterator<Item = &Held> {
+        self.bound.values().flatten().chain(&self.hidden)
+    }
+}
+
+/// One socket and the worker that accepts from it.
+#[derive(Clone)]
+struct Held {
+    id: SocketId,
+    worker: usize,
+    socket: Arc<TcpListener>,
+}
+
+/// What the workers are to be told.
+pub(crate) struct Change {
+    pub(crate) opened: Vec<Opened>,
+    pub(crate) closing: Vec<Closing>,
+}
+
+impl Sockets {
+    /// Decides between steering and binding, and takes what was handed over or inherited. Needs the capabilities.
+    pub(crate) fn new(config: &Config, workers: usize, handed: Option<Handed>) -> anyhow::Result<Self> {
+        let (steering, reason, inherited) = match handed {
+            Some(handed) => {
+                let (steering, reason) = resume(config.steering, handed.steering)?;
+                (steering, reason, Inherited::handed(handed.sockets))
+            }
+            None => {
+                let (steering, reason) = attach(config.steering)?;
+                (steering, reason, Inherited::activated().context("socket activation")?)
+            }
+        };
+        let steered = steering.map(Steered::new);
+        let (listeners, given, bound_before) = (BTreeMap::new(), BTreeSet::new(), inherited.addresses());
+        Ok(Sockets {
+            steered,
+            reason,
+            workers,
+            last_id: 0,
+            listeners,
+            given,
+            inherited,
+            closing: Vec::new(),
+            bound_before,
+            admin: None,
+        })
+    }
+
+    /// Whether connections are steered.
+    pub(crate) fn is_steered(&self) -> bool {
+        self.steered.is_some()
+    }
+
+    /// Whether this binding is served by steering.
+    pub(crate) fn steers(&self, binding: &Binding) -> bool {
+        self.is_steered() && !steered::stays_bound(binding, &self.bound_before)
+    }
+
+    /// What a reload will need of what the start had.
+    pub(crate) fn needed_capabilities(&self) -> CapabilitySet {
+        match self.is_steered() {
+            // Listening below port 1024.
+            false => CapabilitySet::NET_BIND_SERVICE,
+            true if odin_steer::updates_need_capability() => CapabilitySet::BPF,
+            true => CapabilitySet::empty(),
+        }
+    }
+
+    /// Whether this binding is served at all.
+    fn serves(&self, binding: &Binding) -> bool {
+        self.steers(binding) || binding.socket_addresses().is_some()
+    }
+
+    /// Why a binding is not.
+    fn unserved(&self) -> String {
+        let reason = self.reason.as_deref().unwrap_or("it is off");
+        format!("no socket can be bound to it; it needs steering, and {reason}")
+    }
+
+    /// Threads that accept.
+    pub(crate) fn workers(&self) -> u32 {
+        u32::try_from(self.workers).unwrap_or(u32::MAX)
+    }
+
+    /// Why connections are not steered, if somebody may wonder.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// Tells the other Odins of this network namespace what is steered here. After privileges were dropped.
+    pub(crate) fn announce(&self) {
+        let announced = self.steered.as_ref().map_or(Ok(()), |steered| steered.steering.announce());
+        if let Err(error) = announced {
+            tracing::warn!(%error, "other Odins in this network namespace will not know what is steered here");
+        }
+    }
+
+    /// Leaves the connections of a socket that is not a listener's to it, whatever bindings cover its address.
+    pub(crate) fn pass(&mut self, address: SocketAddr) {
+        self.admin = Some(address);
+    }
+
+    /// Opens what these listeners need, while there are the capabilities to; nothing is served yet.
+    pub(crate) fn prepare(&mut self, listeners: &[Listener]) -> anyhow::Result<()> {
+        self.listeners = self.open_all(listeners)?;
+        Ok(())
+    }
+
+    /// Makes sockets and steering be as these listeners need them. A failure changes nothing.
+    pub(crate) fn change(&mut self, listeners: &[Listener], weights: &Weights) -> anyhow::Result<Change> {
+        let next = self.open_all(listeners)?;
+        if let Some(steered) = &mut self.steered {
+            steered.apply(listeners, &next, weights, &self.bound_before, self.admin)?;
+        }
+        let mut opened = Vec::new();
+        for (name, open) in &next {
+            for held in open.held().filter(|held| !self.given.contains(&held.id)) {
+                let Held { id, worker, socket } = held.clone();
+                opened.push(Opened { id, listener: name.clone(), worker, socket });
+            }
+        }
+        let kept: BTreeSet<SocketId> = next.values().flat_map(Open::held).map(|held| held.id).collect();
+        let gone = |held: &&Held| self.given.contains(&held.id) && !kept.contains(&held.id);
+        let mut closing = Vec::new();
+        self.closing.retain(|(_, socket)| socket.strong_count() > 0);
+        for open in self.listeners.values() {
+            let bound = open.bound.iter().flat_map(|(address, held)| held.iter().map(move |held| (address, held)));
+            let bound = bound.filter(|(_, held)| gone(held));
+            for (address, held) in bound {
+                self.closing.push((address.port(), Arc::downgrade(&held.socket)));
+                closing.push(Closing { id: held.id, linger: Duration::ZERO });
+            }
+            closing.extend(open.hidden.iter().filter(gone).map(|held| Closing { id: held.id, linger: LINGER }));
+        }
+        self.tell_unserved(listeners);
+        self.given = kept;
+        self.listeners = next;
+        // Whoever was not asked for by now is not needed.
+        std::mem::take(&mut self.inherited).tell_unused();
+        Ok(Change { opened, closing })
+    }
+
+    /// A start tells what it cannot serve on its own.
+    fn tell_unserved(&self, listeners: &[Listener]) {
+        if self.given.is_empty() {
+            return;
+        }
+        for listener in listeners {
+            for binding in listener.addresses.iter().filter(|binding| !self.serves(binding)) {
+                tracing::warn!(listener = listener.name, "not listening on {binding}: {}", self.unserved());
+            }
+        }
+    }
+
+    /// What another process needs to go on where this one ends.
+    pub(crate) fn hand_over(&self) -> std::io::Result<Given> {
+        let steering = self.steered.as_ref().map(|steered| steered.steering.hand_over()).transpose()?;
+        let mut sockets = Vec::new();
+        for (name, open) in &self.listeners {
+            for (address, held) in &open.bound {
+                let tag = Tag::Bound { listener: name.clone(), address: *address };
+                sockets.extend(held.iter().map(|held| (tag.clone(), held.socket.clone())));
+            }
+            let tag = Tag::Hidden { listener: name.clone() };
+            sockets.extend(open.hidden.iter().map(|held| (tag.clone(), held.socket.clone())));
+        }
+        Ok(Given { steering, sockets })
+    }
+
+    /// Another process has begun to take over and has died: what it may have changed is put right. A [`Sockets::change`]
+    /// must follow.
+    pub(crate) fn restore(&mut self) {
+        if let Some(Err(error)) = self.steered.as_mut().map(|steered| steered.steering.restore()) {
+            tracing::error!(%error, "the steering could not be put back as it was; reload to try again");
+        }
+    }
+
+    /// Lets go of everything: nothing is steered here any more, and a socket closes when its worker lets go as well.
+    pub(crate) fn close(&mut self) {
+        self.steered = None;
+        self.listeners.clear();
+    }
+
+    /// Another process has taken over.
+    pub(crate) fn retire(&self) {
+        if let Some(steered) = &self.steered {
+            steered.steering.retire();
+        }
+    }
+}
+
+/// What is given to another process.
+pub(crate) struct Given {
+    pub(crate) steering: Option<(String, Vec<OwnedFd>)>,
+    pub(crate) sockets: Vec<(Tag, Arc<TcpListener>)>,
+}
+
+/// aya reads the types of the whole kernel when it loads a program, which takes 27 MB for a moment. In a thread of its
+/// own they leave no holes in this one's heap, and they go back to the system, and not only to the allocator.
+#[allow(unsafe_code, reason = "a function of the allocator that has no safe name")]
+fn attach_apart() -> Result<Steering, Unavailable> {
+    let attached = std::thread::scope(|scope| scope.spawn(Steering::attach).join());
+    // SAFETY: it may be called from any thread at any time.
+    unsafe { libmimalloc_sys::mi_collect(true) };
+    attached.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn attach(mode: SteeringMode) -> anyhow::Result<(Option<Steering>, Option<String>)> {
+    if mode == SteeringMode::Bind {
+        return Ok((None, None));
+    }
+    match (mode, attach_apart()) {
+        (_, Ok(steering)) => Ok((Some(steering), None)),
+        (SteeringMode::Bpf, Err(error)) => Err(error).context(r#"steering = "bpf", and connections cannot be steered"#),
+        (_, Err(error)) => Ok((None, Some(error.to_string()))),
+    }
+}
+
+/// A new binary goes on as the old one did: sockets that are bound cannot become steered while they are in use.
+fn resume(
+    mode: SteeringMode,
+    handed: Option<(String, Vec<OwnedFd>)>,
+) -> anyhow::Result<(Option<Steering>, Option<String>)> {
+    let handed = handed.map(|(state, descriptors)| Steering::resume(&state, descriptors)).transpose();
+    let steering = handed.context("cannot go on with the steering of the process before")?;
+    match (mode, steering) {
+        (SteeringMode::Bpf, None) => bail!(
+            r#"steering = "bpf", and the process before binds its sockets: an upgrade cannot change that; restart Odin"#
+        ),
+        (SteeringMode::Bind, Some(_)) => {
+            bail!(r#"steering = "bind", and the process before steers: an upgrade cannot change that; restart Odin"#)
+        }
+        (SteeringMode::Auto, None) => Ok((None, Some("the process before this one binds its sockets".to_owned()))),
+        (_, steering) => Ok((steering, None)),
+    }
+}

@@ -1,0 +1,234 @@
+//! Opens listening sockets, or finds those that are open already: of the config before, of the process before, or of
+//! systemd.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow, bail};
+use listenfd::ListenFd;
+use odin_steer::Binding;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{Held, Open, Sockets};
+use crate::config::Listener;
+use crate::upgrade::Tag;
+
+/// Sockets that were there before this process looked for them.
+#[derive(Default)]
+pub(crate) struct Inherited {
+    /// From the process before this one: whom for, and by which name.
+    handed: HashMap<Tag, Vec<TcpListener>>,
+    /// From systemd: by where they listen.
+    activated: HashMap<SocketAddr, Vec<TcpListener>>,
+}
+
+impl Inherited {
+    pub(super) fn handed(sockets: Vec<(Tag, TcpListener)>) -> Self {
+        let mut inherited = Inherited::default();
+        for (tag, socket) in sockets {
+            inherited.handed.entry(tag).or_default().push(socket);
+        }
+        inherited
+    }
+
+    /// What systemd listens on for this process, if it does.
+    pub(super) fn activated() -> anyhow::Result<Self> {
+        let mut inherited = Inherited::default();
+        let ours = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+        // Without the process id they may be anybody's, of a wrapper that has closed them long ago.
+        let mut sockets = if ours { ListenFd::from_env() } else { ListenFd::empty() };
+        for at in 0..sockets.len() {
+            let socket = sockets.take_tcp_listener(at);
+            let socket = socket.with_context(|| format!("socket {at} of LISTEN_FDS is no TCP socket that listens"))?;
+            let Some(socket) = socket else { continue };
+            socket.set_nonblocking(true)?;
+            rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+            inherited.activated.entry(socket.local_addr()?).or_default().push(socket);
+        }
+        Ok(inherited)
+    }
+
+    /// Where they listen, of those whose address was asked for.
+    pub(super) fn addresses(&self) -> BTreeSet<SocketAddr> {
+        let handed = self.handed.keys().filter_map(|tag| match tag {
+            Tag::Bound { address, .. } if address.port() != 0 => Some(*address),
+            _ => None,
+        });
+        handed.chain(self.activated.keys().copied()).collect()
+    }
+
+    fn has(&self, tag: &Tag) -> bool {
+        self.handed.keys().any(|handed| same_address(handed, tag))
+            || matches!(tag, Tag::Bound { address, .. } if self.activated.contains_key(address))
+    }
+
+    /// The sockets of an address, under whatever name the listener had before.
+    fn renamed(&mut self, tag: &Tag) -> Option<Vec<TcpListener>> {
+        let before = self.handed.keys().find(|before| same_address(before, tag)).cloned()?;
+        self.handed.remove(&before)
+    }
+
+    /// Nobody has asked for what is left.
+    pub(super) fn tell_unused(self) {
+        for address in self.activated.keys() {
+            tracing::warn!("systemd listens on {address}, and no listener has that address: who connects there waits");
+        }
+    }
+
+    fn take(&mut self, tag: &Tag) -> Vec<TcpListener> {
+        let handed = self.handed.remove(tag).or_else(|| self.renamed(tag));
+        match (handed, tag) {
+            (Some(handed), _) => handed,
+            (None, Tag::Bound { address, .. }) => self.activated.remove(address).unwrap_or_default(),
+            (None, _) => Vec::new(),
+        }
+    }
+}
+
+/// Of a port that somebody chose: one that the system chose is its listener's.
+fn same_address(a: &Tag, b: &Tag) -> bool {
+    matches!((a, b), (Tag::Bound { address: a, .. }, Tag::Bound { address: b, .. }) if a == b && a.port() != 0)
+}
+
+impl Sockets {
+    /// Every socket that these listeners need. Those that are open stay the same.
+    pub(super) fn open_all(&mut self, listeners: &[Listener]) -> anyhow::Result<BTreeMap<String, Open>> {
+        let mut next = BTreeMap::new();
+        let mut served = false;
+        self.probe(listeners)?;
+        for listener in listeners {
+            let open = self.open(listener, listeners)?;
+            served |= open.held().next().is_some();
+            next.insert(listener.name.clone(), open);
+        }
+        if !served {
+            let reason = self.reason.as_deref().unwrap_or("nothing listens");
+            bail!("no listener can be served: a prefix or every port of an address needs steering, and {reason}");
+        }
+        Ok(next)
+    }
+
+    fn open(&mut self, listener: &Listener, all: &[Listener]) -> anyhow::Result<Open> {
+        let mut open = Open::default();
+        let before = self.listeners.get(&listener.name).cloned().unwrap_or_default();
+        let (steered, bound): (Vec<Binding>, Vec<Binding>) =
+            listener.addresses.iter().partition(|binding| self.steers(binding));
+        let addresses = || bound.iter().filter_map(Binding::socket_addresses).flatten();
+        let new: Vec<Binding> = addresses().filter(|at| !before.bound.contains_key(at)).map(Binding::from).collect();
+        odin_steer::check_others(&new).with_context(|| format!("listener {:?}", listener.name))?;
+        for address in addresses() {
+            let held = match before.bound.get(&address) {
+                Some(held) => held.clone(),
+                None => {
+                    let bound = self.bind(&listener.name, address, all);
+                    bound.map_err(|error| refused(&listener.name, address, error, self.reason.as_deref()))?
+                }
+            };
+            open.bound.insert(address, held);
+        }
+        if !steered.is_empty() {
+            open.hidden = match before.hidden.is_empty() {
+                false => before.hidden,
+                true => self.hide(&listener.name).with_context(|| format!("listener {:?}", listener.name))?,
+            };
+        }
+        Ok(open)
+    }
+
+    /// Sees that nobody else listens where a socket is to be bound. Workers share an address, and so would another Odin of
+    /// this user, without a word; what is bound for this question shares nothing.
+    fn probe(&self, listeners: &[Listener]) -> anyhow::Result<()> {
+        // Its own sockets would be in the way of the question, those that workers are about to close included.
+        let open = self.listeners.values().flat_map(|open| open.bound.keys().map(SocketAddr::port));
+        let closing = self.closing.iter().filter(|(_, socket)| socket.strong_count() > 0).map(|(port, _)| *port);
+        let own: HashSet<u16> = open.chain(closing).collect();
+        for listener in listeners {
+            let bound = listener.addresses.iter().filter(|binding| !self.steers(binding));
+            for address in bound.filter_map(Binding::socket_addresses).flatten() {
+                let tag = Tag::Bound { listener: listener.name.clone(), address };
+                if address.port() != 0 && !own.contains(&address.port()) && !self.inherited.has(&tag) {
+                    is_free(address)
+                        .map_err(|error| refused(&listener.name, address, error, self.reason.as_deref()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One socket for each worker.
+    fn bind(&mut self, listener: &str, address: SocketAddr, all: &[Listener]) -> io::Result<Vec<Held>> {
+        let mut sockets = self.inherited.take(&Tag::Bound { listener: listener.to_owned(), address });
+        if sockets.is_empty() {
+            sockets = self.leftover(address, all)?;
+        }
+        while sockets.len() < self.workers {
+            let like = sockets.first().map_or(Ok(address), TcpListener::local_addr)?;
+            let socket = match odin_proxy::bind(like) {
+                Ok(socket) => socket,
+                // Inherited sockets may not let others share the address, and this process may not bind it: then workers
+                // share the socket.
+                Err(error) => sockets.first().ok_or(error)?.try_clone()?,
+            };
+            sockets.push(socket);
+        }
+        Ok(self.hold(sockets))
+    }
+
+    /// The sockets of a listener that had this address and has another name now: who waits there is not lost.
+    fn leftover(&self, address: SocketAddr, all: &[Listener]) -> io::Result<Vec<TcpListener>> {
+        let kept = |name: &String| all.iter().any(|listener| listener.name == *name && has(listener, address));
+        let left = self.listeners.iter().find(|(name, open)| open.bound.contains_key(&address) && !kept(name));
+        let left = left.and_then(|(_, open)| open.bound.get(&address));
+        left.into_iter().flatten().map(|held| held.socket.try_clone()).collect()
+    }
+
+    fn hide(&mut self, listener: &str) -> anyhow::Result<Vec<Held>> {
+        let mut sockets = self.inherited.take(&Tag::Hidden { listener: listener.to_owned() });
+        let steered = self.steered.as_mut().ok_or_else(|| anyhow!("nothing is steered"))?;
+        while sockets.len() < self.workers {
+            sockets.push(steered.steering.open_socket().context("cannot open a socket to steer to")?);
+        }
+        Ok(self.hold(sockets))
+    }
+
+    /// Deals sockets out to the workers. There may be more of them than workers.
+    fn hold(&mut self, sockets: Vec<TcpListener>) -> Vec<Held> {
+        let deal = |(at, socket)| {
+            self.last_id += 1;
+            Held { id: self.last_id, worker: at % self.workers, socket: Arc::new(socket) }
+        };
+        sockets.into_iter().enumerate().map(deal).collect()
+    }
+}
+
+/// Whether nobody listens there; asked by binding a socket that shares nothing, and does not listen.
+fn is_free(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
+}
+
+fn has(listener: &Listener, address: SocketAddr) -> bool {
+    let wanted = Binding::from(address);
+    listener.addresses.iter().any(|binding| binding.socket_addresses().is_some() && binding.overlaps(&wanted))
+}
+
+fn refused(listener: &str, address: SocketAddr, error: io::Error, unsteered: Option<&str>) -> anyhow::Error {
+    let help = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE, at the start and at a reload"
+        }
+        io::ErrorKind::AddrNotAvailable => "; no interface of this host has that address",
+        _ if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+            "; raise the limit of open files (ulimit -n, LimitNOFILE), or let connections be steered"
+        }
+        _ => "",
+    };
+    let steered = match (error.kind(), unsteered) {
+        (io::ErrorKind::PermissionDenied, Some(reason)) => format!("; steering would not need that, but {reason}"),
+        _ => String::new(),
+    };
+    anyhow!("listener {listener:?}: cannot listen on {address}: {error}{help}{steered}")
+}

@@ -1,0 +1,107 @@
+//! The steering with what it counted: which bindings it has, and what those had counted that it has no more.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+
+use ipnet::IpNet;
+use odin_steer::{Binding, BindingStatus, Plan, PlannedBinding, PlannedListener, SteerError, Steering};
+
+use super::{Open, Weights, reachable};
+use crate::config::Listener;
+
+/// A binding of a listener.
+pub(crate) type Key = (String, Binding);
+
+/// Whether only a bound socket can serve a binding, or one does already.
+pub(super) fn stays_bound(binding: &Binding, bound_before: &BTreeSet<SocketAddr>) -> bool {
+    let has = |address: &SocketAddr| {
+        let bound = Binding::from(*address);
+        bound.network() == binding.network() && bound.overlaps(binding)
+    };
+    binding.system_chooses_port() || (binding.socket_addresses().is_some() && bound_before.iter().any(has))
+}
+
+/// Steering, and what is known of its bindings.
+pub(super) struct Steered {
+    pub(super) steering: Steering,
+    bindings: HashSet<Key>,
+    /// By listener, what was steered and dropped for bindings that it has no more.
+    gone: HashMap<String, (u64, u64)>,
+    /// Networks of which it is known whether they come to this host.
+    looked_at: HashSet<IpNet>,
+}
+
+impl Steered {
+    pub(super) fn new(steering: Steering) -> Self {
+        Steered { steering, bindings: HashSet::new(), gone: HashMap::new(), looked_at: HashSet::new() }
+    }
+
+    /// Steers to these sockets from now on. A failure changes nothing.
+    pub(super) fn apply(
+        &mut self,
+        listeners: &[Listener],
+        open: &BTreeMap<String, Open>,
+        weights: &Weights,
+        bound_before: &BTreeSet<SocketAddr>,
+        admin: Option<SocketAddr>,
+    ) -> Result<(), SteerError> {
+        let bound = open.values().flat_map(|open| open.bound.values().flatten());
+        let bound = bound.filter_map(|held| held.socket.local_addr().ok());
+        let mut plan = Plan { passed: bound.chain(admin).collect(), ..Plan::default() };
+        let mut bindings = HashSet::new();
+        for listener in listeners {
+            let sockets = open.get(&listener.name).map_or(&[][..], |open| &open.hidden);
+            let sockets = sockets.iter().map(|held| held.socket.as_fd()).collect();
+            plan.listeners.push(PlannedListener { name: &listener.name, sockets });
+            for binding in listener.addresses.iter().filter(|binding| !stays_bound(binding, bound_before)) {
+                let key = (listener.name.clone(), *binding);
+                let weights = weights.get(&key).cloned().unwrap_or_default();
+                bindings.insert(key);
+                plan.bindings.push(PlannedBinding { binding: *binding, listener: listener.name.clone(), weights });
+            }
+        }
+        // What was counted for a binding goes with it.
+        let before = match self.bindings.is_subset(&bindings) {
+            true => Vec::new(),
+            false => self.steering.status().unwrap_or_default(),
+        };
+        self.steering.apply(&plan)?;
+        for BindingStatus { listener, binding, steered, dropped, .. } in before {
+            if !bindings.contains(&(listener.clone(), binding)) {
+                let gone = self.gone.entry(listener).or_default();
+                *gone = (gone.0 + steered, gone.1 + dropped);
+            }
+        }
+        self.bindings = bindings;
+        self.gone.retain(|name, _| open.contains_key(name));
+        for planned in &plan.bindings {
+            if self.looked_at.insert(planned.binding.network()) {
+                reachable::check(&planned.listener, &planned.binding);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of every binding.
+    pub(super) fn status(&self) -> HashMap<Key, BindingStatus> {
+        let status = self.steering.status();
+        let status = status.inspect_err(|error| tracing::warn!(%error, "cannot read the counters of the steering"));
+        let keyed = |status: BindingStatus| ((status.listener.clone(), status.binding), status);
+        status.unwrap_or_default().into_iter().map(keyed).collect()
+    }
+
+    /// By listener, how often its bindings were steered and dropped, those that are gone included.
+    pub(super) fn totals(&self) -> BTreeMap<String, (u64, u64)> {
+        let mut totals: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for ((listener, _), status) in self.status() {
+            let total = totals.entry(listener).or_default();
+            *total = (total.0 + status.steered, total.1 + status.dropped);
+        }
+        for (listener, total) in &mut totals {
+            let gone = self.gone.get(listener).copied().unwrap_or_default();
+            *total = (total.0 + gone.0, total.1 + gone.1);
+        }
+        totals
+    }
+}

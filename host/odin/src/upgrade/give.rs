@@ -1,0 +1,117 @@
+//! The old process's side: starts the new binary, gives it everything, and waits until it is ready or has failed.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::net::TcpListener;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use super::channel::{Channel, MAX_DESCRIPTORS};
+use super::{Manifest, PATIENCE, PREDECESSOR, READY, STOP, Tag, VERSION};
+use crate::sockets::Given;
+
+/// A new process that is to take over, and nothing given to it yet.
+pub(crate) struct Attempt {
+    channel: Arc<Channel>,
+    child: Child,
+}
+
+/// Ends an attempt from elsewhere.
+pub(crate) struct Canceller(Arc<Channel>);
+
+impl Attempt {
+    /// Starts `binary` with the arguments of this process.
+    pub(crate) fn start(binary: &Path) -> anyhow::Result<Self> {
+        let (channel, theirs) = Channel::pair()?;
+        channel.set_patience(PATIENCE)?;
+        let mut command = Command::new(binary);
+        command.args(std::env::args_os().skip(1)).stdin(Stdio::from(theirs));
+        command.env(PREDECESSOR, std::process::id().to_string());
+        // It would keep the new process from telling systemd that it is alive.
+        command.env_remove("WATCHDOG_PID");
+        let child = command.spawn().with_context(|| format!("cannot start {}", binary.display()))?;
+        // With the command goes this process's share of the other end: a new process that dies must be seen.
+        Ok(Attempt { channel: Arc::new(channel), child })
+    }
+
+    pub(crate) fn canceller(&self) -> Canceller {
+        Canceller(self.channel.clone())
+    }
+
+    /// Hands everything over and answers the new process's id once it serves. Blocks. After an error it is gone.
+    pub(crate) fn finish(mut self, admin: Option<Arc<TcpListener>>, mut given: Given) -> anyhow::Result<u32> {
+        given.sockets.extend(admin.map(|admin| (Tag::Admin, admin)));
+        match hand_over(&self.channel, given).and_then(|()| ready(&self.channel)) {
+            Ok(()) => Ok(self.child.id()),
+            Err(error) => Err(error.context(end(&mut self.child))),
+        }
+    }
+}
+
+impl Canceller {
+    /// This process is stopped, so the new one shall not take over.
+    pub(crate) fn cancel(&self) {
+        // If it is gone, nobody has to be told; whoever waits for its word waits no more.
+        let _ = self.0.send(STOP, &[]);
+        let _ = rustix::net::shutdown(&*self.0, rustix::net::Shutdown::Read);
+    }
+}
+
+fn hand_over(channel: &Channel, given: Given) -> anyhow::Result<()> {
+    let (state, steering) = given.steering.unzip();
+    let steering = steering.unwrap_or_default();
+    let (tags, sockets): (Vec<Tag>, Vec<Arc<TcpListener>>) = given.sockets.into_iter().unzip();
+    let manifest = Manifest { version: VERSION, steering: state, steering_descriptors: steering.len(), sockets: tags };
+    let mut file = File::from(rustix::fs::memfd_create("odin-manifest", rustix::fs::MemfdFlags::CLOEXEC)?);
+    file.write_all(&serde_json::to_vec(&manifest)?)?;
+    send(channel, b"manifest", &[file.as_fd()])?;
+    let descriptors = steering.iter().map(|fd| fd.as_fd()).chain(sockets.iter().map(|socket| socket.as_fd()));
+    for some in descriptors.collect::<Vec<_>>().chunks(MAX_DESCRIPTORS) {
+        send(channel, b"descriptors", some)?;
+    }
+    Ok(())
+}
+
+fn send(channel: &Channel, text: &[u8], descriptors: &[BorrowedFd<'_>]) -> anyhow::Result<()> {
+    match channel.send(text, descriptors) {
+        // It has ended, and may have said why.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ready(channel),
+        sent => sent.context("cannot hand over to the new process"),
+    }
+}
+
+/// Waits for the new process's word.
+fn ready(channel: &Channel) -> anyhow::Result<()> {
+    match channel.receive() {
+        Ok(Some(message)) if message.text == READY => Ok(()),
+        Ok(Some(message)) => bail!("{}", String::from_utf8_lossy(&message.text)),
+        Ok(None) => bail!("it ended before it was ready"),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            bail!("it was not ready after {} s", PATIENCE.as_secs())
+        }
+        Err(error) => Err(error).context("cannot hear from the new process"),
+    }
+}
+
+/// Makes sure that a process which failed is gone, and says how.
+fn end(child: &mut Child) -> String {
+    let pid = child.id();
+    // One that has said why is about to end, and how it does is part of the story.
+    for _ in 0..10 {
+        if !matches!(child.try_wait(), Ok(None)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // One that ended has nothing left to be killed.
+    let _ = child.kill();
+    match child.wait() {
+        Ok(status) => format!("the new process {pid} did not take over ({status}); this one serves on"),
+        Err(_) => format!("the new process {pid} did not take over; this one serves on"),
+    }
+}

@@ -1,0 +1,162 @@
+//! What others have: the bindings of other steering Odins, and the listening sockets of this network namespace. Two
+//! programs that steer the same port would take it from each other without a word.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+
+use crate::announce::{self, Answer, NAMES};
+use crate::overlap::Overlaps;
+use crate::{Binding, Ports, SteerError, listening};
+
+/// Who does not answer by then is skipped.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// More Odins than anybody has in one network namespace.
+const MOST: usize = 32;
+/// More than any Odin has to tell.
+const LONGEST_ANSWER: u64 = 64 << 20;
+
+/// The bindings of every other steering Odin of this network namespace, with its pid.
+pub fn steered_by_others() -> io::Result<Vec<(u32, Vec<Binding>)>> {
+    Ok(answers()?.into_iter().map(|answer| (answer.pid, answer.bindings)).collect())
+}
+
+/// Fails when one of these bindings overlaps what another Odin steers.
+pub fn check_others(bindings: &[Binding]) -> Result<(), SteerError> {
+    if bindings.is_empty() {
+        return Ok(());
+    }
+    let answers = answers().map_err(SteerError::system("looking for other Odins"))?;
+    not_steered(bindings, &answers)
+}
+
+/// Fails when somebody else has one of these bindings: another Odin, or a socket that listens. Warns where a binding of
+/// any port covers a socket: that is what such a binding is for.
+pub(crate) fn check(bindings: &[Binding], own: &HashSet<SocketAddr>) -> Result<(), SteerError> {
+    if bindings.is_empty() {
+        return Ok(());
+    }
+    let answers = answers().map_err(SteerError::system("looking for other Odins"))?;
+    not_steered(bindings, &answers)?;
+    let listening = listening::listening().map_err(SteerError::system("looking for listening sockets"))?;
+    let hidden: HashSet<_> = answers.iter().flat_map(|answer| &answer.hidden).chain(own).collect();
+    let sockets: Vec<_> = listening.iter().filter(|address| !hidden.contains(address)).collect();
+    not_listened(bindings, &sockets)
+}
+
+fn not_steered(bindings: &[Binding], answers: &[Answer]) -> Result<(), SteerError> {
+    let ours = Overlaps::new(bindings);
+    for answer in answers {
+        if let Some(&(at, theirs)) = ours.with(&answer.bindings).first() {
+            let Answer { pid, uid, bindings: steered, .. } = answer;
+            let by = format!("Odin {pid} (process id) of uid {uid}, which steers {}", steered[theirs]);
+            return Err(SteerError::Taken { binding: bindings[at], by });
+        }
+    }
+    Ok(())
+}
+
+fn not_listened(bindings: &[Binding], sockets: &[&SocketAddr]) -> Result<(), SteerError> {
+    let theirs: Vec<_> = sockets.iter().map(|address| Binding::from(**address)).collect();
+    let (any, exact): (Vec<_>, Vec<_>) = bindings.iter().copied().partition(|binding| binding.ports() == Ports::Any);
+    if let Some(&(at, socket)) = Overlaps::new(&exact).with(&theirs).first() {
+        let by = format!("a socket that listens on {}", sockets[socket]);
+        return Err(SteerError::Taken { binding: exact[at], by });
+    }
+    let mut covered: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+    for (at, socket) in Overlaps::new(&any).with(&theirs) {
+        covered.entry(at).or_default().insert(sockets[socket].to_string());
+    }
+    for (at, sockets) in covered {
+        let sockets = sockets.into_iter().collect::<Vec<_>>().join(", ");
+        tracing::warn!("{} takes the connections of other listening sockets too: {sockets}", any[at]);
+    }
+    Ok(())
+}
+
+/// What the other Odins tell. All are asked at once: one that does not answer keeps nobody waiting for the next.
+fn answers() -> io::Result<Vec<Answer>> {
+    let names = names()?;
+    if names.len() > MOST {
+        tracing::warn!("{} processes claim to be Odins that steer; {MOST} of them are asked", names.len());
+    }
+    std::thread::scope(|scope| {
+        let asked = names.into_iter().take(MOST).map(|name| {
+            let shown = String::from_utf8_lossy(&name).into_owned();
+            Ok((shown, std::thread::Builder::new().spawn_scoped(scope, move || ask(&name))?))
+        });
+        let mut answers = Vec::new();
+        for (shown, asking) in asked.collect::<io::Result<Vec<_>>>()? {
+            match asking.join().unwrap_or_else(|_| Err(io::Error::other("asking it failed"))) {
+                Ok(answer) => answers.push(answer),
+                // Gone since the list was read.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(error) => tracing::warn!(%error, "another Odin, `@{shown}`, does not tell what it steers"),
+            }
+        }
+        Ok(answers)
+    })
+}
+
+/// The abstract names that other Odins listen at.
+fn names() -> io::Result<BTreeSet<Vec<u8>>> {
+    // Num RefCount Protocol Flags Type St Inode Path
+    const ACCEPTS: u32 = 1 << 16;
+    let table = std::fs::read("/proc/thread-self/net/unix")?;
+    let rows = table.split(|&byte| byte == b'\n').skip(1).filter_map(|row| {
+        let mut fields = row.split(|&byte| byte == b' ').filter(|field| !field.is_empty());
+        let flags = fields.nth(3).and_then(|flags| u32::from_str_radix(str::from_utf8(flags).ok()?, 16).ok())?;
+        let name = fields.nth(3)?.strip_prefix(b"@")?;
+        (flags & ACCEPTS != 0 && name.starts_with(NAMES.as_bytes()) && !announce::is_own(name)).then(|| name.to_vec())
+    });
+    Ok(rows.collect())
+}
+
+fn ask(name: &[u8]) -> io::Result<Answer> {
+    let deadline = Instant::now() + PATIENCE;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // A full queue keeps a connect waiting, too.
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(PATIENCE))?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new_abstract_name(name)?)?;
+    // Anyone can take a name and keep bindings away by it. That is loud and names its user; not to believe an Odin of
+    // another user would take its connections without a word.
+    let uid = sockopt::socket_peercred(&socket)?.uid.as_raw();
+    let mut stream = UnixStream::from(socket).take(LONGEST_ANSWER);
+    let (mut text, mut part) = (Vec::new(), [0; 16 << 10]);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.get_ref().set_read_timeout(Some(left))?;
+        match stream.read(&mut part) {
+            Ok(0) => return Ok(Answer { uid, ..serde_json::from_slice(&text)? }),
+            Ok(count) => text.extend_from_slice(&part[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exact_port_that_listens_is_taken_and_any_port_is_not() {
+        let socket: SocketAddr = "[::]:80".parse().unwrap();
+        let check = |texts: &[&str]| {
+            let bindings: Vec<_> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            not_listened(&bindings, &[&socket])
+        };
+        check(&["192.0.2.0/24:*", "192.0.2.1:81"]).unwrap();
+        let error = check(&["192.0.2.0/24:*", "192.0.2.1:80"]).unwrap_err();
+        assert_eq!(error.to_string(), "192.0.2.1:80 is taken by a socket that listens on [::]:80");
+    }
+}
