@@ -82,6 +82,11 @@ impl HttpBackend {
         HttpBackend::on(listener, protocol, move |request| echo(name, request))
     }
 
+    /// Answers every request with 200 and this text, as fast as it can.
+    pub async fn saying(text: &'static str) -> HttpBackend {
+        HttpBackend::start(Protocol::Http1, move |_| async move { Response::new(body::full(text)) }).await
+    }
+
     /// Answers by a function.
     pub async fn start<F>(
         protocol: Protocol,

@@ -4,13 +4,18 @@
 //! the cluster `tcp` when it has a target. Every port is 0.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::fs::Permissions;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::Target;
 use crate::backend::Protocol;
 use crate::entry::PluginEntry;
 use crate::odin::Odin;
-use crate::program::{Finished, Program};
+use crate::paths;
+use crate::program::{Finished, Launch, Program};
 
 /// What Odin is to be started with.
 #[derive(Clone, Default)]
@@ -31,6 +36,7 @@ pub struct Builder {
     config: Option<(String, String)>,
     file: Option<PathBuf>,
     arguments: Vec<String>,
+    launch: Launch,
 }
 
 impl Builder {
@@ -156,6 +162,44 @@ impl Builder {
         self
     }
 
+    /// Started by another command, which becomes Odin: `setpriv --inh-caps=-all`.
+    pub fn started_by(mut self, command: &str) -> Builder {
+        self.launch.by = command.split(' ').map(str::to_string).collect();
+        self
+    }
+
+    /// Started as another user, with these capabilities as a service manager gives them.
+    pub fn started_as(self, user: &str, capabilities: &[&str]) -> Builder {
+        let set: String = capabilities.iter().map(|name| format!(",+{name}")).collect();
+        let sets = ["inh-caps", "ambient-caps", "bounding-set"].map(|kind| format!("--{kind}=-all{set}")).join(" ");
+        self.started_by(&format!("setpriv --reuid={user} --regid={user} --init-groups --no-new-privs {sets}"))
+    }
+
+    /// Started from this file, which the test may replace.
+    pub fn binary(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.launch.binary = Some(path.into());
+        self
+    }
+
+    /// One more variable of the environment.
+    pub fn environment(mut self, name: &str, value: impl ToString) -> Builder {
+        self.launch.environment.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    /// With this socket, as systemd passes on what it listens on.
+    pub fn activated_by(mut self, socket: impl Into<OwnedFd>) -> Builder {
+        self.launch.stdin = Some(Arc::new(socket.into()));
+        let script = "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$0\" \"$@\"";
+        self.launch.by = ["sh", "-c", script].map(str::to_string).to_vec();
+        self
+    }
+
+    /// Without any capability, whoever runs the test.
+    pub fn without_capabilities(self) -> Builder {
+        self.started_by("setpriv --no-new-privs --bounding-set=-all --inh-caps=-all --ambient-caps=-all")
+    }
+
     /// The config as it will be written.
     pub fn toml(&self) -> String {
         let mut text = format!("workers = {}\nadmin = \"127.0.0.1:0\"\n{}", self.workers.unwrap_or(1), self.top);
@@ -194,6 +238,8 @@ impl Builder {
     /// Writes config and plugins into a folder of their own.
     fn write(&self) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        // For an Odin that becomes another user.
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("the test's own folder");
         for plugin in &self.plugins {
             if let Some(wasm) = &plugin.wasm {
                 std::fs::write(folder.path().join(format!("{}.wasm", plugin.name)), wasm).expect("a file is written");
@@ -211,7 +257,18 @@ impl Builder {
         (folder, file)
     }
 
-    fn command_line(&self, file: &std::path::Path) -> Vec<String> {
+    fn spawn(&self, folder: &Path, file: &Path) -> Program {
+        let mut launch = self.launch.clone();
+        if launch.binary.is_none() && launch.by.iter().any(|argument| argument.starts_with("--reuid")) {
+            // Others may not get to where it was built.
+            let copy = folder.join("odin");
+            std::fs::copy(paths::odin(), &copy).expect("the binary can be copied");
+            launch.binary = Some(copy);
+        }
+        Program::launch(&launch, self.command_line(file))
+    }
+
+    fn command_line(&self, file: &Path) -> Vec<String> {
         let mut arguments = vec!["-f".to_string(), file.display().to_string()];
         arguments.extend(self.arguments.iter().cloned());
         arguments
@@ -220,14 +277,14 @@ impl Builder {
     /// Starts Odin and waits until it is ready.
     pub async fn start(self) -> Odin {
         let (folder, file) = self.write();
-        let program = Program::spawn(self.command_line(&file));
+        let program = self.spawn(folder.path(), &file);
         Odin::ready(program, folder, file).await
     }
 
     /// Starts Odin, which must refuse and exit with a failure; answers what it said.
     pub async fn refuses_to_start(self) -> Finished {
-        let (_folder, file) = self.write();
-        let finished = Program::spawn(self.command_line(&file)).finished().await;
+        let (folder, file) = self.write();
+        let finished = self.spawn(folder.path(), &file).finished().await;
         assert!(!finished.success(), "Odin was to refuse: {finished:?}");
         finished
     }

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::assert::Response;
+use crate::backend::Protocol;
 use crate::body::{self, Body};
 use crate::wait::within;
 
@@ -19,7 +20,7 @@ use crate::wait::within;
 pub struct Connection {
     sender: Sender,
     address: SocketAddr,
-    task: JoinHandle<()>,
+    task: JoinHandle<hyper::Result<()>>,
     /// Whether a response may take longer than the deadline of one step.
     patient: bool,
 }
@@ -32,24 +33,37 @@ enum Sender {
 impl Connection {
     /// Connects for HTTP/1.1.
     pub async fn http1(address: SocketAddr) -> Connection {
-        let stream = within("connect", TcpStream::connect(address)).await.expect("Odin accepts");
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("the connection is up");
-        let task = tokio::spawn(async move {
-            let _ = connection.with_upgrades().await;
-        });
-        Connection { sender: Sender::Http1(sender), address, task, patient: false }
+        Connection::try_connect(Protocol::Http1, address).await.unwrap_or_else(|error| panic!("{address}: {error}"))
     }
 
     /// Connects for HTTP/2 with prior knowledge.
     pub async fn http2(address: SocketAddr) -> Connection {
-        let stream = within("connect", TcpStream::connect(address)).await.expect("Odin accepts");
+        Connection::try_connect(Protocol::Http2, address).await.unwrap_or_else(|error| panic!("{address}: {error}"))
+    }
+
+    /// Connects for this protocol; the error says what a client would see.
+    pub async fn try_connect(protocol: Protocol, address: SocketAddr) -> Result<Connection, String> {
+        let stream =
+            within("connect", TcpStream::connect(address)).await.map_err(|error| format!("connect: {error}"))?;
+        Connection::over(protocol, stream, address).await.map_err(|error| format!("hello: {error:?}"))
+    }
+
+    /// Speaks this over a connection.
+    async fn over(protocol: Protocol, stream: TcpStream, address: SocketAddr) -> hyper::Result<Connection> {
         let io = TokioIo::new(stream);
-        let handshake = http2::handshake(TokioExecutor::new(), io);
-        let (sender, connection) = within("HTTP/2 handshake", handshake).await.expect("the connection is up");
-        let task = tokio::spawn(async move {
-            let _ = connection.await;
-        });
-        Connection { sender: Sender::Http2(sender), address, task, patient: false }
+        let (sender, task) = match protocol {
+            Protocol::Http1 => {
+                let (sender, connection) = http1::handshake(io).await?;
+                let task = tokio::spawn(connection.with_upgrades());
+                (Sender::Http1(sender), task)
+            }
+            Protocol::Http2 => {
+                let handshake = http2::handshake(TokioExecutor::new(), io);
+                let (sender, connection) = within("HTTP/2 handshake", handshake).await?;
+                (Sender::Http2(sender), tokio::spawn(connection))
+            }
+        };
+        Ok(Connection { sender, address, task, patient: false })
     }
 
     /// Lets responses take as long as the test may: for bodies of a GiB.
@@ -120,7 +134,12 @@ impl Connection {
 
     /// Waits until this connection has ended, from whichever side.
     pub async fn closed(&mut self) {
-        let _ = within("the connection ends", &mut self.task).await;
+        let _ = self.end().await;
+    }
+
+    /// As [`Connection::closed`]; the error says how it broke.
+    pub(crate) async fn end(&mut self) -> hyper::Result<()> {
+        within("the connection ends", &mut self.task).await.expect("its task does not panic")
     }
 }
 

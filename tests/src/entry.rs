@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use crate::paths;
 
 /// What the plugins and test guests import beyond the exchange itself. Those that are not here need nothing.
-const NEEDS: [(&str, &[&str]); 4] = [
+const NEEDS: [(&str, &[&str]); 5] = [
     ("capabilities", &["log", "clock", "random", "config", "metrics", "shared"]),
     ("flood", &["log"]),
     ("lb_random", &["random"]),
     ("probe", &["log", "clock", "config", "metrics", "shared"]),
+    ("steer_probe", &["log", "metrics"]),
 ];
 
 /// One `[plugins.<name>]` section and the file that belongs to it.

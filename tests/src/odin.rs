@@ -18,6 +18,7 @@ use crate::output::Lines;
 use crate::process;
 use crate::program::{Finished, Program};
 use crate::raw::Raw;
+use crate::succession::Successors;
 use crate::wait::{until, within};
 
 /// Odin, started and ready.
@@ -27,6 +28,7 @@ pub struct Odin {
     config: PathBuf,
     listeners: Vec<Listening>,
     admin: Option<SocketAddr>,
+    successors: Successors,
 }
 
 /// One of the start lines.
@@ -60,13 +62,13 @@ impl Odin {
         let (mut listeners, mut admin) = (Vec::new(), None);
         for line in program.stderr.all() {
             if let Some(rest) = line.strip_prefix("odin: listening on ") {
-                listeners.push(Listening::parse(rest).unwrap_or_else(|| panic!("a start line: {line:?}")));
+                listeners.extend(Listening::parse(rest).unwrap_or_else(|| panic!("a start line: {line:?}")));
             }
             if let Some(rest) = line.strip_prefix("odin: admin on http://") {
                 admin = Some(rest.parse().unwrap_or_else(|_| panic!("a start line: {line:?}")));
             }
         }
-        Odin { program, folder, config, listeners, admin }
+        Odin { program, folder, config, listeners, admin, successors: Successors::default() }
     }
 
     /// The address of the listener with this name.
@@ -76,7 +78,7 @@ impl Odin {
         found.unwrap_or_else(|| panic!("no listener {name} in {:?}", self.listeners)).address
     }
 
-    /// All listeners, as the start lines name them.
+    /// All listeners with a single address, as the start lines name them.
     pub fn listeners(&self) -> &[Listening] {
         &self.listeners
     }
@@ -146,6 +148,22 @@ impl Odin {
     pub async fn metrics(&self) -> Metrics {
         let text = self.admin("/metrics").await.has_status(200).text();
         Metrics::parse(&text).unwrap_or_else(|error| panic!("/metrics is not Prometheus text: {error}\n{text}"))
+    }
+
+    /// `POST path` at the admin listener, without a body.
+    pub async fn post_admin(&self, path: &str) -> Response {
+        let request = Request::post(path).body(body::empty()).expect("a request");
+        Connection::http1(self.admin_address()).await.send(request).await
+    }
+
+    /// Writes the config file and reloads; answers what `/reload` says, whether that was refused or not. The file is
+    /// watched as well: when that was quicker, there is nothing left to change.
+    pub async fn reload(&self, config: &str) -> Response {
+        // At once: the file is watched, and a half of it would be refused.
+        let new = self.config.with_extension("new");
+        std::fs::write(&new, config).expect("a file is written");
+        std::fs::rename(new, &self.config).expect("a file is replaced");
+        self.post_admin("/reload").await
     }
 
     /// Sends a plugin to the admin listener.
@@ -222,39 +240,80 @@ impl Odin {
         named(&all).unwrap_or_else(|| panic!("no plugin {name} in {all}"))
     }
 
+    /// What `/listeners` says.
+    pub async fn steering(&self) -> Steering {
+        Steering(self.admin("/listeners").await.has_status(200).json())
+    }
+
+    /// The id of the process that serves.
+    pub fn pid(&self) -> u32 {
+        self.successors.last().unwrap_or(self.program.pid())
+    }
+
     /// The resident memory of the process, in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        process::resident_bytes(self.program.pid())
+        process::resident_bytes(self.pid())
     }
 
     /// The most that was resident since the start, or since [`Odin::forget_peak`], in bytes.
     pub fn peak_resident_bytes(&self) -> u64 {
-        process::peak_resident_bytes(self.program.pid())
+        process::peak_resident_bytes(self.pid())
     }
 
     /// Lets the peak begin anew.
     pub fn forget_peak(&self) {
-        process::forget_peak(self.program.pid());
+        process::forget_peak(self.pid());
     }
 
     /// Sends SIGHUP.
     pub fn hang_up(&self) {
-        process::signal(self.program.pid(), Signal::HUP);
+        process::signal(self.pid(), Signal::HUP);
     }
 
     /// Sends SIGTERM and does not wait.
     pub fn terminate(&self) {
-        process::signal(self.program.pid(), Signal::TERM);
+        process::signal(self.pid(), Signal::TERM);
     }
 
     /// Sends SIGINT, as Ctrl-C does, and does not wait.
     pub fn interrupt(&self) {
-        process::signal(self.program.pid(), Signal::INT);
+        process::signal(self.pid(), Signal::INT);
+    }
+
+    /// Sends SIGKILL and waits for the end.
+    pub async fn kill(self) -> Finished {
+        process::signal(self.pid(), Signal::KILL);
+        self.finished().await
+    }
+
+    /// Stops the whole process where it is; connections wait in its sockets' queues until [`Odin::thaw`].
+    pub async fn freeze(&self) {
+        process::signal(self.pid(), Signal::STOP);
+        let stopped = || process::threads(self.pid()).iter().all(|thread| thread.stopped);
+        until("every thread stands still", async || stopped().then_some(())).await;
+    }
+
+    /// Lets it run again.
+    pub fn thaw(&self) {
+        process::signal(self.pid(), Signal::CONT);
     }
 
     /// Whether the process is still there.
     pub fn is_running(&mut self) -> bool {
-        self.program.is_running()
+        match self.successors.last() {
+            Some(pid) => process::is_running(pid),
+            None => self.program.is_running(),
+        }
+    }
+
+    /// The processes that took over.
+    pub(crate) fn successors(&self) -> &Successors {
+        &self.successors
+    }
+
+    /// The first of the processes that serve one after the other.
+    pub(crate) fn program(&mut self) -> &mut Program {
+        &mut self.program
     }
 
     /// Waits until Odin has ended.
@@ -268,6 +327,37 @@ impl Odin {
         let finished = within("odin drains and exits", self.finished()).await;
         assert!(finished.success(), "{finished:?}");
         finished
+    }
+}
+
+/// What `/listeners` says.
+pub struct Steering(pub Value);
+
+impl Steering {
+    /// `bpf` or `bind`.
+    pub fn mode(&self) -> &str {
+        self.0["steering"]["mode"].as_str().expect("a mode")
+    }
+
+    /// The listener with this name.
+    #[track_caller]
+    pub fn listener(&self, name: &str) -> &Value {
+        let listeners = self.0["listeners"].as_array().expect("listeners");
+        listeners.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("no listener {name} in {}", self.0))
+    }
+
+    /// The binding of a listener, by its address as in the config.
+    #[track_caller]
+    pub fn binding(&self, listener: &str, address: &str) -> &Value {
+        let bindings = self.listener(listener)["bindings"].as_array().expect("bindings");
+        let found = bindings.iter().find(|binding| binding["address"] == address);
+        found.unwrap_or_else(|| panic!("no binding {address} in {}", self.listener(listener)))
+    }
+
+    /// How many connections the bindings of a listener have got, all together.
+    pub fn steered(&self, listener: &str) -> u64 {
+        let bindings = self.listener(listener)["bindings"].as_array().expect("bindings");
+        bindings.iter().map(|binding| binding["steered"].as_u64().unwrap_or(0)).sum()
     }
 }
 
@@ -290,11 +380,12 @@ impl Odin {
 }
 
 impl Listening {
-    /// Reads `http://127.0.0.1:40123 (web)`.
-    fn parse(text: &str) -> Option<Listening> {
+    /// Reads `http://127.0.0.1:40123 (web)`; none inside when that is more than one address.
+    fn parse(text: &str) -> Option<Option<Listening>> {
         let (scheme, rest) = text.split_once("://")?;
         let (address, name) = rest.split_once(' ')?;
         let name = name.strip_prefix('(')?.strip_suffix(')')?;
-        Some(Listening { scheme: scheme.to_string(), address: address.parse().ok()?, name: name.to_string() })
+        let Ok(address) = address.parse() else { return address.contains(['-', '*', '/']).then_some(None) };
+        Some(Some(Listening { scheme: scheme.to_string(), address, name: name.to_string() }))
     }
 }

@@ -1,7 +1,10 @@
 //! A running odin process and what it prints. Never outlives the test: it is killed when it is dropped.
 
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 
 use tokio::process::{Child, Command};
 
@@ -30,6 +33,19 @@ pub struct Finished {
     pub stderr: String,
 }
 
+/// How a process is started, beside its arguments.
+#[derive(Clone, Default)]
+pub struct Launch {
+    /// The command that starts Odin, and becomes it; empty: itself.
+    pub by: Vec<String>,
+    /// The file that is started; none: the binary under test.
+    pub binary: Option<PathBuf>,
+    /// More of the environment.
+    pub environment: Vec<(String, String)>,
+    /// A socket as standard input, for [`Launch::by`] to pass on.
+    pub stdin: Option<Arc<OwnedFd>>,
+}
+
 impl Finished {
     /// Whether it exited with 0.
     pub fn success(&self) -> bool {
@@ -50,10 +66,23 @@ impl Finished {
 impl Program {
     /// Starts the binary with these arguments.
     pub fn spawn(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Program {
-        let binary = paths::odin();
+        Program::launch(&Launch::default(), arguments)
+    }
+
+    /// Starts the binary in this way.
+    pub fn launch(launch: &Launch, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Program {
+        let odin = launch.binary.clone().unwrap_or_else(paths::odin);
+        let binary = launch.by.first().map_or(odin.clone(), PathBuf::from);
+        let stdin = match &launch.stdin {
+            Some(socket) => Stdio::from(socket.try_clone().expect("a socket can be shared")),
+            None => Stdio::null(),
+        };
         let mut child = Command::new(&binary)
+            .args(launch.by.iter().skip(1))
+            .args((!launch.by.is_empty()).then_some(odin))
             .args(arguments)
-            .stdin(Stdio::null())
+            .envs(launch.environment.iter().cloned())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -77,6 +106,12 @@ impl Program {
         self.stdout.ended().await;
         self.stderr.ended().await;
         Finished { status, stdout: self.stdout.all().join("\n"), stderr: self.stderr.all().join("\n") }
+    }
+
+    /// Waits until it has ended; answers its exit code, none when a signal ended it.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        let what = format!("process {} exits; it said:\n{}", self.pid, self.said());
+        within(&what, self.child.wait()).await.expect("a child can be waited for").code()
     }
 
     /// Whether it is still running.

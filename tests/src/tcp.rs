@@ -170,6 +170,8 @@ impl ReservedPort {
     pub fn reserve() -> ReservedPort {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_reuse_port(true).expect("a socket can share its port");
+        // Who looks first whether somebody listens shares nothing but an address that nobody listens on.
+        socket.set_reuse_address(true).expect("a socket can share its address");
         socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into()).expect("a port is free");
         ReservedPort(socket)
     }

@@ -1,7 +1,7 @@
 //! The admin listener: health, metrics, plugins, clusters, config; and the access log.
 
 use http::Request;
-use odin_tests::{Connection, DeadPort, HttpBackend, Odin, Protocol, Target, TcpPeer, body};
+use odin_tests::{Connection, DeadPort, HttpBackend, Odin, Protocol, Target, TcpPeer, body, until};
 
 async fn running() -> (Odin, HttpBackend, TcpPeer) {
     let (backend, tcp) = (HttpBackend::echo(Protocol::Http1).await, TcpPeer::echo("hello\n").await);
@@ -33,7 +33,12 @@ async fn metrics_are_prometheus_text_and_count() {
     let response = odin.admin("/metrics").await.has_status(200);
     let kind = response.field("content-type").unwrap();
     assert!(kind.starts_with("text/plain") && kind.contains("version=0.0.4"), "{kind}");
-    let metrics = odin.metrics().await;
+    // An exchange is counted when the last byte of its response has left, which its client may see first.
+    let metrics = until("every exchange is counted", async || {
+        let metrics = odin.metrics().await;
+        (metrics.sum("odin_requests_total", &[("listener", "web")]) == 6.0).then_some(metrics)
+    })
+    .await;
     let of_hook = |name: &str, plugin: &str, hook: &str| metrics.sum(name, &[("plugin", plugin), ("hook", hook)]);
     // Five that passed and one TCP connection; the sixth request was trapped before the balancer was asked.
     assert_eq!(of_hook("odin_plugin_call_seconds_count", "lb_rr", "balancer"), 6.0, "{:?}", metrics.names());

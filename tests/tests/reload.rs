@@ -1,6 +1,7 @@
 //! SIGHUP: the config is read again, what changed changes, what did not is not touched, and a bad file changes nothing.
 
-use odin_tests::{HttpBackend, Odin, PluginEntry, Protocol, ReservedPort, Target, TcpPeer, until, within};
+use odin_tests::load::{Load, Talk};
+use odin_tests::{DeadPort, HttpBackend, Odin, PluginEntry, Protocol, ReservedPort, Target, TcpPeer, until, within};
 
 /// A config with one HTTP listener on `port` whose routes are these lines.
 fn config(port: u16, routes: &str, backends: &[&HttpBackend]) -> String {
@@ -157,4 +158,139 @@ async fn open_tcp_connections_survive_a_reload() {
     .await;
     open.send("still here").await;
     assert_eq!(open.read(10).await, b"still here");
+}
+
+#[tokio::test]
+async fn a_listener_with_another_name_loses_nobody() {
+    let backend = HttpBackend::saying("ok").await;
+    for steering in ["bind", "auto"] {
+        let port = ReservedPort::reserve();
+        let route = "[[listeners.routes]]\ncluster = \"c0\"\n";
+        let config = |name: &str| {
+            let text = config(port.number(), route, &[&backend]);
+            format!("steering = \"{steering}\"\n") + &text.replace("name = \"web\"", &format!("name = \"{name}\""))
+        };
+        let odin = Odin::builder().with_config(config("web")).start().await;
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], port.number()));
+        let mut load = Load::default();
+        for talk in [Talk::New(Protocol::Http1), Talk::Kept(Protocol::Http1), Talk::New(Protocol::Http2)] {
+            load.clients(4, talk, address);
+        }
+        for turn in 0..20 {
+            load.reaches((turn + 1) * 200).await;
+            let name = ["site", "web"][turn % 2];
+            odin.reload(&config(name)).await.has_status(200);
+        }
+        let done = load.end().await;
+        assert!(done.connections > 20, "{done:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_listener_can_become_one_for_tcp() {
+    let (http, echo) = (named("a").await, TcpPeer::echo("hello\n").await);
+    let port = ReservedPort::reserve();
+    let before = config(port.number(), "[[listeners.routes]]\ncluster = \"c0\"\n", &[&http]);
+    let after = before.replace("[[listeners.routes]]\ncluster = \"c0\"\n", "protocol = \"tcp\"\ncluster = \"tcp\"\n")
+        + &format!("[clusters.tcp]\nendpoints = [\"{}\"]\n", echo.address());
+    let odin = Odin::builder().with_config(&before).start().await;
+    let mut kept = odin.connect_raw().await;
+    kept.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(kept.response("GET").await.unwrap().head.field("connection"), None);
+    odin.reload(&after).await.has_status(200);
+    // New connections speak the new protocol as soon as the workers were told, and no connect is refused meanwhile.
+    until("connections are relayed", async || {
+        let mut client = odin.connect_raw().await;
+        client.finish().await;
+        (client.rest().await.0 == b"hello\n").then_some(())
+    })
+    .await;
+    // The one that began with HTTP goes on with it, and drains.
+    kept.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let last = kept.response("GET").await.expect("one more answer").head;
+    assert_eq!((last.status(), last.field("connection")), (200, Some("close")));
+    kept.ends().await;
+    // And back again, with a relay that does not end for it.
+    let mut relay = odin.connect_raw().await;
+    assert_eq!(relay.read(6).await, b"hello\n");
+    odin.reload(&before).await.has_status(200);
+    until("requests are answered", async || {
+        let mut client = odin.connect_raw().await;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        client.rest().await.0.starts_with(b"HTTP/1.1 200").then_some(())
+    })
+    .await;
+    relay.send("still here").await;
+    assert_eq!(relay.read(10).await, b"still here");
+}
+
+#[tokio::test]
+async fn endpoints_that_stay_keep_their_counters_their_health_and_their_connections() {
+    let (a, b, dead) = (named("a").await, named("b").await, DeadPort::reserve());
+    let port = ReservedPort::reserve();
+    let route = "[[listeners.routes]]\ncluster = \"c0\"\n";
+    let config = |endpoints: &[&dyn Target]| {
+        let endpoints: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address().to_string()).collect();
+        let text = config(port.number(), route, &[&a]).replace("workers = 2", "workers = 1");
+        text.replace(&format!("[\"{}\"]", a.address()), &format!("{endpoints:?}\nbalancer = \"lb_first\""))
+            + "[plugins.lb_first]\npath = \"lb_first.wasm\"\n"
+    };
+    // The section of the plugin comes with its file.
+    let first = config(&[&dead, &a]).replace("[plugins.lb_first]\npath = \"lb_first.wasm\"\n", "");
+    let odin = Odin::builder().with_config(first).plugin_file("lb_first").start().await;
+    let clusters = async || odin.admin("/clusters").await.has_status(200).json()[0]["endpoints"].clone();
+    let of = |all: &serde_json::Value, target: &dyn Target| {
+        let address = target.address().to_string();
+        all.as_array().unwrap().iter().find(|one| one["address"] == address.as_str()).cloned()
+    };
+    let mut client = odin.connect().await;
+    for _ in 0..5 {
+        client.get("/").await.has_status(200).has_field("backend", "a");
+    }
+    odin.no_exchange_is_left().await;
+    let before = clusters().await;
+    let (was_dead, was_a) = (of(&before, &dead).unwrap(), of(&before, &a).unwrap());
+    assert_eq!((&was_dead["healthy"], &was_a["requests"], &was_a["connects"]), (&false.into(), &5.into(), &1.into()));
+    odin.reload(&config(&[&dead, &a, &b])).await.has_status(200);
+    let after = clusters().await;
+    assert_eq!((of(&after, &dead), of(&after, &a)), (Some(was_dead), Some(was_a)));
+    assert!(of(&after, &b).is_some());
+    for _ in 0..5 {
+        client.get("/").await.has_status(200).has_field("backend", "a");
+    }
+    odin.no_exchange_is_left().await;
+    assert_eq!(a.connections(), 1, "the pooled connection is used further");
+    let now = clusters().await;
+    assert_eq!((&of(&now, &a).unwrap()["requests"], &of(&now, &a).unwrap()["connects"]), (&10.into(), &1.into()));
+    // And the other way round: what goes is gone, with its connection.
+    odin.reload(&config(&[&a])).await.has_status(200);
+    let now = clusters().await;
+    assert_eq!((of(&now, &dead), of(&now, &b)), (None, None));
+    assert_eq!(of(&now, &a).unwrap()["requests"], 10);
+    client.get("/").await.has_status(200).has_field("backend", "a");
+    assert_eq!(a.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_port_is_added_to_a_listener_and_taken_from_it() {
+    let (a, first, second) = (named("a").await, ReservedPort::reserve(), ReservedPort::reserve());
+    let one = config(first.number(), "[[listeners.routes]]\ncluster = \"c0\"\n", &[&a]);
+    let list = format!("[\"0.0.0.0:{}\", \"0.0.0.0:{}\"]", first.number(), second.number());
+    let two = one.replace(&format!("\"0.0.0.0:{}\"", first.number()), &list);
+    let odin = Odin::builder().with_config(&one).start().await;
+    let mut kept = odin.connect().await;
+    kept.get("/").await.has_status(200);
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], second.number()));
+    odin.reload(&two).await.has_status(200);
+    let mut added = odin_tests::Connection::http1(address).await;
+    added.get("/").await.has_status(200);
+    kept.get("/").await.has_status(200).lacks_field("connection");
+    odin.reload(&one).await.has_status(200);
+    until("the port is closed", async || tokio::net::TcpStream::connect(address).await.is_err().then_some(())).await;
+    // The listener is still there, and so are its connections, whichever port they came by.
+    added.get("/").await.has_status(200).lacks_field("connection");
+    kept.get("/").await.has_status(200).lacks_field("connection");
+    odin.get("/").await.has_status(200);
+    let status = odin.steering().await;
+    assert_eq!(status.listener("web")["bindings"].as_array().unwrap().len(), 1);
 }

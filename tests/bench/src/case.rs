@@ -29,6 +29,18 @@ pub(crate) enum Case {
     Download,
     /// The same with a plugin that sees every piece of the body and lets it pass
     Stream,
+    /// New connections to Odin, by a socket that is bound to the port
+    Bound,
+    /// The same, steered by BPF
+    Steered,
+    /// What Odin's steering program costs a new connection, and how it shares them out, with one port
+    SteeringOne,
+    /// The same with 10,000 ports and a network of 65,536 addresses, for either
+    Steering,
+    /// Time in which Odin, bound, adds 10,000 ports by a reload and gives them up again
+    PortsBound,
+    /// The same for Odin, steered, and its peers
+    Ports,
     /// Memory of Odin for an exchange that waits for its backend
     IdleBare,
     /// The same with six plugins in the route
@@ -50,6 +62,8 @@ pub(crate) enum Shape {
     TcpBulk,
     /// Little, to and fro.
     TcpSmall,
+    /// HTTP/1.1 on ports that come and go by reloads.
+    Ports,
 }
 
 impl Shape {
@@ -77,13 +91,36 @@ pub(crate) enum Variant {
     Pass,
 }
 
+/// How Odin gets its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Steering {
+    /// As it chooses by itself.
+    Auto,
+    Bpf,
+    Bind,
+}
+
+/// How a case is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// What a proxy spends under a load.
+    Load,
+    /// What the steering program spends, and where connections go.
+    Steering,
+    /// How long a reload takes.
+    Reload,
+}
+
 impl Case {
     /// Cases of one group share their rounds, so that they can be subtracted from each other.
-    pub(crate) const GROUPS: [&[Case]; 8] = [
+    pub(crate) const GROUPS: [&[Case]; 11] = [
         &[Case::Http1, Case::Plugin, Case::Forwarded, Case::Chain, Case::Fresh],
         &[Case::Digest],
         &[Case::Http2],
         &[Case::Connections],
+        &[Case::Bound, Case::Steered],
+        &[Case::PortsBound, Case::Ports],
+        &[Case::SteeringOne, Case::Steering],
         &[Case::Download, Case::Stream],
         &[Case::IdleBare, Case::IdleMemory],
         &[Case::Bulk],
@@ -95,6 +132,9 @@ impl Case {
         match self {
             Case::Plugin | Case::Forwarded | Case::Chain | Case::Fresh => Some(Case::Http1),
             Case::Stream => Some(Case::Download),
+            Case::Steered => Some(Case::Bound),
+            Case::Steering => Some(Case::SteeringOne),
+            Case::Ports => Some(Case::PortsBound),
             Case::IdleMemory => Some(Case::IdleBare),
             _ => None,
         }
@@ -104,9 +144,11 @@ impl Case {
     pub(crate) fn takes(self, kind: Kind) -> bool {
         match self {
             Case::Digest => matches!(kind, Kind::Odin | Kind::Envoy),
+            Case::Ports => kind != Kind::Envoy,
             Case::Chain | Case::Fresh | Case::Download | Case::Stream | Case::IdleBare | Case::IdleMemory => {
                 kind == Kind::Odin
             }
+            Case::Bound | Case::Steered | Case::SteeringOne | Case::Steering | Case::PortsBound => kind == Kind::Odin,
             _ => true,
         }
     }
@@ -126,6 +168,12 @@ impl Case {
             Case::Digest => "digest",
             Case::Http2 => "http2",
             Case::Connections => "connections",
+            Case::Bound => "bound",
+            Case::Steered => "steered",
+            Case::SteeringOne => "steering-one",
+            Case::Steering => "steering",
+            Case::PortsBound => "ports-bound",
+            Case::Ports => "ports",
             Case::Download => "download",
             Case::Stream => "stream",
             Case::IdleBare => "idle-bare",
@@ -145,6 +193,12 @@ impl Case {
             Case::Digest => "PUT + a digest of the request",
             Case::Http2 => "HTTP/2 downstream",
             Case::Connections => "New connection per request",
+            Case::Bound => "New connection per request, bound",
+            Case::Steered => "New connection per request, steered",
+            Case::SteeringOne => "Steering, one port",
+            Case::Steering => "Steering, 10,000 ports and a /16",
+            Case::PortsBound => "Reload for 10,000 ports, bound",
+            Case::Ports => "Reload for 10,000 ports",
             Case::Download => "Download of 64 MiB",
             Case::Stream => "Download through a stream hook",
             Case::IdleBare => "Waiting exchange",
@@ -168,6 +222,8 @@ impl Case {
     pub(crate) fn unit(self) -> &'static str {
         match self {
             Case::PingPong => "µs/round trip",
+            Case::SteeringOne | Case::Steering => "ns/connection",
+            Case::PortsBound | Case::Ports => "ms",
             _ if self.counts_bytes() => "ms/GB",
             _ if self.is_memory() => "KB",
             _ => "µs/request",
@@ -194,7 +250,25 @@ impl Case {
             Case::Download | Case::Stream => Shape::Download,
             Case::Bulk => Shape::TcpBulk,
             Case::PingPong => Shape::TcpSmall,
+            Case::PortsBound | Case::Ports => Shape::Ports,
             _ => Shape::Http1,
+        }
+    }
+
+    /// How Odin gets its connections; that of the peers is theirs.
+    pub(crate) fn steering(self) -> Steering {
+        match self {
+            Case::Steered | Case::SteeringOne | Case::Steering | Case::Ports => Steering::Bpf,
+            Case::Bound | Case::PortsBound => Steering::Bind,
+            _ => Steering::Auto,
+        }
+    }
+
+    pub(crate) fn measure(self) -> Measure {
+        match self {
+            Case::SteeringOne | Case::Steering => Measure::Steering,
+            Case::PortsBound | Case::Ports => Measure::Reload,
+            _ => Measure::Load,
         }
     }
 

@@ -8,6 +8,8 @@ use crate::case::Case;
 use crate::peers::Kind;
 use crate::plugins;
 use crate::results::Results;
+use crate::steer::cost::Target;
+use crate::steer::table::{largest_spread, steered};
 
 /// On which side of its limit a figure has to be.
 #[derive(Clone, Copy)]
@@ -53,10 +55,11 @@ pub(crate) fn table(results: &Results) -> String {
     text
 }
 
-fn checks(results: &Results) -> [(Case, &'static str, Limit, Option<f64>); 11] {
+fn checks(results: &Results) -> [(Case, &'static str, Limit, Option<f64>); 17] {
     use Limit::{AtLeast, AtMost, Below};
     let ratio = |case, to| results.ratio(case, to);
     let odin = Kind::Odin;
+    let steering = |target| steered(results, target).map(|nanos| nanos.median);
     [
         (Case::Http1, "HTTP/1.1 keep-alive: Odin / nginx", AtMost(1.15), ratio(Case::Http1, Kind::Nginx)),
         (Case::Http1, "HTTP/1.1 keep-alive: Odin / Envoy", AtMost(0.60), ratio(Case::Http1, Kind::Envoy)),
@@ -86,6 +89,27 @@ fn checks(results: &Results) -> [(Case, &'static str, Limit, Option<f64>); 11] {
             "a waiting exchange with six plugins, KB",
             AtMost(20.0),
             results.cost(Case::IdleMemory, odin).map(|cost| cost.median),
+        ),
+        (Case::SteeringOne, "steering to the only port, ns", AtMost(500.0), steering(Target::Port)),
+        (Case::Steering, "steering to one of 10,000 ports, ns", AtMost(500.0), steering(Target::Ports)),
+        (Case::Steering, "steering to an address of a /16, ns", AtMost(500.0), steering(Target::Network)),
+        (
+            Case::Steering,
+            "farthest of two workers from their mean, any round, %",
+            AtMost(5.0),
+            largest_spread(results, 2),
+        ),
+        (
+            Case::Steering,
+            "farthest of four workers from their mean, any round, %",
+            AtMost(5.0),
+            largest_spread(results, 4),
+        ),
+        (
+            Case::Ports,
+            "10,000 ports added by a reload, until the last serves, ms",
+            AtMost(1000.0),
+            results.reload(Case::Ports, odin, |reload| Some(reload.added.seen)).map(|seen| seen.median),
         ),
         (Case::Bulk, "TCP bulk: Odin / HAProxy with splice", AtMost(0.60), ratio(Case::Bulk, Kind::Haproxy)),
         (Case::PingPong, "TCP ping-pong: Odin / HAProxy", AtMost(1.10), ratio(Case::PingPong, Kind::Haproxy)),

@@ -19,6 +19,7 @@ mod results;
 mod run;
 mod sandbox;
 mod stats;
+mod steer;
 mod table;
 
 use std::process::ExitCode;

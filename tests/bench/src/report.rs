@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::options::{Options, repository};
 use crate::results::Results;
-use crate::{limits, machine, plot, plugins, table};
+use crate::{limits, machine, plot, plugins, steer, table};
 
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
@@ -65,7 +65,14 @@ fn section(options: &Options, results: &Results) -> String {
     if let Some(plugin) = table::plugin(results) {
         let _ = write!(text, "\n{plugin}");
     }
-    for table in [plugins::costs(results), plugins::digest(results)].into_iter().flatten() {
+    let tables = [
+        plugins::costs(results),
+        plugins::digest(results),
+        steer::table::connections(results),
+        steer::table::program(results),
+        steer::table::reloads(results),
+    ];
+    for table in tables.into_iter().flatten() {
         let _ = write!(text, "\n{table}");
     }
     let _ = write!(text, "\n{}", limits::table(results));

@@ -8,6 +8,8 @@ use crate::case::Case;
 use crate::load::Done;
 use crate::peers::{Installed, Kind, Used};
 use crate::stats::Summary;
+use crate::steer::cost::Steered;
+use crate::steer::ports::Reload;
 
 /// One measured run.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +54,10 @@ pub(crate) struct Results {
     pub(crate) proxies: Vec<(Kind, Option<Installed>)>,
     pub(crate) rounds: usize,
     samples: BTreeMap<(Case, Kind), Vec<Sample>>,
+    /// What steering did, by case.
+    steered: BTreeMap<Case, Vec<Steered>>,
+    /// How long reloads took.
+    reloads: BTreeMap<(Case, Kind), Vec<Reload>>,
     failures: BTreeMap<(Case, Kind), String>,
 }
 
@@ -62,6 +68,14 @@ impl Results {
 
     pub(crate) fn push(&mut self, case: Case, kind: Kind, sample: Sample) {
         self.samples.entry((case, kind)).or_default().push(sample);
+    }
+
+    pub(crate) fn push_steered(&mut self, case: Case, steered: Steered) {
+        self.steered.entry(case).or_default().push(steered);
+    }
+
+    pub(crate) fn push_reload(&mut self, case: Case, kind: Kind, reload: Reload) {
+        self.reloads.entry((case, kind)).or_default().push(reload);
     }
 
     pub(crate) fn fail(&mut self, case: Case, kind: Kind, why: String) {
@@ -94,6 +108,22 @@ impl Results {
         Summary::of(self.samples(case, kind)?.iter().filter_map(part))
     }
 
+    /// Some part of what steering did. None after a failure, or when nothing was measured.
+    pub(crate) fn steered(&self, case: Case, part: impl Fn(&Steered) -> Option<f64>) -> Option<Summary> {
+        if self.failure(case, Kind::Odin).is_some() {
+            return None;
+        }
+        Summary::of(self.steered.get(&case)?.iter().filter_map(part))
+    }
+
+    /// Some part of how long reloads took. None after a failure, or when nothing was measured.
+    pub(crate) fn reload(&self, case: Case, kind: Kind, part: impl Fn(&Reload) -> Option<f64>) -> Option<Summary> {
+        if self.failure(case, kind).is_some() {
+            return None;
+        }
+        Summary::of(self.reloads.get(&(case, kind))?.iter().filter_map(part))
+    }
+
     /// Share of the proxies' CPU that other programs used in each run.
     pub(crate) fn others(&self) -> Option<Summary> {
         Summary::of(self.samples.values().flatten().map(|sample| sample.others))
@@ -109,6 +139,12 @@ impl Results {
     pub(crate) fn kept(&self, case: Case, kind: Kind) -> Option<Summary> {
         let base = self.samples(case.base()?, kind)?;
         Summary::of(self.samples(case, kind)?.iter().zip(base).map(|(with, without)| with.rate / without.rate))
+    }
+
+    /// A case's cost over that of its base, round by round.
+    pub(crate) fn over_base(&self, case: Case, kind: Kind) -> Option<Summary> {
+        let base = self.samples(case.base()?, kind)?;
+        Summary::of(self.samples(case, kind)?.iter().zip(base).map(|(with, without)| with.cost / without.cost))
     }
 
     /// Odin's cost over that of another and its helper, medians.

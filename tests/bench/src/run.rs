@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::case::{Case, Shape};
+use crate::case::{Case, Measure, Shape, Steering};
 use crate::cpu;
 use crate::load::h2load::H2load;
 use crate::load::wrk::Wrk;
 use crate::load::{Done, download, tcp, waiting};
 use crate::options::Options;
 use crate::origin::Origin;
-use crate::peers::{Installed, Kind, Running, Setup, Used};
+use crate::peers::{ForOdin, Installed, Kind, Running, Setup, Used};
 use crate::results::{Results, Sample};
 use crate::sandbox::Inside;
+use crate::steer::{self, Counting};
 
 /// Long enough for a proxy to have closed what the load left, and for the scheduler to have written its account.
 const SETTLE: Duration = Duration::from_millis(30);
@@ -36,11 +37,17 @@ pub(crate) fn all(options: &Options, inside: &Inside) -> Result<Results> {
         }
         results.proxies.push((kind, found));
     }
+    // Left out aloud rather than failed: all else can be measured without.
+    let no_steering = Counting::start().err();
+    if let Some(error) = &no_steering {
+        eprintln!("odin-bench: nothing is measured that needs steering, for which it has to be root: {error:#}");
+    }
     let bench = Bench { options, inside, origin: Origin::start()? };
     for group in Case::GROUPS {
         let cases: Vec<Case> = group
             .iter()
             .copied()
+            .filter(|case| case.steering() != Steering::Bpf || no_steering.is_none())
             .filter(|case| results.proxies.iter().any(|(kind, _)| options.wants(*case, *kind)))
             .collect();
         results.cases.extend(&cases);
@@ -69,19 +76,8 @@ impl Bench<'_> {
                 continue;
             }
             let said = format!("{:<11} {round}/{} {:<7}", case.name(), self.options.rounds(), kind.name());
-            match self.measure(case, &proxy) {
-                Ok(sample) => {
-                    eprintln!(
-                        "{said} {:>8.2} {} at {:.1} {}, {:.0} % busy, others {:.0} %",
-                        sample.cost,
-                        case.unit(),
-                        sample.rate,
-                        case.rate_unit(),
-                        sample.busy * 100.0,
-                        sample.others * 100.0
-                    );
-                    results.push(case, kind, sample);
-                }
+            match self.measure(case, &proxy, results) {
+                Ok(figures) => eprintln!("{said} {figures}"),
                 Err(error) => {
                     eprintln!("{said} failed: {error:#}");
                     results.fail(case, kind, format!("{error:#}"));
@@ -90,13 +86,19 @@ impl Bench<'_> {
         }
     }
 
-    fn measure(&self, case: Case, proxy: &Installed) -> Result<Sample> {
-        let dir = self.inside.dir.join(format!("{}-{}", case.name(), proxy.kind.name().to_lowercase()));
+    /// Measures once, keeps the figures, and puts them into words.
+    fn measure(&self, case: Case, proxy: &Installed, results: &mut Results) -> Result<String> {
+        let kind = proxy.kind;
+        let dir = self.inside.dir.join(format!("{}-{}", case.name(), kind.name().to_lowercase()));
         fs::create_dir_all(&dir)?;
+        let listen = self.inside.free_port()?;
+        let admin = if case.measure() == Measure::Load { None } else { Some(self.inside.free_port_above(listen)?) };
         let setup = Setup {
             shape: case.shape(),
             variant: case.variant(),
-            listen: self.inside.free_port()?,
+            listen,
+            more: &[],
+            odin: ForOdin { steering: case.steering(), admin, ..ForOdin::default() },
             upstream: match case {
                 Case::Bulk => self.origin.sink,
                 Case::PingPong => self.origin.echo,
@@ -105,11 +107,40 @@ impl Bench<'_> {
             },
             dir: &dir,
         };
-        let proxy = Running::start(proxy, &setup, self.options.proxy_cpu())?;
-        self.load(case, &setup, &proxy, true).with_context(|| proxy.explain("failed under the warm-up"))?;
+        Ok(match case.measure() {
+            Measure::Load => {
+                let sample = self.spent(case, proxy, &setup)?;
+                results.push(case, kind, sample);
+                format!(
+                    "{:>8.2} {} at {:.1} {}, {:.0} % busy, others {:.0} %",
+                    sample.cost,
+                    case.unit(),
+                    sample.rate,
+                    case.rate_unit(),
+                    sample.busy * 100.0,
+                    sample.others * 100.0
+                )
+            }
+            Measure::Steering => {
+                let runs = steer::cost::measure(case, self.options, proxy, setup)?;
+                runs.iter().for_each(|run| results.push_steered(case, *run));
+                steer::table::said(&runs)
+            }
+            Measure::Reload => {
+                let reload = steer::ports::measure(self.options, proxy, setup)?;
+                results.push_reload(case, kind, reload);
+                format!("{:>8.2} ms to add, {:.2} ms to remove", reload.added.seen, reload.removed.seen)
+            }
+        })
+    }
+
+    /// What the proxy spends under the load of the case.
+    fn spent(&self, case: Case, proxy: &Installed, setup: &Setup) -> Result<Sample> {
+        let proxy = Running::start(proxy, setup, self.options.proxy_cpu())?;
+        self.load(case, setup, &proxy, true).with_context(|| proxy.explain("failed under the warm-up"))?;
         thread::sleep(SETTLE);
         let (before, machine) = (proxy.used()?, cpu::busy_nanos(self.options.proxy_cpu()));
-        let done = self.load(case, &setup, &proxy, false).with_context(|| proxy.explain("failed under the load"))?;
+        let done = self.load(case, setup, &proxy, false).with_context(|| proxy.explain("failed under the load"))?;
         thread::sleep(SETTLE);
         let used = proxy.used()?.since(before);
         if matches!(used, Used { proxy: 0, .. } | Used { helper: Some(0), .. }) {
@@ -135,7 +166,8 @@ impl Bench<'_> {
             }
             (_, Shape::Http2) => H2load { port, requests: amount(80_000), connections: 8, streams: 8 }.run(setup.dir),
             _ => {
-                let (close, put) = (case == Case::Connections, case == Case::Digest);
+                let close = matches!(case, Case::Connections | Case::Bound | Case::Steered);
+                let put = case == Case::Digest;
                 Wrk { port, connections: 32, seconds, close, put }.run(setup.dir)
             }
         }

@@ -20,7 +20,8 @@ const MARK: &str = "ODIN_BENCH_SANDBOX";
 /// Ports that `connect` takes for itself; the listeners' ports lie below.
 const EPHEMERAL: &str = "16384 65535";
 const LISTEN_FROM: u16 = 12_000;
-const OPEN_FILES: u64 = 16_384;
+/// As many as ten thousand ports and the connections beside them need, of each proxy.
+const OPEN_FILES: u64 = 20_000;
 
 /// The view from inside.
 pub(crate) struct Inside {
@@ -48,7 +49,12 @@ impl Inside {
 
     /// A port that nobody listens on and that no outgoing connection will take.
     pub(crate) fn free_port(&self) -> Result<u16> {
-        (LISTEN_FROM..16_384)
+        self.free_port_above(LISTEN_FROM)
+    }
+
+    /// Another one than `port`, which is not taken yet.
+    pub(crate) fn free_port_above(&self, port: u16) -> Result<u16> {
+        (port + 1..16_384)
             .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
             .context("no free port in the sandbox")
     }

@@ -1,11 +1,13 @@
-//! What asks the proxies: wrk, h2load, and clients of our own for TCP, for large responses and for exchanges that wait.
+//! What asks the proxies: wrk, h2load, and clients of our own for TCP, for large responses, for exchanges that wait and for
+//! many addresses.
 //!
 //! A load either finishes without one failed operation or is an error; it must never report a figure for half a run.
 
 pub(crate) mod download;
 pub(crate) mod h2load;
-mod response;
+pub(crate) mod response;
 pub(crate) mod tcp;
+pub(crate) mod visits;
 pub(crate) mod waiting;
 pub(crate) mod wrk;
 

@@ -22,7 +22,7 @@ const DIGEST: &str = "x-request-digest: 69a098a13664d669e1c9f51e80639ec23304eaaf
 pub(super) fn serves(kind: Kind, setup: &Setup) -> Result<()> {
     match (setup.shape, setup.variant) {
         (Shape::Download, _) => download::check(setup.listen),
-        (Shape::Http1, variant) => fields(kind, variant, setup.listen),
+        (Shape::Http1 | Shape::Ports, variant) => fields(kind, variant, setup.listen),
         // Their loads check every answer themselves.
         (Shape::Http2 | Shape::TcpBulk | Shape::TcpSmall, _) => Ok(()),
     }

@@ -18,8 +18,14 @@ core.register_action("odin_response", { "http-res" }, function(txn)
 end)
 "#;
 
+/// Without `-W` there is one process, which cannot be told to reload.
+pub(super) fn arguments(setup: &Setup, config: String) -> Vec<String> {
+    let mode = if setup.shape == Shape::Ports { "-W" } else { "-db" };
+    vec![mode.to_owned(), "-f".to_owned(), config]
+}
+
 pub(super) fn config(setup: &Setup) -> Result<String> {
-    let Setup { listen, upstream, .. } = setup;
+    let Setup { upstream, .. } = setup;
     let (global, rules) = match setup.variant {
         Variant::Plugin => {
             let script = setup.dir.join("haproxy.lua");
@@ -48,9 +54,10 @@ pub(super) fn config(setup: &Setup) -> Result<String> {
         // Its best in each: told to decide, it copies the first part of a bulk transfer; told to splice, it splices 64 bytes too.
         Shape::TcpBulk => ("tcp", "", "  option splice-request\n  option splice-response\n"),
         Shape::TcpSmall => ("tcp", "", "  option splice-auto\n"),
-        Shape::Http1 | Shape::Download => ("http", "", "  http-reuse always\n"),
+        Shape::Http1 | Shape::Ports | Shape::Download => ("http", "", "  http-reuse always\n"),
         Shape::Http2 => ("http", " proto h2", "  http-reuse always\n"),
     };
+    let binds: String = setup.addresses().map(|address| format!("  bind {address} backlog 4096{listener}\n")).collect();
     Ok(format!(
         "global
   nbthread 1
@@ -61,8 +68,7 @@ pub(super) fn config(setup: &Setup) -> Result<String> {
   timeout client 60s
   timeout server 60s
 {options}frontend bench
-  bind 127.0.0.1:{listen} backlog 4096{listener}
-{rules}  default_backend origin
+{binds}{rules}  default_backend origin
 backend origin
   server origin 127.0.0.1:{upstream} pool-max-conn {IDLE_UPSTREAM}
 "

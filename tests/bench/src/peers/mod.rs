@@ -20,7 +20,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::case::{Shape, Variant};
+use crate::case::{Shape, Steering, Variant};
 pub(crate) use process::{Running, Used};
 
 /// Open connections that every proxy is told to allow.
@@ -50,13 +50,40 @@ pub(crate) struct Installed {
 }
 
 /// What a proxy is to do in one run.
+#[derive(Clone, Copy)]
 pub(crate) struct Setup<'a> {
     pub(crate) shape: Shape,
     pub(crate) variant: Variant,
+    /// The port, on 127.0.0.1.
     pub(crate) listen: u16,
+    /// Addresses beside it: `IP:port`, and `IP/prefix:port` for Odin.
+    pub(crate) more: &'a [String],
+    pub(crate) odin: ForOdin,
     pub(crate) upstream: u16,
     /// For its configuration, and whatever it writes.
     pub(crate) dir: &'a Path,
+}
+
+/// What only Odin is told.
+#[derive(Clone, Copy)]
+pub(crate) struct ForOdin {
+    pub(crate) workers: usize,
+    pub(crate) steering: Steering,
+    /// The port of its admin pages.
+    pub(crate) admin: Option<u16>,
+}
+
+impl Default for ForOdin {
+    fn default() -> Self {
+        ForOdin { workers: 1, steering: Steering::Auto, admin: None }
+    }
+}
+
+impl Setup<'_> {
+    /// All addresses to listen on, in order.
+    fn addresses(&self) -> impl Iterator<Item = String> {
+        std::iter::once(format!("127.0.0.1:{}", self.listen)).chain(self.more.iter().cloned())
+    }
 }
 
 impl Kind {
@@ -114,8 +141,8 @@ impl Kind {
 }
 
 impl Installed {
-    /// Writes the configuration and returns the command that starts the proxy in the foreground.
-    pub(crate) fn command(&self, setup: &Setup) -> Result<(PathBuf, Vec<String>)> {
+    /// Writes the configuration, over the one that may be there.
+    pub(crate) fn configure(&self, setup: &Setup) -> Result<String> {
         let (file, text) = match self.kind {
             Kind::Odin => ("odin.toml", odin::config(setup)?),
             Kind::Nginx => ("nginx.conf", nginx::config(setup)?),
@@ -124,11 +151,16 @@ impl Installed {
         };
         let path = setup.dir.join(file);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        let path = path.display().to_string();
+        Ok(path.display().to_string())
+    }
+
+    /// Writes the configuration and returns the command that starts the proxy in the foreground.
+    pub(crate) fn command(&self, setup: &Setup) -> Result<(PathBuf, Vec<String>)> {
+        let path = self.configure(setup)?;
         let arguments = match self.kind {
             Kind::Odin => vec!["-f".into(), path],
             Kind::Nginx => nginx::arguments(setup, path),
-            Kind::Haproxy => vec!["-db".into(), "-f".into(), path],
+            Kind::Haproxy => haproxy::arguments(setup, path),
             Kind::Envoy => envoy::arguments(path),
         };
         Ok((self.binary.clone(), arguments))

@@ -25,13 +25,15 @@ pub(super) fn config(setup: &Setup) -> Result<String> {
         _ => String::new(),
     };
     let body = if setup.shape.is_tcp() { stream(setup) } else { http(setup) };
+    // Each address that it listens on takes the place of a connection.
+    let connections = MAX_CONNECTIONS + setup.more.len();
     Ok(format!(
         "{load}user root;
 daemon off;
 worker_processes 1;
 pid {dir}/nginx.pid;
 error_log stderr error;
-events {{ worker_connections {MAX_CONNECTIONS}; }}
+events {{ worker_connections {connections}; }}
 {body}"
     ))
 }
@@ -61,7 +63,7 @@ fn stream(setup: &Setup) -> String {
 }
 
 fn http(setup: &Setup) -> String {
-    let Setup { listen, upstream, .. } = setup;
+    let Setup { upstream, .. } = setup;
     let dir = setup.dir.display();
     let http2 = if setup.shape == Shape::Http2 { " http2" } else { "" };
     let extra = match setup.variant {
@@ -83,6 +85,8 @@ fn http(setup: &Setup) -> String {
         // It takes part in no other.
         _ => "",
     };
+    let listens: String =
+        setup.addresses().map(|address| format!("    listen {address}{http2} backlog=4096;\n")).collect();
     format!(
         r#"http {{
   access_log off;
@@ -98,8 +102,7 @@ fn http(setup: &Setup) -> String {
     keepalive_requests 1000000000;
   }}
   server {{
-    listen 127.0.0.1:{listen}{http2} backlog=4096;
-    location / {{
+{listens}    location / {{
       proxy_pass http://origin;
       proxy_http_version 1.1;
       proxy_set_header Connection "";

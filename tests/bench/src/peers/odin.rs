@@ -1,4 +1,4 @@
-//! Odin: one worker, no access log, no admin listener.
+//! Odin: one worker, no access log, and no admin listener unless the case is about more.
 //!
 //! It must not use a setting that a user could not use.
 
@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use super::{IDLE_UPSTREAM, MAX_CONNECTIONS, Setup};
-use crate::case::Variant;
+use super::{ForOdin, IDLE_UPSTREAM, MAX_CONNECTIONS, Setup};
+use crate::case::{Steering, Variant};
 use crate::options::repository;
 
 /// The plugins that do what the processors of Envoy's ExternalProcessor SDK do.
@@ -20,15 +20,23 @@ pub(super) fn find() -> Option<PathBuf> {
 }
 
 pub(super) fn config(setup: &Setup) -> Result<String> {
-    let Setup { listen, upstream, .. } = setup;
+    let Setup { upstream, odin: ForOdin { workers, steering, admin }, .. } = *setup;
+    let addresses: Vec<String> = setup.addresses().collect();
+    let admin = admin.map_or("off".to_owned(), |port| format!("127.0.0.1:{port}"));
+    let steering = match steering {
+        Steering::Auto => "auto",
+        Steering::Bpf => "bpf",
+        Steering::Bind => "bind",
+    };
     let protocol = if setup.shape.is_tcp() { "tcp" } else { "http" };
     let plugins = plugins(setup.variant);
     let names: Vec<&str> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
     let used = if names.is_empty() { String::new() } else { format!("plugins = {names:?}") };
     let declared = plugins.iter().map(Plugin::section).collect::<Result<String>>()?;
     Ok(format!(
-        r#"workers = 1
-admin = "off"
+        r#"workers = {workers}
+admin = "{admin}"
+steering = "{steering}"
 [access-log]
 enabled = false
 [limits]
@@ -36,7 +44,7 @@ connections = {MAX_CONNECTIONS}
 idle-upstream-connections = {IDLE_UPSTREAM}
 [[listeners]]
 name = "bench"
-address = "127.0.0.1:{listen}"
+address = {addresses:?}
 protocol = "{protocol}"
 cluster = "origin"
 {used}

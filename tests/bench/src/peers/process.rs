@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
 
 use super::program::Program;
 use super::{Helper, Installed, Setup, check};
@@ -58,6 +59,11 @@ impl Running {
     /// Memory of the proxy itself.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
         self.proxy.resident_bytes()
+    }
+
+    /// Sends a signal to the proxy, or to its master if it has one.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        self.proxy.signal(signal)
     }
 
     /// What to say when something goes wrong with it.

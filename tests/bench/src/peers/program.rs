@@ -70,6 +70,12 @@ impl Program {
         memory::resident_bytes(&cpu::family(self.child.id())?)
     }
 
+    /// Sends a signal to the program itself.
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("no process id")?;
+        kill_process(pid, signal).with_context(|| self.explain("cannot be signalled"))
+    }
+
     /// What to say when something goes wrong with it.
     pub(super) fn explain(&self, what: &str) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
