@@ -1,9 +1,10 @@
-#![no_std]
-#![no_main]
-#![feature(asm_experimental_arch)]
 //! Sends new connections to Odin's workers: by protocol, port and longest prefix of the dialled address to a binding,
 //! from there to one of its slots, and to the socket that the slot names. What belongs to nobody passes untouched; what
 //! is Odin's but has no socket is refused. It knows nothing of listeners or weights: the loader's tables do.
+
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
 
 use core::arch::asm;
 use core::ptr::{addr_of, read_volatile};
