@@ -143,12 +143,11 @@ impl Odin {
             let change = sockets.change(&assembly.config.listeners, &weights)?;
             proxy.apply(&assembly.snapshot, change.opened, &change.closing);
         }
-        for late in ["workers", "steering", "user", "admin"] {
-            if setting(&assembly, late) != setting(&before, late) {
-                tracing::warn!("`{late}` takes effect at the next start");
-            }
+        let (old, new) = (value(&before), value(&assembly));
+        for late in ["workers", "steering", "user", "admin"].into_iter().filter(|late| old[late] != new[late]) {
+            tracing::warn!("`{late}` takes effect at the next start");
         }
-        let changes = diff::diff(&value(&before), &value(&assembly));
+        let changes = diff::diff(&old, &new);
         let assembly = Arc::new(assembly);
         *self.assembly.borrow_mut() = assembly.clone();
         for (name, loaded) in &assembly.plugins {
@@ -161,9 +160,7 @@ impl Odin {
     /// What a reload would change now.
     pub(crate) fn diff(&self) -> anyhow::Result<Vec<Change>> {
         let mut start = self.run.start()?;
-        for (cluster, addresses) in &self.demo {
-            start.set_endpoints(cluster, addresses.iter().copied());
-        }
+        set_demo(&mut start, &self.demo);
         let after = serde_json::to_value(&start.config)?;
         Ok(diff::diff(&value(&self.assembly()), &after))
     }
@@ -305,10 +302,6 @@ fn value(assembly: &Assembly) -> serde_json::Value {
     serde_json::to_value(&assembly.config).unwrap_or_default()
 }
 
-fn setting(assembly: &Assembly, key: &str) -> serde_json::Value {
-    value(assembly)[key].take()
-}
-
 /// Tells what a reload has changed, line by line unless it is a great deal.
 fn report(changes: &[Change]) {
     const LINES: usize = 20;
@@ -330,6 +323,13 @@ async fn start_demo(start: &Start) -> std::io::Result<Vec<(&'static str, Vec<Soc
     Ok(demo)
 }
 
+/// Gives the demo's clusters the addresses that its backends got.
+fn set_demo(start: &mut Start, demo: &[(&'static str, Vec<SocketAddr>)]) {
+    for (cluster, addresses) in demo {
+        start.set_endpoints(cluster, addresses.iter().copied());
+    }
+}
+
 /// Completes the config with what only a running Odin knows, and builds everything that it names.
 fn assemble(
     start: &mut Start,
@@ -338,9 +338,7 @@ fn assemble(
     runtime: &Arc<Runtime>,
     workers: usize,
 ) -> anyhow::Result<Assembly> {
-    for (cluster, addresses) in demo {
-        start.set_endpoints(cluster, addresses.iter().copied());
-    }
+    set_demo(start, demo);
     let plugins = assemble::load_plugins(&start.config, before, runtime)?;
     for name in start.unplaced_plugins.clone() {
         if let Some(loaded) = plugins.get(&name) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 use listenfd::ListenFd;
-use odin_steer::Binding;
+use odin_steer::{Binding, SteerError};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Held, Open, Sockets};
@@ -18,24 +18,29 @@ use crate::upgrade::Tag;
 /// Sockets that were there before this process looked for them.
 #[derive(Default)]
 pub(crate) struct Inherited {
-    /// From the process before this one: whom for, and by which name.
-    handed: HashMap<Tag, Vec<TcpListener>>,
-    /// From systemd: by where they listen.
-    activated: HashMap<SocketAddr, Vec<TcpListener>>,
+    /// Where somebody chose to listen, whoever the listener was called then.
+    by_address: HashMap<SocketAddr, Vec<TcpListener>>,
+    /// What only the process before knows whom it is for: hidden sockets, and ports that the system chose.
+    by_tag: HashMap<Tag, Vec<TcpListener>>,
+    /// Not from a process before this one.
+    from_systemd: bool,
 }
 
 impl Inherited {
     pub(super) fn handed(sockets: Vec<(Tag, TcpListener)>) -> Self {
         let mut inherited = Inherited::default();
         for (tag, socket) in sockets {
-            inherited.handed.entry(tag).or_default().push(socket);
+            match chosen(&tag) {
+                Some(address) => inherited.by_address.entry(address).or_default().push(socket),
+                None => inherited.by_tag.entry(tag).or_default().push(socket),
+            }
         }
         inherited
     }
 
     /// What systemd listens on for this process, if it does.
     pub(super) fn activated() -> anyhow::Result<Self> {
-        let mut inherited = Inherited::default();
+        let mut inherited = Inherited { from_systemd: true, ..Inherited::default() };
         let ours = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
         // Without the process id they may be anybody's, of a wrapper that has closed them long ago.
         let mut sockets = if ours { ListenFd::from_env() } else { ListenFd::empty() };
@@ -45,51 +50,38 @@ impl Inherited {
             let Some(socket) = socket else { continue };
             socket.set_nonblocking(true)?;
             rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
-            inherited.activated.entry(socket.local_addr()?).or_default().push(socket);
+            inherited.by_address.entry(socket.local_addr()?).or_default().push(socket);
         }
         Ok(inherited)
     }
 
-    /// Where they listen, of those whose address was asked for.
+    /// Where somebody chose to listen.
     pub(super) fn addresses(&self) -> BTreeSet<SocketAddr> {
-        let handed = self.handed.keys().filter_map(|tag| match tag {
-            Tag::Bound { address, .. } if address.port() != 0 => Some(*address),
-            _ => None,
-        });
-        handed.chain(self.activated.keys().copied()).collect()
-    }
-
-    fn has(&self, tag: &Tag) -> bool {
-        self.handed.keys().any(|handed| same_address(handed, tag))
-            || matches!(tag, Tag::Bound { address, .. } if self.activated.contains_key(address))
-    }
-
-    /// The sockets of an address, under whatever name the listener had before.
-    fn renamed(&mut self, tag: &Tag) -> Option<Vec<TcpListener>> {
-        let before = self.handed.keys().find(|before| same_address(before, tag)).cloned()?;
-        self.handed.remove(&before)
+        self.by_address.keys().copied().collect()
     }
 
     /// Nobody has asked for what is left.
     pub(super) fn tell_unused(self) {
-        for address in self.activated.keys() {
+        for address in self.by_address.keys().filter(|_| self.from_systemd) {
             tracing::warn!("systemd listens on {address}, and no listener has that address: who connects there waits");
         }
     }
 
     fn take(&mut self, tag: &Tag) -> Vec<TcpListener> {
-        let handed = self.handed.remove(tag).or_else(|| self.renamed(tag));
-        match (handed, tag) {
-            (Some(handed), _) => handed,
-            (None, Tag::Bound { address, .. }) => self.activated.remove(address).unwrap_or_default(),
-            (None, _) => Vec::new(),
-        }
+        let taken = match chosen(tag) {
+            Some(address) => self.by_address.remove(&address),
+            None => self.by_tag.remove(tag),
+        };
+        taken.unwrap_or_default()
     }
 }
 
-/// Of a port that somebody chose: one that the system chose is its listener's.
-fn same_address(a: &Tag, b: &Tag) -> bool {
-    matches!((a, b), (Tag::Bound { address: a, .. }, Tag::Bound { address: b, .. }) if a == b && a.port() != 0)
+/// The address of a bound socket whose port somebody chose.
+fn chosen(tag: &Tag) -> Option<SocketAddr> {
+    match tag {
+        Tag::Bound { address, .. } if address.port() != 0 => Some(*address),
+        _ => None,
+    }
 }
 
 impl Sockets {
@@ -115,10 +107,7 @@ impl Sockets {
         let before = self.listeners.get(&listener.name).cloned().unwrap_or_default();
         let (steered, bound): (Vec<Binding>, Vec<Binding>) =
             listener.addresses.iter().partition(|binding| self.steers(binding));
-        let addresses = || bound.iter().filter_map(Binding::socket_addresses).flatten();
-        let new: Vec<Binding> = addresses().filter(|at| !before.bound.contains_key(at)).map(Binding::from).collect();
-        odin_steer::check_others(&new).with_context(|| format!("listener {:?}", listener.name))?;
-        for address in addresses() {
+        for address in bound.iter().filter_map(Binding::socket_addresses).flatten() {
             let held = match before.bound.get(&address) {
                 Some(held) => held.clone(),
                 None => {
@@ -137,24 +126,37 @@ impl Sockets {
         Ok(open)
     }
 
-    /// Sees that nobody else listens where a socket is to be bound. Workers share an address, and so would another Odin of
-    /// this user, without a word; what is bound for this question shares nothing.
+    /// Sees that nobody else listens where a socket is to be bound, or steers. Workers share an address, and so would
+    /// another Odin of this user, without a word; what is bound for this question shares nothing.
     fn probe(&self, listeners: &[Listener]) -> anyhow::Result<()> {
         // Its own sockets would be in the way of the question, those that workers are about to close included.
         let open = self.listeners.values().flat_map(|open| open.bound.keys().map(SocketAddr::port));
         let closing = self.closing.iter().filter(|(_, socket)| socket.strong_count() > 0).map(|(port, _)| *port);
         let own: HashSet<u16> = open.chain(closing).collect();
+        let mut new = Vec::new();
         for listener in listeners {
+            let before = self.listeners.get(&listener.name).map(|open| &open.bound);
             let bound = listener.addresses.iter().filter(|binding| !self.steers(binding));
             for address in bound.filter_map(Binding::socket_addresses).flatten() {
-                let tag = Tag::Bound { listener: listener.name.clone(), address };
-                if address.port() != 0 && !own.contains(&address.port()) && !self.inherited.has(&tag) {
+                if before.is_none_or(|before| !before.contains_key(&address)) {
+                    new.push(Binding::from(address));
+                }
+                let inherited = self.inherited.by_address.contains_key(&address);
+                if address.port() != 0 && !own.contains(&address.port()) && !inherited {
                     is_free(address)
                         .map_err(|error| refused(&listener.name, address, error, self.reason.as_deref()))?;
                 }
             }
         }
-        Ok(())
+        // Once for all of them: each Odin that does not answer costs a second.
+        odin_steer::check_others(&new).map_err(|error| match &error {
+            SteerError::Taken { binding, .. } => {
+                let has = |listener: &&Listener| listener.addresses.iter().any(|own| own.overlaps(binding));
+                let name = listeners.iter().find(has).map(|listener| &listener.name);
+                anyhow!("listener {:?}: {error}", name.map(String::as_str).unwrap_or_default())
+            }
+            _ => error.into(),
+        })
     }
 
     /// One socket for each worker.
