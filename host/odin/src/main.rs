@@ -37,6 +37,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    refuse_huge_pages();
     match cli.command {
         Some(Command::Check { file }) => match check::check(&file) {
             Ok(line) => {
@@ -55,6 +56,12 @@ fn main() -> ExitCode {
         Some(Command::Echo { address }) => done(block_on(echo::serve(address))),
         None => done(block_on(signals::run(cli.run))),
     }
+}
+
+/// The kernel would fill the holes between small allocations with zeros, two megabytes at a time: a serving process
+/// doubles, and grows for minutes. On a kernel that cannot be asked Odin is larger, and works.
+fn refuse_huge_pages() {
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 fn done(result: anyhow::Result<()>) -> ExitCode {
