@@ -9,6 +9,7 @@
 use core::arch::asm;
 use core::ptr::{addr_of, read_volatile};
 
+use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::bindings::sk_action::{SK_DROP, SK_PASS};
 use aya_ebpf::macros::{map, sk_lookup};
@@ -31,6 +32,10 @@ static SLOTS: Array<u32> = Array::with_max_entries(abi::MAX_SLOTS, 0);
 static SOCKETS: SockMap = SockMap::with_max_entries(abi::MAX_SOCKETS, 0);
 #[map]
 static STATS: Array<u64> = Array::with_max_entries(abi::MAX_STATS, 0);
+
+/// Named by [`abi::SECRET`]; the loader puts another word there.
+#[unsafe(no_mangle)]
+static SECRET: Global<u32> = Global::new(0);
 
 const IPV4: u32 = 2;
 /// The slot was chosen by Odin; a group of SO_REUSEPORT must not choose again. Of the kernel's, missing in aya.
@@ -64,7 +69,7 @@ pub fn odin_steer(context: SkLookupContext) -> u32 {
         return SK_PASS;
     }
     let Some(&group) = GROUPS.get(id) else { return SK_DROP };
-    let hash = abi::hash(remote, remote_port, local_port);
+    let hash = abi::hash(SECRET.load(), remote, remote_port, local_port);
     let steered = abi::count(group) != 0
         && SLOTS
             .get(abi::slot(group, hash))

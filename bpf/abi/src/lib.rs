@@ -134,11 +134,14 @@ pub const fn stat(id: u32, steered: bool) -> u32 {
     2 * id + !steered as u32
 }
 
+/// The name of the program's secret: a word that the loader chooses, so that no client can choose its worker.
+pub const SECRET: &str = "SECRET";
+
 /// A number that looks random, from what tells connections apart.
 #[inline(always)]
-pub const fn hash(remote: [u32; 4], remote_port: u32, local_port: u32) -> u32 {
+pub const fn hash(secret: u32, remote: [u32; 4], remote_port: u32, local_port: u32) -> u32 {
     // The ends of murmur3: every bit of the input moves every bit of the outcome.
-    let mut hash = mix(remote[0] ^ remote[1].rotate_left(8) ^ remote[2].rotate_left(16) ^ remote[3]);
+    let mut hash = mix(secret ^ remote[0] ^ remote[1].rotate_left(8) ^ remote[2].rotate_left(16) ^ remote[3]);
     hash = mix(hash ^ remote_port ^ local_port << 16);
     hash
 }

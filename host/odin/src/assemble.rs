@@ -2,7 +2,9 @@
 //! their counters, clusters with their health, listeners with their numbers. A fault leaves everything as it was.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -15,6 +17,7 @@ use odin_runtime::{Plugin, Runtime};
 use crate::cli::Roles;
 use crate::config::{self, Config, LogFormat, Traffic, UpstreamProtocol};
 use crate::plugin_spec::{self, roles};
+use crate::resolve::Names;
 use crate::systemd;
 
 /// A plugin's section and what was loaded for it.
@@ -22,6 +25,28 @@ use crate::systemd;
 pub(crate) struct Loaded {
     pub(crate) section: config::Plugin,
     pub(crate) plugin: Arc<Plugin>,
+    /// Of its file, as it was loaded last. What was posted since stays until the file is another.
+    digest: Arc<AtomicU64>,
+}
+
+impl Loaded {
+    /// Reads the file; none when it is as it was loaded last.
+    pub(crate) fn read(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let path = &self.section.path;
+        let wasm = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok((digest(&wasm) != self.digest.load(Relaxed)).then_some(wasm))
+    }
+
+    /// This is what the file held, and it was loaded.
+    pub(crate) fn was_read(&self, wasm: &[u8]) {
+        self.digest.store(digest(wasm), Relaxed);
+    }
+}
+
+fn digest(wasm: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(wasm);
+    hasher.finish()
 }
 
 #[derive(Clone)]
@@ -45,14 +70,15 @@ impl Assembly {
         self.clusters.values().map(|built| &built.cluster)
     }
 
-    /// Builds everything that `config` names; `plugins` were loaded for it by [`load_plugins`].
+    /// Builds everything that `config` names; `plugins` were loaded for it by [`load_plugins`], and `names` resolved.
     pub(crate) fn new(
         config: Config,
         plugins: BTreeMap<String, Loaded>,
+        names: &Names,
         before: Option<&Assembly>,
         workers: usize,
     ) -> anyhow::Result<Self> {
-        let clusters = build_clusters(&config, &plugins, before, workers)?;
+        let clusters = build_clusters(&config, &plugins, names, before, workers)?;
         let listeners = config.listeners.iter().map(|section| {
             let listener = build_listener(section, &plugins, &clusters, before, workers)?;
             Ok((section.name.clone(), Arc::new(listener)))
@@ -81,12 +107,12 @@ pub(crate) fn load_plugins(
 ) -> anyhow::Result<BTreeMap<String, Loaded>> {
     let mut plugins = BTreeMap::new();
     for (name, section) in &config.plugins {
-        // Each may take long to compile, and the one after a name that does not resolve as well.
+        // Each may take long to compile.
         systemd::alive();
         let kept = before.and_then(|before| before.plugins.get(name)).filter(|kept| kept.section == *section);
         let loaded = match kept {
             Some(kept) => kept.clone(),
-            None => Loaded { section: section.clone(), plugin: load_plugin(name, section, runtime)? },
+            None => load_plugin(name, section, runtime)?,
         };
         plugins.insert(name.clone(), loaded);
     }
@@ -94,21 +120,36 @@ pub(crate) fn load_plugins(
 }
 
 /// Loads the plugin of one section.
-pub(crate) fn load_plugin(name: &str, section: &config::Plugin, runtime: &Arc<Runtime>) -> anyhow::Result<Arc<Plugin>> {
+pub(crate) fn load_plugin(name: &str, section: &config::Plugin, runtime: &Arc<Runtime>) -> anyhow::Result<Loaded> {
     let path = section.path.display();
     let wasm = std::fs::read(&section.path).with_context(|| format!("plugin {name:?}: cannot read {path}"))?;
-    Plugin::load(runtime, plugin_spec::spec(name, section), &wasm).with_context(|| path.to_string())
+    let plugin = Plugin::load(runtime, plugin_spec::spec(name, section), &wasm).with_context(|| path.to_string())?;
+    Ok(Loaded { section: section.clone(), plugin, digest: Arc::new(digest(&wasm).into()) })
+}
+
+/// The clusters whose names may have to be resolved: those that the config before does not have as they are.
+pub(crate) fn new_clusters<'a>(
+    config: &'a Config,
+    before: Option<&Assembly>,
+) -> impl Iterator<Item = &'a config::Cluster> {
+    let same = move |name: &String, section: &config::Cluster| {
+        let Some(before) = before else { return false };
+        let plugin = |config: &Config| section.balancer.as_ref().and_then(|name| config.plugins.get(name)).cloned();
+        before.clusters.get(name).is_some_and(|built| built.section == *section)
+            && plugin(config) == plugin(&before.config)
+    };
+    config.clusters.iter().filter(move |(name, section)| !same(name, section)).map(|(_, section)| section)
 }
 
 fn build_clusters(
     config: &Config,
     plugins: &BTreeMap<String, Loaded>,
+    names: &Names,
     before: Option<&Assembly>,
     workers: usize,
 ) -> anyhow::Result<BTreeMap<String, Built>> {
     let mut clusters = BTreeMap::new();
     for (name, section) in &config.clusters {
-        systemd::alive();
         let balancer = section.balancer.as_ref().and_then(|name| plugins.get(name)).map(|loaded| loaded.plugin.clone());
         if let Some(plugin) = &balancer
             && !plugin.hooks().balancer
@@ -129,7 +170,7 @@ fn build_clusters(
         let mut endpoints = Vec::new();
         for endpoint in &section.endpoints {
             let address = &endpoint.address;
-            match address.resolve() {
+            match names.of(address) {
                 Ok(addresses) => endpoints.extend(addresses.into_iter().map(|address| (address, endpoint.weight))),
                 // One name that does not resolve is one dead endpoint, not a dead config.
                 Err(error) if section.endpoints.len() > 1 => {

@@ -102,7 +102,8 @@ pub(crate) enum Steer {
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Run {
     /// Read the config from a file: .toml, .yaml, .yml or .json
-    #[arg(short = 'f', long = "file", value_name = "FILE", conflicts_with_all = ["plugin", "grant", "listen", "tcp", "target"])]
+    #[arg(short = 'f', visible_short_alias = 'c', long = "file", visible_alias = "config", value_name = "FILE")]
+    #[arg(conflicts_with_all = ["plugin", "grant", "listen", "tcp", "target"])]
     pub(crate) file: Option<PathBuf>,
 
     /// Use a plugin (repeatable, in this order); one that exports a balancer picks the targets

@@ -72,7 +72,7 @@ impl fmt::Display for Change {
 pub(crate) fn diff(before: &Value, after: &Value) -> Vec<Change> {
     let mut changes = Changes(Vec::new());
     const PARTS: [&str; 3] = ["listeners", "clusters", "plugins"];
-    for (name, change) in differences(before, after, &PARTS) {
+    for (name, change) in differences(before, after, &PARTS, false) {
         changes.push(Op::Change, Kind::Setting, name, change);
     }
     let listeners = |config| named(many(config, "listeners"), |listener| text(listener, "name"));
@@ -116,7 +116,7 @@ impl Changes {
     fn pair(&mut self, kind: Kind, name: String, pair: &Pair<'_>, skip: &[&str]) {
         match (pair.before, pair.after) {
             (Some(before), Some(after)) => {
-                let changed = differences(before, after, skip);
+                let changed = differences(before, after, skip, kind == Kind::Plugin);
                 if !changed.is_empty() {
                     let changed: Vec<_> = changed.into_iter().map(|(key, change)| format!("{key} {change}")).collect();
                     self.push(Op::Change, kind, name, changed.join(", "));
@@ -201,28 +201,27 @@ fn route(route: &Value) -> String {
     part("host", "*") + &part("path", "/")
 }
 
-/// Each value that differs, by its path: `("timeouts.connect", "3s -> 1s")`.
-fn differences(before: &Value, after: &Value, skip: &[&str]) -> Vec<(String, String)> {
+/// Each value that differs, by its path: `("timeouts.connect", "3s -> 1s")`. Of a plugin's settings only that they do.
+fn differences(before: &Value, after: &Value, skip: &[&str], plugin: bool) -> Vec<(String, String)> {
     let (mut old, mut new) = (BTreeMap::new(), BTreeMap::new());
     flatten(before, String::new(), skip, &mut old);
     flatten(after, String::new(), skip, &mut new);
     let gone = old.keys().filter(|path| !new.contains_key(*path));
+    // They may be keys and passwords, of any type, and this goes to the log.
+    let secret = |path: &str| plugin && (path == "config" || path.starts_with("config."));
     let different = |path: &String| {
         let (old, new) = (old.get(path).copied(), new.get(path).copied());
         // What is not there and what is null are the same.
-        let differ = old.unwrap_or(&Value::Null) != new.unwrap_or(&Value::Null);
+        let (was, is) = (old.unwrap_or(&Value::Null), new.unwrap_or(&Value::Null));
         let change = || match (shown(old), shown(new)) {
-            // A plugin's settings may be keys and passwords, and this goes to the log.
-            (old, new) if path.starts_with("config.") => match (old.as_str(), new.as_str()) {
-                ("none", _) => "is new".to_owned(),
-                (_, "none") => "is gone".to_owned(),
-                _ => "is another".to_owned(),
-            },
+            _ if secret(path) && was.is_null() => "is new".to_owned(),
+            _ if secret(path) && is.is_null() => "is gone".to_owned(),
+            _ if secret(path) => "is another".to_owned(),
             // Both are cut before they differ.
             (old, new) if old == new => "is another".to_owned(),
             (old, new) => format!("{old} -> {new}"),
         };
-        differ.then(|| (path.clone(), change()))
+        (was != is).then(|| (path.clone(), change()))
     };
     new.keys().chain(gone).filter_map(different).collect()
 }

@@ -19,6 +19,7 @@ mod plugin_metrics;
 mod plugin_spec;
 mod privileges;
 mod prometheus;
+mod resolve;
 mod signals;
 mod sockets;
 mod steering;

@@ -1,25 +1,26 @@
-//! The running Odin: what was assembled last, and the few things that may change it: a reload, a swap of a plugin, and
-//! a new binary.
+//! The running Odin: what was assembled last, and the few things that may change it: a reload and a swap of a plugin.
 //!
 //! Must never leave a half-applied config behind: what can fail is done first.
 
+mod leaving;
+
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
-use odin_proxy::{Draining, Hurry, Proxy};
+use odin_proxy::{Hurry, Proxy};
 use odin_runtime::{Runtime, RuntimeOptions, Swap};
-use rustix::process::{Pid, Signal};
-use tokio::sync::oneshot;
 
 use crate::assemble::{self, Assembly};
 use crate::cli::{HTTP_CLUSTER, Run, Start};
 use crate::diff::{self, Change};
+use crate::resolve::Names;
 use crate::sockets::Sockets;
-use crate::upgrade::{Attempt, Canceller};
+use crate::upgrade::{Canceller, Successor};
 use crate::{demo, plugin_spec, steering, systemd};
 
 /// Everything that lives from start to end.
@@ -34,10 +35,12 @@ pub(crate) struct Odin {
     /// What a new binary gets to serve the admin pages from; none once the drain has begun.
     admin: RefCell<Option<Arc<TcpListener>>>,
     /// The file that was started, wherever it leads by now.
-    binary: PathBuf,
+    binary: io::Result<PathBuf>,
     upgrading: Cell<bool>,
     /// Ends an upgrade that is under way.
     canceller: RefCell<Option<Canceller>>,
+    /// There once a new binary has taken over.
+    successor: RefCell<Option<Successor>>,
     /// A reload was refused because of an upgrade.
     missed_reload: Cell<bool>,
     assembly: RefCell<Arc<Assembly>>,
@@ -51,7 +54,7 @@ pub(crate) struct Odin {
 pub(crate) struct Ready {
     pub(crate) sockets: Sockets,
     pub(crate) admin: Option<Arc<TcpListener>>,
-    pub(crate) binary: PathBuf,
+    pub(crate) binary: io::Result<PathBuf>,
     pub(crate) workers: usize,
 }
 
@@ -61,7 +64,7 @@ impl Odin {
         let Ready { sockets, admin, binary, workers } = ready;
         let demo = start_demo(&start).await.context("cannot start the demo backends")?;
         let runtime = Runtime::new(RuntimeOptions { workers, ..RuntimeOptions::default() })?;
-        let assembly = assemble(&mut start, &demo, None, &runtime, workers)?;
+        let assembly = assemble(&mut start, &demo, None, &runtime, workers).await?;
         let proxy = Proxy::start(workers).context("cannot start the workers")?;
         Ok(Odin {
             run,
@@ -73,6 +76,7 @@ impl Odin {
             binary,
             upgrading: Cell::new(false),
             canceller: RefCell::new(None),
+            successor: RefCell::new(None),
             missed_reload: Cell::new(false),
             assembly: RefCell::new(Arc::new(assembly)),
             demo,
@@ -82,13 +86,16 @@ impl Odin {
         })
     }
 
-    /// Serves. What can fail without harm to a process before this one has been done by then.
-    pub(crate) fn serve(&self) -> anyhow::Result<()> {
+    /// Serves. What can fail without harm to a process before this one has been done by then; that one is told in
+    /// between, before connections are accepted that would end with this process if it died untold.
+    pub(crate) fn serve(&self, tell: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
         let assembly = self.assembly();
         let mut sockets = self.sockets.borrow_mut();
-        let weights = steering::weights(&assembly, &sockets, None);
-        let change = sockets.change(&assembly.config.listeners, &weights)?;
-        self.with_proxy(|proxy| proxy.apply(&assembly.snapshot, change.opened, &change.closing));
+        let wanted = steering::wanted(&assembly, &sockets, None);
+        let change = sockets.change(wanted)?;
+        tell()?;
+        // Nothing was served before that would have to end first.
+        let _ = self.with_proxy(|proxy| proxy.apply(&assembly.snapshot, change.opened, &change.closing));
         Ok(())
     }
 
@@ -114,9 +121,9 @@ impl Odin {
 
     /// Reads the config again and serves it; plugins whose files changed are swapped. Answers what has changed in the
     /// config. A fault changes nothing.
-    pub(crate) fn reload(&self) -> anyhow::Result<Vec<Change>> {
+    pub(crate) async fn reload(&self) -> anyhow::Result<Vec<Change>> {
         systemd::reloading();
-        let result = self.try_reload();
+        let result = self.try_reload().await;
         let count = if result.is_ok() { &self.reloads } else { &self.failed_reloads };
         count.set(count.get() + 1);
         match &result {
@@ -127,22 +134,24 @@ impl Odin {
         result
     }
 
-    fn try_reload(&self) -> anyhow::Result<Vec<Change>> {
+    async fn try_reload(&self) -> anyhow::Result<Vec<Change>> {
         if self.upgrading.get() {
             self.missed_reload.set(true);
             bail!("a new binary is about to take over; whoever serves then reads the config again");
         }
         let mut start = self.run.start()?;
         let before = self.assembly();
-        let proxy = self.proxy.borrow();
-        let Some(proxy) = proxy.as_ref() else { bail!("this process drains") };
-        let assembly = assemble(&mut start, &self.demo, Some(&before), &self.runtime, proxy.workers())?;
-        {
+        let Some(workers) = self.with_proxy(Proxy::workers) else { bail!("this process drains") };
+        let assembly = assemble(&mut start, &self.demo, Some(&before), &self.runtime, workers).await?;
+        let applying = {
+            let proxy = self.proxy.borrow();
+            let Some(proxy) = proxy.as_ref() else { bail!("this process drains") };
             let mut sockets = self.sockets.borrow_mut();
-            let weights = steering::weights(&assembly, &sockets, Some(&before));
-            let change = sockets.change(&assembly.config.listeners, &weights)?;
-            proxy.apply(&assembly.snapshot, change.opened, &change.closing);
-        }
+            let wanted = steering::wanted(&assembly, &sockets, Some(&before));
+            let change = sockets.change(wanted)?;
+            proxy.apply(&assembly.snapshot, change.opened, &change.closing)
+        };
+        applying.done().await;
         let (old, new) = (value(&before), value(&assembly));
         for late in ["workers", "steering", "user", "admin"].into_iter().filter(|late| old[late] != new[late]) {
             tracing::warn!("`{late}` takes effect at the next start");
@@ -150,9 +159,8 @@ impl Odin {
         let changes = diff::diff(&old, &new);
         let assembly = Arc::new(assembly);
         *self.assembly.borrow_mut() = assembly.clone();
-        for (name, loaded) in &assembly.plugins {
-            // A file that does not load is logged; the generation before it goes on.
-            let _ = self.swap_from_file(name, &loaded.section.path);
+        for name in assembly.plugins.keys() {
+            self.swap_from_file(name);
         }
         Ok(changes)
     }
@@ -165,14 +173,20 @@ impl Odin {
         Ok(diff::diff(&value(&self.assembly()), &after))
     }
 
-    /// Swaps a plugin for what its file holds now.
-    pub(crate) fn swap_from_file(&self, name: &str, path: &PathBuf) -> anyhow::Result<Swap> {
-        let wasm = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-        let result = wasm.and_then(|wasm| self.swap(name, &wasm));
-        if let Err(error) = &result {
+    /// Swaps a plugin for what its file holds now, if that is another than what was loaded from it last. A file that does
+    /// not load is logged; the generation before it goes on.
+    pub(crate) fn swap_from_file(&self, name: &str) {
+        let swapped = || {
+            let assembly = self.assembly();
+            let loaded = assembly.plugins.get(name).with_context(|| format!("no plugin is named {name:?}"))?;
+            let Some(wasm) = loaded.read()? else { return Ok(()) };
+            self.swap(name, &wasm)?;
+            loaded.was_read(&wasm);
+            anyhow::Ok(())
+        };
+        if let Err(error) = swapped() {
             tracing::error!(plugin = name, "not swapped, the old generation serves on: {error:#}");
         }
-        result
     }
 
     /// Swaps a plugin for these bytes.
@@ -196,104 +210,10 @@ impl Odin {
             return;
         }
         let mut sockets = self.sockets.borrow_mut();
-        let weights = steering::weights(assembly, &sockets, None);
+        let wanted = steering::wanted(assembly, &sockets, None);
         // The listeners are the same, so there is nothing to tell the workers.
-        if let Err(error) = sockets.change(&assembly.config.listeners, &weights) {
+        if let Err(error) = sockets.change(wanted) {
             tracing::error!("the steering stays as it was: {error:#}");
-        }
-    }
-
-    /// Starts the binary again, as it is on the disk now, and lets it take over. Answers its process id once it
-    /// serves; then this process is to be drained. After an error it serves on.
-    pub(crate) async fn upgrade(&self) -> anyhow::Result<u32> {
-        if self.upgrading.replace(true) {
-            bail!("a new binary is about to take over already");
-        }
-        let result = self.try_upgrade().await;
-        self.canceller.take();
-        if self.proxy.borrow().is_none() {
-            self.upgrading.set(false);
-            // It came up all the same, and is what was stopped.
-            let pid = result.ok().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-            pid.map(|pid| rustix::process::kill_process(pid, Signal::TERM));
-            bail!("this process was stopped");
-        }
-        match &result {
-            Ok(pid) => {
-                tracing::info!(pid, "a new process serves");
-                self.sockets.borrow().retire();
-                systemd::replaced_by(*pid);
-            }
-            Err(error) => {
-                tracing::error!("not upgraded: {error:#}");
-                self.sockets.borrow_mut().restore();
-                self.upgrading.set(false);
-                self.steer_again(&self.assembly());
-            }
-        }
-        result
-    }
-
-    async fn try_upgrade(&self) -> anyhow::Result<u32> {
-        if self.proxy.borrow().is_none() {
-            bail!("this process drains");
-        }
-        if std::process::id() == 1 {
-            bail!("Odin is process 1: its container would end with this process; replace the container instead");
-        }
-        let given = self.sockets.borrow().hand_over().context("cannot share the listening sockets")?;
-        let admin = self.admin.borrow().clone();
-        tracing::info!(binary = %self.binary.display(), "starting a new process");
-        let attempt = Attempt::start(&self.binary)?;
-        *self.canceller.borrow_mut() = Some(attempt.canceller());
-        let (told, result) = oneshot::channel();
-        // Not one of the runtime's threads: a process that is stopped does not wait for a new one that hangs.
-        std::thread::Builder::new().name("upgrade".to_owned()).spawn(move || {
-            // Nobody is there to be told when this process is stopped meanwhile.
-            let _ = told.send(attempt.finish(admin, given));
-        })?;
-        result.await?
-    }
-
-    /// Whether a reload was refused because of an upgrade that has failed by now; asked once.
-    pub(crate) fn missed_reload(&self) -> bool {
-        self.missed_reload.take()
-    }
-
-    /// This process is stopped, and an upgrade that is under way with it.
-    pub(crate) fn cancel_upgrade(&self) {
-        if let Some(canceller) = self.canceller.take() {
-            canceller.cancel();
-        }
-    }
-
-    /// Waits until a new process that was cancelled is gone.
-    pub(crate) async fn upgrade_over(&self) {
-        const STEP: Duration = Duration::from_millis(5);
-        for _ in 0..200 {
-            if !self.upgrading.get() {
-                return;
-            }
-            tokio::time::sleep(STEP).await;
-        }
-    }
-
-    /// A drain that has begun leaves so long from now on.
-    pub(crate) fn hurry(&self, grace: Duration) {
-        if let Some(hurry) = &*self.hurry.borrow() {
-            hurry.drain(Draining { grace, leaving: false });
-        }
-    }
-
-    /// Accepts no more, and waits for what runs.
-    pub(crate) async fn drain(&self, draining: Draining) {
-        let Some(proxy) = self.proxy.borrow_mut().take() else { return };
-        *self.hurry.borrow_mut() = Some(proxy.hurry());
-        self.admin.take();
-        // First: who is steered to a socket now would wait in a queue that closes.
-        self.sockets.borrow_mut().close();
-        if let Err(error) = tokio::task::spawn_blocking(move || proxy.drain(draining)).await {
-            tracing::error!(%error, "the drain failed");
         }
     }
 }
@@ -331,7 +251,7 @@ fn set_demo(start: &mut Start, demo: &[(&'static str, Vec<SocketAddr>)]) {
 }
 
 /// Completes the config with what only a running Odin knows, and builds everything that it names.
-fn assemble(
+async fn assemble(
     start: &mut Start,
     demo: &[(&'static str, Vec<SocketAddr>)],
     before: Option<&Assembly>,
@@ -345,5 +265,6 @@ fn assemble(
             start.place_plugin(&name, plugin_spec::roles(loaded.plugin.hooks()))?;
         }
     }
-    Assembly::new(start.config.clone(), plugins, before, workers)
+    let names = Names::resolve(assemble::new_clusters(&start.config, before)).await;
+    Assembly::new(start.config.clone(), plugins, &names, before, workers)
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use odin_proxy::Draining;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::admin::{Admin, Order, Reply, Serving};
@@ -21,16 +22,14 @@ use crate::{banner, logging, privileges, systemd, upgrade, watch};
 /// How often a worker that lives comes round is looked at when nobody else asks for it.
 const ALIVE: Duration = Duration::from_secs(10);
 
+/// Whoever asks for more signs of life than that gets these.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// Runs Odin until a signal ends it or a new binary has taken over.
 pub(crate) async fn run(run: Run) -> anyhow::Result<()> {
     let takeover = Takeover::begun()?;
     match start(run, takeover.as_ref()).await {
         Ok(life) => {
-            if let Some(takeover) = takeover {
-                let predecessor = takeover.predecessor;
-                takeover.ready()?;
-                banner::say!("took over from process {predecessor}");
-            }
             systemd::ready();
             life.live().await
         }
@@ -50,6 +49,8 @@ struct Life {
     signals: Signals,
     orders: UnboundedReceiver<Order>,
     admin: Option<Serving>,
+    /// Who has ordered the upgrade that ends this process, and is to be told of the new one.
+    upgraded: Option<(Reply<u32>, u32)>,
 }
 
 struct Signals {
@@ -86,9 +87,12 @@ async fn start(run: Run, takeover: Option<&Takeover>) -> anyhow::Result<Life> {
     let admin_address = admin.as_ref().and_then(|admin| admin.address().ok());
     let (sender, orders) = unbounded_channel();
     let admin = admin.map(|admin| admin.serve(odin.clone(), sender)).transpose()?;
-    odin.serve()?;
+    odin.serve(|| takeover.map_or(Ok(()), Takeover::ready))?;
     banner::print(&odin, admin_address, demo);
-    Ok(Life { odin, watch, signals, orders, admin })
+    if let Some(takeover) = takeover {
+        banner::say!("took over from process {}", takeover.predecessor);
+    }
+    Ok(Life { odin, watch, signals, orders, admin, upgraded: None })
 }
 
 /// Does what needs privileges, and gives them up. No thread may run before that.
@@ -96,7 +100,7 @@ fn prepare(start: &Start, mut handed: Option<Handed>) -> anyhow::Result<(Ready, 
     privileges::raise_open_files();
     let config: &Config = &start.config;
     let workers = config.workers.unwrap_or_else(cores);
-    let binary = upgrade::binary().context("cannot tell the path of this binary")?;
+    let binary = upgrade::binary();
     let inherited = handed.as_mut().and_then(|handed| handed.admin.take());
     let mut sockets = Sockets::new(config, workers, handed)?;
     sockets.prepare(&config.listeners)?;
@@ -135,12 +139,17 @@ impl Life {
             End::Replaced => Draining { grace: config.drain_timeout, leaving: true },
         };
         tracing::info!("draining");
-        let Life { odin, mut signals, mut admin, orders, .. } = self;
+        let Life { odin, mut signals, mut admin, orders, upgraded, .. } = self;
         // Nobody obeys them any more, and who has sent one is told so.
         drop(orders);
         // The pages belong to the new process; without one they tell of the drain until it is over.
         let mut stopped = admin.take_if(|_| matches!(end, End::Replaced)).map(Serving::stop);
-        let hurried = {
+        // Not before: whoever is told may have something to ask, and must reach the new one.
+        if let Some((reply, pid)) = upgraded {
+            let _ = reply.send(Ok(pid));
+        }
+        let (mut hurried, mut deserted) = (false, false);
+        {
             let over = async {
                 odin.drain(draining).await;
                 if matches!(end, End::Stopped) {
@@ -148,37 +157,44 @@ impl Life {
                 }
             };
             let impatient = signals.hurry(&odin, end, config.shutdown_grace);
-            let mut over = std::pin::pin!(over);
-            tokio::select! {
-                // The drain must have begun before it can be hurried.
-                biased;
-                () = over.as_mut() => false,
-                () = impatient => {
-                    over.await;
-                    true
+            let (mut over, mut impatient) = (std::pin::pin!(over), std::pin::pin!(impatient));
+            let mut alone = std::pin::pin!(odin.successor_failed());
+            loop {
+                tokio::select! {
+                    // The drain must have begun before it can be hurried.
+                    biased;
+                    () = over.as_mut() => break,
+                    () = impatient.as_mut(), if !hurried => hurried = true,
+                    () = alone.as_mut(), if !deserted => {
+                        deserted = true;
+                        // Whoever started Odin is to start it again, which happens when this process ends.
+                        systemd::replaced_by(std::process::id());
+                        odin.hurry(config.shutdown_grace);
+                    }
                 }
             }
-        };
+        }
         // An answer that is due may be about this very end.
         if let Some(stopped) = stopped.take().or_else(|| admin.map(Serving::stop)) {
             stopped.await;
         }
         match (hurried, end) {
+            _ if deserted => anyhow::bail!("the process that took over has failed"),
             (true, End::Stopped) => anyhow::bail!("stopped before the drain was over"),
             _ => Ok(()),
         }
     }
 
     async fn obey(&mut self) -> End {
-        let mut alive = tokio::time::interval(systemd::watchdog().map_or(ALIVE, |within| within / 2));
+        let mut alive = tokio::time::interval(systemd::watchdog().map_or(ALIVE, |within| within / 2).max(SHORTEST));
         let (upgraded, mut upgrades) = unbounded_channel();
         let upgrade = |odin: &Rc<Odin>, reply: Option<Reply<u32>>| {
             let (odin, upgraded) = (odin.clone(), upgraded.clone());
             tokio::task::spawn_local(async move {
-                let result = odin.upgrade().await;
-                // The receiver lives as long as this loop.
-                let _ = upgraded.send(result.is_ok());
-                reply.map(|reply| reply.send(result))
+                // After this loop the process is stopped, which is what the result tells then.
+                if let Err(SendError((result, Some(reply)))) = upgraded.send((odin.upgrade().await, reply)) {
+                    let _ = reply.send(result);
+                }
             });
         };
         loop {
@@ -186,26 +202,28 @@ impl Life {
             tokio::select! {
                 _ = signals.terminate.recv() => return End::Stopped,
                 _ = signals.interrupt.recv() => return End::Stopped,
-                _ = signals.hangup.recv() => self.reload(None),
+                _ = signals.hangup.recv() => self.reload(None).await,
                 _ = signals.user2.recv() => upgrade(odin, None),
-                Some(replaced) = upgrades.recv() => match replaced {
-                    true => return End::Replaced,
-                    false if odin.missed_reload() => self.reload(None),
-                    false => {}
+                Some((result, reply)) = upgrades.recv() => match result {
+                    Ok(pid) => {
+                        self.upgraded = reply.map(|reply| (reply, pid));
+                        return End::Replaced;
+                    }
+                    Err(error) => {
+                        // Whoever asked may have gone.
+                        reply.map(|reply| reply.send(Err(error)));
+                        if odin.missed_reload() {
+                            self.reload(None).await;
+                        }
+                    }
                 },
                 Some(order) = orders.recv() => match order {
-                    Order::Reload(reply) => self.reload(Some(reply)),
+                    Order::Reload(reply) => self.reload(Some(reply)).await,
                     Order::Upgrade(reply) => upgrade(odin, Some(reply)),
                 },
                 changed = watch.changed() => match changed {
-                    Changed::Config => self.reload(None),
-                    Changed::Plugin(name) => {
-                        let assembly = odin.assembly();
-                        if let Some(loaded) = assembly.plugins.get(&name) {
-                            // Logged there; the old generation serves on.
-                            let _ = odin.swap_from_file(&name, &loaded.section.path);
-                        }
-                    }
+                    Changed::Config => self.reload(None).await,
+                    Changed::Plugin(name) => odin.swap_from_file(&name),
                 },
                 _ = alive.tick() => {
                     let responsive = odin.with_proxy(|proxy| proxy.alive() && proxy.responsive(ALIVE));
@@ -218,10 +236,10 @@ impl Life {
         }
     }
 
-    fn reload(&mut self, reply: Option<Reply<Vec<crate::diff::Change>>>) {
+    async fn reload(&mut self, reply: Option<Reply<Vec<crate::diff::Change>>>) {
         // It would tell of the very change that is read now.
         self.watch.config_is_read();
-        let result = self.odin.reload();
+        let result = self.odin.reload().await;
         if result.is_ok() {
             self.watch.follow(&self.odin.assembly());
         }

@@ -1,8 +1,8 @@
-//! Asks the `steer` hooks of plugins how new connections are to be spread. Called when bindings or plugins change,
-//! never for a connection.
+//! What a config wants of sockets and steering. Asks the `steer` hooks of plugins how new connections are to be spread:
+//! when bindings or plugins change, never for a connection.
 
 use std::cell::LazyCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use odin_runtime::{Plugin, SteerBinding, SteerWeight};
@@ -10,25 +10,43 @@ use odin_steer::{Binding, Weight};
 
 use crate::assemble::Assembly;
 use crate::config::Listener;
-use crate::sockets::{Key, Sockets, Weights};
+use crate::sockets::{Key, Sockets, Wanted, Weights};
 
 /// A plugin that fails so often is not asked again this time: each failure may take as long as it is allowed to.
 const MAX_FAILURES: u32 = 3;
 
-/// The weights for every binding that is steered by a plugin. A plugin that fails leaves its bindings as they were, and
-/// spreads new ones evenly.
-pub(crate) fn weights(assembly: &Assembly, sockets: &Sockets, before: Option<&Assembly>) -> Weights {
-    let mut weights = Weights::new();
+/// What the sockets and the steering shall be like for this; `before` is what was served, if anything was.
+pub(crate) fn wanted<'a>(assembly: &'a Assembly, sockets: &Sockets, before: Option<&Assembly>) -> Wanted<'a> {
+    let (weights, unanswered) = weights(assembly, sockets, before);
+    Wanted {
+        listeners: &assembly.config.listeners,
+        weights,
+        unanswered,
+        endpoints: assembly
+            .clusters()
+            .flat_map(|cluster| &cluster.endpoints)
+            .map(|endpoint| endpoint.address)
+            .collect(),
+    }
+}
+
+/// The weights for every binding that is steered by a plugin, and the bindings that one failed for. A plugin that fails
+/// leaves its bindings as they were, and spreads new ones evenly; it is asked again at the next change.
+fn weights(assembly: &Assembly, sockets: &Sockets, before: Option<&Assembly>) -> (Weights, BTreeSet<Key>) {
+    let (mut weights, mut unanswered) = (Weights::new(), BTreeSet::new());
     let listeners = &assembly.config.listeners;
     if listeners.iter().all(|listener| listener.steer.is_none()) {
-        return weights;
+        return (weights, unanswered);
     }
     let steered = |listener: &&Listener| listener.addresses.iter().any(|binding| sockets.steers(binding));
     let names: Vec<&str> = listeners.iter().filter(steered).map(|listener| listener.name.as_str()).collect();
     // Read once, if at all: there may be thousands of bindings.
     let now = LazyCell::new(|| sockets.weights_now());
+    // Of weights that led to a listener that is gone, zeros may be left: they lead nowhere.
     let stays = |weight: &Weight| {
-        names.contains(&weight.listener.as_str()) && weight.worker.is_none_or(|worker| worker < sockets.workers())
+        weight.weight > 0
+            && names.contains(&weight.listener.as_str())
+            && weight.worker.is_none_or(|worker| worker < sockets.workers())
     };
     let kept = |key: &Key| now.get(key).map(|now| now.iter().filter(|weight| stays(weight)).cloned().collect());
     let mut failures: HashMap<&str, u32> = HashMap::new();
@@ -54,19 +72,22 @@ pub(crate) fn weights(assembly: &Assembly, sockets: &Sockets, before: Option<&As
                 listeners: &names,
             };
             let key = (listener.name.clone(), *binding);
-            if known.as_ref().is_some_and(|known| known.contains(binding)) {
+            if known.as_ref().is_some_and(|known| known.contains(binding)) && !sockets.is_unanswered(&key) {
                 // Nothing has changed that the plugin knows of.
                 weights.extend(kept(&key).map(|kept| (key, kept)));
                 continue;
             }
             let answered = match ask(&loaded.plugin, &asked, failed) {
                 Some(answered) => Some(answered),
-                None => kept(&key),
+                None => {
+                    unanswered.insert(key.clone());
+                    kept(&key)
+                }
             };
             weights.extend(answered.map(|answered| (key, answered)));
         }
     }
-    weights
+    (weights, unanswered)
 }
 
 /// None when the plugin fails, or has failed too often.

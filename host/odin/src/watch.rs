@@ -1,20 +1,32 @@
 //! Watches the config file and the files of plugins. What matters is the content: the config is reloaded when its text
-//! is another, and the runtime compares hashes, so an event too many costs a read and nothing else. Folders are
-//! watched, not files: an atomic rename replaces the file that would be watched.
+//! is another, and the runtime compares hashes, so an event too many costs a read and nothing else.
+//!
+//! Two ways that complete each other: inotify tells at once of ordinary edits, and when a writer is done; a look every
+//! second finds what it cannot tell of. Must never read a file while it is known to be written.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod folders;
+mod lookout;
+mod sight;
+
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
 
+use self::folders::Folders;
+use self::lookout::Lookout;
+use self::sight::{Id, Sight, Stamp};
 use crate::assemble::Assembly;
 
-/// A file is looked at when nothing has happened to it for so long: a copy in progress makes many events.
+/// A file is read when nothing has happened to it for so long: a copy in progress makes many events.
 const DEBOUNCE: Duration = Duration::from_millis(50);
+
+/// The same for a file of which no event tells when its writer is done.
+const REST: Duration = Duration::from_secs(1);
 
 /// What is not what it was.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,162 +39,266 @@ pub(crate) enum Changed {
 
 /// The watch over all files.
 pub(crate) struct Watch {
-    /// None when the system has none to give: then only signals and the admin pages tell of changes.
-    watcher: Option<RecommendedWatcher>,
-    events: UnboundedReceiver<PathBuf>,
+    folders: Folders,
+    lookout: Lookout,
+    events: UnboundedReceiver<Event>,
     config: Option<ConfigFile>,
-    /// What each file stands for. Two plugins may share one.
-    files: BTreeMap<PathBuf, Vec<Changed>>,
-    folders: BTreeSet<PathBuf>,
-    pending: BTreeMap<Changed, Instant>,
+    followed: Vec<Followed>,
+    pending: BTreeMap<Changed, Due>,
+}
+
+/// What has happened to a file, by a name of it, or to a folder.
+enum Event {
+    /// It was created, and is not whole unless it is a link.
+    Created(PathBuf),
+    /// Some of it was written.
+    Written(PathBuf),
+    /// Its writer is done, or it was put in place.
+    Whole(PathBuf),
+    Gone(PathBuf),
+    /// Something else, such as other rights.
+    Touched(PathBuf),
+    /// Events were lost: there were too many.
+    Lost,
+    /// What the lookout sees now.
+    Seen(Vec<Sight>),
+}
+
+/// A file that something is read from.
+struct Followed {
+    what: Changed,
+    sight: Sight,
+    /// What was there when it was read.
+    read: Option<Stamp>,
+    /// The file that somebody writes now.
+    writing: Option<Id>,
+}
+
+/// When something is to be read.
+struct Due {
+    at: Instant,
+    /// It is whole. If nobody says so it must rest as it is here.
+    whole: bool,
+    stamp: Option<Stamp>,
 }
 
 /// The config file as it was when it was last read.
 struct ConfigFile {
     path: PathBuf,
     seen: Option<u64>,
+    /// It was told that it cannot be read.
+    unreadable: bool,
 }
 
 impl Watch {
     /// Watches the config file, if there is one, and the plugins of the config. Also tells of what has changed while they
     /// were read: a config whose [`content`] is not the one given here, a plugin's file that was written after `since`.
     pub(crate) fn new(assembly: &Assembly, config: Option<(&Path, Option<u64>)>, since: SystemTime) -> Self {
-        let (sender, events) = unbounded_channel();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
-            Ok(event) if is_noise(event.kind) => {}
-            Ok(event) => event.paths.into_iter().for_each(|path| {
-                // Nobody listens any more when Odin ends.
-                let _ = sender.send(path);
-            }),
-            Err(error) => tracing::warn!(%error, "watching files failed"),
-        });
-        let watcher = watcher.inspect_err(|error| tracing::warn!(%error, "files are not watched: use SIGHUP")).ok();
+        let (tell, events) = unbounded_channel();
+        let lookout = Lookout::start(tell.clone());
         let mut watch = Watch {
-            watcher,
+            folders: Folders::new(tell, lookout.clone()),
+            lookout,
             events,
-            config: config.map(|(path, seen)| ConfigFile { path: path.to_owned(), seen }),
-            files: BTreeMap::new(),
-            folders: BTreeSet::new(),
+            config: config.map(|(path, seen)| ConfigFile { path: path.to_owned(), seen, unreadable: false }),
+            followed: Vec::new(),
             pending: BTreeMap::new(),
         };
         watch.follow(assembly);
-        let late = |path: &&PathBuf| path.metadata().and_then(|file| file.modified()).is_ok_and(|at| at >= since);
-        let late: Vec<PathBuf> = watch.files.keys().filter(late).cloned().collect();
-        late.iter().for_each(|path| watch.touched(path));
-        // Whether it is another is looked at when its time comes.
-        watch.pending.insert(Changed::Config, Instant::now() + DEBOUNCE);
+        let late = |followed: &&Followed| {
+            let modified = followed.read.as_ref().and_then(|stamp| stamp.modified);
+            // Whether the config is another is looked at when its time comes.
+            followed.what == Changed::Config || modified.is_some_and(|at| at >= since)
+        };
+        let late: Vec<Changed> = watch.followed.iter().filter(late).map(|followed| followed.what.clone()).collect();
+        late.into_iter().for_each(|what| watch.due(what));
         watch
     }
 
     /// Watches what this config names, and nothing else.
     pub(crate) fn follow(&mut self, assembly: &Assembly) {
-        self.files.clear();
-        for (name, loaded) in &assembly.plugins {
-            self.file(absolute(&loaded.section.path), Changed::Plugin(name.clone()));
+        let config = self.config.iter().map(|config| (Changed::Config, config.path.as_path()));
+        let plugins = assembly.plugins.iter();
+        let plugins = plugins.map(|(name, loaded)| (Changed::Plugin(name.clone()), loaded.section.path.as_path()));
+        let mut before = std::mem::take(&mut self.followed);
+        let mut followed = Vec::new();
+        for (what, path) in config.chain(plugins) {
+            let sight = Sight::of(path);
+            let same = |before: &Followed| before.what == what && before.sight.path == path;
+            followed.push(match before.iter().position(same) {
+                Some(at) => Followed { sight, ..before.swap_remove(at) },
+                None => Followed { what, read: sight.stamp.clone(), sight, writing: None },
+            });
         }
-        if let Some(config) = &self.config {
-            let path = absolute(&config.path);
-            let target = path.canonicalize().ok().filter(|target| *target != path);
-            self.file(path, Changed::Config);
-            if let Some(target) = target {
-                self.file(target, Changed::Config);
-            }
-        }
-        let folders: BTreeSet<PathBuf> =
-            self.files.keys().filter_map(|file| file.parent()).map(Path::to_owned).collect();
-        for gone in self.folders.difference(&folders) {
-            // A folder that was deleted is not watched any more: that is what was wanted.
-            let _ = self.watcher.as_mut().map(|watcher| watcher.unwatch(gone));
-        }
-        for new in folders.difference(&self.folders) {
-            let Some(watcher) = &mut self.watcher else { break };
-            if let Err(error) = watcher.watch(new, RecursiveMode::NonRecursive) {
-                tracing::warn!(folder = %new.display(), %error, "cannot watch: use SIGHUP or POST /plugins/NAME to swap");
-            }
-        }
-        self.folders = folders;
+        self.followed = followed;
+        self.watch_folders();
+        self.lookout.follow(self.followed.iter().map(|followed| followed.sight.path.clone()).collect());
     }
 
     /// Notes that the config file is about to be read for another reason, so that it is not read twice.
     pub(crate) fn config_is_read(&mut self) {
-        if let Some(config) = &mut self.config {
-            config.seen = content(&config.path);
+        let Some(config) = &mut self.config else { return };
+        if let Some(followed) = self.followed.iter_mut().find(|followed| followed.what == Changed::Config) {
+            followed.read = Stamp::of(&config.path);
         }
+        config.seen = content(&config.path);
+        // Whoever reads it tells of that.
+        config.unreadable = config.seen.is_none();
     }
 
     /// Waits until a file has changed and come to rest. Safe to cancel.
     pub(crate) async fn changed(&mut self) -> Changed {
         loop {
-            let next = self.pending.iter().min_by_key(|(_, at)| **at).map(|(what, at)| (what.clone(), *at));
+            let next = self.pending.values().map(|due| due.at).min();
             let rest = async {
-                match &next {
-                    Some((_, at)) => sleep_until(*at).await,
+                match next {
+                    Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                path = self.events.recv() => match path {
-                    Some(path) => self.touched(&path),
-                    // The watcher is gone; there is nothing to wait for.
-                    None => std::future::pending().await,
-                },
+                Some(event) = self.events.recv() => self.heard(event),
                 () = rest => {
-                    if let Some((what, _)) = next {
-                        self.pending.remove(&what);
-                        if what != Changed::Config || self.config.as_mut().is_some_and(ConfigFile::is_another) {
-                            return what;
-                        }
+                    if let Some(what) = self.rested() {
+                        return what;
                     }
                 }
             }
         }
     }
 
-    fn file(&mut self, path: PathBuf, what: Changed) {
-        self.files.entry(path).or_default().push(what);
+    fn heard(&mut self, event: Event) {
+        match event {
+            Event::Created(path) if is_being_written(&path) => self.mark(&path, true),
+            Event::Written(path) => self.mark(&path, true),
+            Event::Created(path) | Event::Whole(path) => {
+                self.mark(&path, false);
+                self.touched(&path);
+            }
+            Event::Gone(path) if self.folders.lost(&path) => self.look_anew(),
+            Event::Gone(path) | Event::Touched(path) => self.touched(&path),
+            Event::Lost => {
+                tracing::info!("too many changes of files to be told of: looking at all that matter");
+                self.look_anew();
+            }
+            Event::Seen(sights) => self.seen(&sights),
+        }
+    }
+
+    /// Who writes a file now says so once more, and who has ended meanwhile does not.
+    fn look_anew(&mut self) {
+        self.followed.iter_mut().for_each(|followed| followed.writing = None);
+        self.lookout.look_anew();
+    }
+
+    fn mark(&mut self, path: &Path, written: bool) {
+        let id = if written { Id::of(path) } else { None };
+        self.named(path).for_each(|followed| followed.writing = id);
     }
 
     fn touched(&mut self, path: &Path) {
-        let at = Instant::now() + DEBOUNCE;
-        for what in self.files.get(path).into_iter().flatten() {
-            self.pending.insert(what.clone(), at);
+        let touched: Vec<Changed> = self.named(path).map(|followed| followed.what.clone()).collect();
+        touched.into_iter().for_each(|what| self.due(what));
+    }
+
+    fn named(&mut self, path: &Path) -> impl Iterator<Item = &mut Followed> {
+        self.followed.iter_mut().filter(move |followed| followed.sight.names.iter().any(|name| name == path))
+    }
+
+    /// An event tells that it may be another.
+    fn due(&mut self, what: Changed) {
+        self.pending.insert(what, Due { at: Instant::now() + DEBOUNCE, whole: true, stamp: None });
+    }
+
+    /// Compares what is there with what was read.
+    fn seen(&mut self, sights: &[Sight]) {
+        let mut elsewhere = Vec::new();
+        for followed in &mut self.followed {
+            let Some(sight) = sights.iter().find(|sight| sight.path == followed.sight.path) else { continue };
+            let before = std::mem::replace(&mut followed.sight, sight.clone());
+            if sight.stamp == followed.read {
+                continue;
+            }
+            if before.names != sight.names {
+                // A link is swapped when what it leads to is ready.
+                elsewhere.push(followed.what.clone());
+            } else {
+                let due = Due { at: Instant::now() + REST, whole: false, stamp: sight.stamp.clone() };
+                self.pending.entry(followed.what.clone()).or_insert(due);
+            }
         }
-        // A config that is a link may have its folder swapped (Kubernetes does so), of which no event names the file.
-        if let Some(config) = &self.config
-            && config.path.is_symlink()
-        {
-            self.pending.insert(Changed::Config, at);
+        elsewhere.into_iter().for_each(|what| self.due(what));
+        self.watch_folders();
+    }
+
+    fn watch_folders(&mut self) {
+        let new = self.folders.follow(self.followed.iter().map(|followed| &followed.sight));
+        let is_new = |name: &PathBuf| name.parent().is_some_and(|folder| new.iter().any(|new| new == folder));
+        for followed in self.followed.iter_mut().filter(|followed| followed.sight.names.iter().any(is_new)) {
+            // The end of what was begun before was not told.
+            followed.writing = None;
         }
+    }
+
+    /// What is due now and has come to rest.
+    fn rested(&mut self) -> Option<Changed> {
+        let (what, _) = self.pending.iter().min_by_key(|(_, due)| due.at)?;
+        let what = what.clone();
+        let due = self.pending.remove(&what)?;
+        let followed = self.followed.iter_mut().find(|followed| followed.what == what)?;
+        let stamp = Stamp::of(&followed.sight.path);
+        if followed.writing.is_some() && followed.writing == stamp.as_ref().map(|stamp| stamp.id) {
+            // Its writer says when it is done.
+            return None;
+        }
+        if !due.whole && stamp == followed.read {
+            return None;
+        }
+        if !due.whole && due.stamp != stamp {
+            self.pending.insert(what, Due { at: Instant::now() + REST, whole: false, stamp });
+            return None;
+        }
+        followed.read = stamp;
+        let another = what != Changed::Config || self.config.as_mut().is_some_and(ConfigFile::is_another);
+        another.then_some(what)
     }
 }
 
 impl ConfigFile {
-    /// Whether the text is not what it was. A file that cannot be read is on its way: its next event tells.
+    /// Whether the text is not what it was. That it cannot be read is told once.
     fn is_another(&mut self) -> bool {
-        let now = content(&self.path);
-        let another = now.is_some() && now != self.seen;
-        if another {
-            self.seen = now;
+        let file = self.path.display();
+        let now = match hash(&self.path) {
+            Ok(now) => now,
+            Err(error) => {
+                if !std::mem::replace(&mut self.unreadable, true) {
+                    tracing::warn!(%file, %error, "the config file cannot be read: what is in force stays");
+                }
+                return false;
+            }
+        };
+        if std::mem::take(&mut self.unreadable) {
+            tracing::info!(%file, "the config file can be read again");
         }
-        another
+        self.seen.replace(now) != Some(now)
     }
+}
+
+/// A file that was just created has a writer, who closes it; a link has none.
+fn is_being_written(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    path.symlink_metadata().is_ok_and(|file| file.is_file() && file.nlink() == 1)
 }
 
 /// What a file holds, as far as it matters whether it has changed.
 pub(crate) fn content(path: &Path) -> Option<u64> {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(&std::fs::read(path).ok()?);
-    Some(hasher.finish())
+    hash(path).ok()
 }
 
-/// What says nothing, or too early: a file that is being written is half a file until its writer closes it.
-fn is_noise(event: EventKind) -> bool {
-    use notify::event::{AccessKind, AccessMode, ModifyKind};
-    match event {
-        EventKind::Access(access) => access != AccessKind::Close(AccessMode::Write),
-        EventKind::Modify(ModifyKind::Data(_)) => true,
-        _ => false,
-    }
+fn hash(path: &Path) -> io::Result<u64> {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&std::fs::read(path)?);
+    Ok(hasher.finish())
 }
 
 /// The path as events name it. The folder is resolved, the file is not: it may be a link that is swapped.
@@ -196,91 +312,4 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    use tokio::time::timeout;
-
-    use super::*;
-    use crate::config::Config;
-
-    /// A folder with a config file, removed at the end.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let folder = std::env::temp_dir().join(format!("odin-watch-{}-{name}", std::process::id()));
-            fs::create_dir_all(&folder).unwrap();
-            Folder(folder)
-        }
-
-        fn watch(&self) -> Watch {
-            let assembly = Assembly::new(Config::default(), BTreeMap::new(), None, 1).unwrap();
-            let file = self.0.join("odin.toml");
-            Watch::new(&assembly, Some((&file, content(&file))), SystemTime::now())
-        }
-
-        fn write(&self, file: &str, text: &str) -> PathBuf {
-            let path = self.0.join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, text).unwrap();
-            path
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    async fn changes(watch: &mut Watch) -> bool {
-        timeout(Duration::from_secs(10), watch.changed()).await.unwrap() == Changed::Config
-    }
-
-    async fn rests(watch: &mut Watch) -> bool {
-        timeout(DEBOUNCE * 6, watch.changed()).await.is_err()
-    }
-
-    #[tokio::test]
-    async fn a_config_that_is_written_or_renamed_has_changed_once() {
-        let folder = Folder::new("rename");
-        let file = folder.write("odin.toml", "one");
-        let mut watch = folder.watch();
-        folder.write("odin.toml", "two");
-        assert!(changes(&mut watch).await && rests(&mut watch).await);
-        fs::rename(folder.write("odin.toml.new", "three"), &file).unwrap();
-        assert!(changes(&mut watch).await && rests(&mut watch).await);
-    }
-
-    #[tokio::test]
-    async fn the_same_text_again_is_no_change_and_neither_is_a_file_that_is_gone() {
-        let folder = Folder::new("same");
-        let file = folder.write("odin.toml", "one");
-        let mut watch = folder.watch();
-        folder.write("odin.toml", "one");
-        assert!(rests(&mut watch).await);
-        fs::remove_file(&file).unwrap();
-        assert!(rests(&mut watch).await);
-        folder.write("odin.toml", "two");
-        watch.config_is_read();
-        assert!(rests(&mut watch).await);
-        folder.write("odin.toml", "three");
-        assert!(changes(&mut watch).await);
-    }
-
-    #[tokio::test]
-    async fn a_config_behind_links_changes_when_a_link_is_swapped() {
-        let folder = Folder::new("links");
-        folder.write("v1/odin.toml", "one");
-        folder.write("v2/odin.toml", "two");
-        symlink("v1", folder.0.join("data")).unwrap();
-        symlink("data/odin.toml", folder.0.join("odin.toml")).unwrap();
-        let mut watch = folder.watch();
-        symlink("v2", folder.0.join("new")).unwrap();
-        fs::rename(folder.0.join("new"), folder.0.join("data")).unwrap();
-        assert!(changes(&mut watch).await && rests(&mut watch).await);
-    }
-}
+mod tests;

@@ -14,9 +14,8 @@ use std::time::Duration;
 
 use odin_runtime::{ConnectionInfo, HookState, Value};
 
-use crate::drain::DRAINED;
 use crate::record::Record;
-use crate::relay::{RelayEnd, RelayReport, Side};
+use crate::relay::RelayReport;
 use crate::snapshot::{AccessLog, Snapshot};
 
 /// Lines leave a worker after at most so long.
@@ -192,15 +191,7 @@ pub(crate) struct TcpReport {
 
 impl From<RelayReport> for TcpReport {
     fn from(report: RelayReport) -> Self {
-        let error = match &report.end {
-            RelayEnd::Closed => None,
-            RelayEnd::Idle => Some("idle timeout".to_owned()),
-            RelayEnd::Drained => Some(DRAINED.to_owned()),
-            RelayEnd::Error { side, direction: _, error } => {
-                let side = if *side == Side::A { "downstream" } else { "upstream" };
-                Some(format!("{side}: {error}"))
-            }
-        };
+        let error = report.end.failure().map(|(_, words)| words);
         TcpReport { received: report.a_to_b, sent: report.b_to_a, error }
     }
 }

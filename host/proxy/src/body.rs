@@ -1,6 +1,7 @@
 //! The body of a request or a response, wherever it comes from. Streams: nothing here gathers a body in memory.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -30,8 +31,18 @@ pub(crate) enum Body {
     Http2Response(hyper::body::Incoming),
     /// A request's, with what its exchange wants to know about it.
     Watched(Box<Body>, Rc<Upload>),
+    /// Some of it was read before it was asked for.
+    Begun(Box<Begun>),
     /// On its way through plugins.
     Hooked(Box<HookedBody>),
+}
+
+/// A body whose beginning was looked at.
+pub(crate) struct Begun {
+    frames: VecDeque<Frame<Bytes>>,
+    rest: Body,
+    /// Bytes of the whole, if that was known.
+    length: SizeHint,
 }
 
 /// What has become of a request's body so far.
@@ -56,6 +67,43 @@ impl Body {
             Body::Hooked(body) => body.came(),
             _ => 0,
         }
+    }
+}
+
+/// As much as is looked at.
+const GLANCE: usize = 16 * 1024;
+
+impl Body {
+    /// Takes what an HTTP/1 client has sent of a body by now, and answers what is wrong with it.
+    pub(crate) fn begin(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let from_http1 = |body: &Body| match body {
+            Body::Http1Request(body) => body.has_come(),
+            _ => false,
+        };
+        match &*self {
+            Body::Watched(body, _) if from_http1(body) => {}
+            body if from_http1(body) => {}
+            _ => return Ok(()),
+        }
+        let length = self.size_hint();
+        let mut begun = Begun { frames: VecDeque::new(), rest: std::mem::replace(self, Body::Empty), length };
+        let mut bytes = 0;
+        while bytes < GLANCE {
+            match Pin::new(&mut begun.rest).poll_frame(cx) {
+                Poll::Ready(Some(frame)) => {
+                    let frame = frame?;
+                    bytes += frame.data_ref().map_or(0, Bytes::len);
+                    begun.frames.push_back(frame);
+                }
+                Poll::Ready(None) => {
+                    begun.rest = Body::Empty;
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        *self = Body::Begun(Box::new(begun));
+        Ok(())
     }
 }
 
@@ -95,6 +143,10 @@ impl HttpBody for Body {
                 }
                 Poll::Ready(frame)
             }
+            Body::Begun(begun) => match begun.frames.pop_front() {
+                Some(frame) => Poll::Ready(Some(Ok(frame))),
+                None => Pin::new(&mut begun.rest).poll_frame(cx),
+            },
             Body::Hooked(body) => body.poll_frame(cx),
         }
     }
@@ -107,6 +159,7 @@ impl HttpBody for Body {
             Body::Http1Response(body) => body.is_end_stream(),
             Body::Http2Request(body, _) | Body::Http2Response(body) => body.is_end_stream(),
             Body::Watched(body, _) => body.is_end_stream(),
+            Body::Begun(begun) => begun.frames.is_empty() && begun.rest.is_end_stream(),
             Body::Hooked(body) => body.is_end_stream(),
         }
     }
@@ -120,6 +173,7 @@ impl HttpBody for Body {
             Body::Http1Response(body) => body.remaining(),
             Body::Http2Request(body, _) | Body::Http2Response(body) => return body.size_hint(),
             Body::Watched(body, _) => return body.size_hint(),
+            Body::Begun(begun) => return begun.length,
             Body::Hooked(_) => None,
         };
         exact.map_or_else(SizeHint::default, SizeHint::with_exact)

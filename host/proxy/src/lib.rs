@@ -31,8 +31,8 @@ mod upstream;
 mod worker;
 
 pub use cluster::{Cluster, Endpoint, EndpointTotals, Protocol};
-pub use listener::bind;
-pub use proxy::{Closing, Draining, Hurry, Opened, Proxy, SocketId};
+pub use listener::{bind, listen};
+pub use proxy::{Applying, Closing, Draining, Hurry, Opened, Proxy, SocketId};
 pub use settings::{Limits, Timeouts};
 pub use snapshot::{
     AccessLog, CpuTime, DURATION_BUCKETS_MS, Listener, ListenerCounters, ListenerKind, ListenerTotals, PluginUse,

@@ -1,12 +1,12 @@
 //! Listening sockets and accept loops. Every worker has sockets of its own for every listener: the kernel, or the
 //! steering program, spreads the connections, and no worker waits for another.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use odin_runtime::ConnectionInfo;
 use rustix::net::SocketFlags;
@@ -15,28 +15,42 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::drain::Drain;
 use crate::fields::Downstream;
 use crate::local::{LocalKind, LocalListener};
+use crate::proxy::Closing;
 use crate::snapshot::Listener;
-use crate::worker::Worker;
+use crate::worker::{Applied, Worker};
 use crate::{http1, tcp};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
+/// From the last answer to a client that wants to connect until its connection is there.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+/// How often a socket is looked at that somebody else may be accepting from.
+const LOOK: Duration = Duration::from_millis(50);
 /// After an accept failed for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Opens a listening socket that others of this process may share the address with. With port zero the system chooses.
+/// Opens a socket that others of this process may share the address with, and that does not listen yet. With port zero
+/// the system chooses.
 pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Lets connections come to a socket. One that listens already stays as it is.
+pub fn listen(socket: &StdListener) -> io::Result<()> {
+    if !rustix::net::sockopt::socket_acceptconn(socket)? {
+        rustix::net::listen(socket, BACKLOG)?;
+    }
+    Ok(())
 }
 
 /// A listener by name, whatever the config says about it at the moment.
@@ -79,8 +93,7 @@ impl Door {
     }
 }
 
-/// Accepts until it is told to stop, and then whatever is waiting already. After `linger` the socket is closed: who was
-/// steered to it before the steering changed may still be on the way.
+/// Accepts until it is told to stop, and then whatever is waiting already, and what comes while it lingers.
 pub(crate) async fn accept(socket: Arc<StdListener>, door: Rc<Door>, worker: Rc<Worker>, stop: Rc<Stop>) {
     let name = door.handle().current().name.clone();
     let socket = match watched(socket) {
@@ -103,7 +116,14 @@ pub(crate) async fn accept(socket: Arc<StdListener>, door: Rc<Door>, worker: Rc<
         () = accepting => {}
         () = stop.over() => {}
     }
-    accept_waiting(socket.get_ref(), &door, &worker);
+    if !stop.moved.get() {
+        accept_waiting(socket.get_ref(), &door, &worker);
+    }
+    stop.accepts_no_more.take();
+    while stop.lingers() {
+        tokio::time::sleep(LOOK).await;
+        accept_waiting(socket.get_ref(), &door, &worker);
+    }
 }
 
 #[allow(unsafe_code, reason = "tokio cannot see that a shared listener stays open")]
@@ -138,23 +158,59 @@ fn is_connection_error(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
-/// Tells an accept loop that its socket is to be closed.
+/// Tells an accept loop that its socket is to be closed. A later word can only hurry.
 #[derive(Default)]
 pub(crate) struct Stop {
     told: Notify,
-    linger: std::cell::Cell<Duration>,
+    /// When it accepts no more.
+    over: Cell<Option<Instant>>,
+    /// Until then it takes what nobody else does.
+    lingers: Cell<Option<Instant>>,
+    /// Another loop accepts from the socket.
+    moved: Cell<bool>,
+    /// Whoever wants to know that it accepts no more.
+    accepts_no_more: Cell<Option<UnboundedSender<Applied>>>,
 }
 
 impl Stop {
-    /// In so long.
-    pub(crate) fn tell(&self, linger: Duration) {
-        self.linger.set(linger);
+    /// Accept for as long as it says: who was steered to the socket before the steering changed may still be on the way.
+    pub(crate) fn close(&self, Closing { linger, moved, .. }: Closing, applied: &UnboundedSender<Applied>) {
+        self.moved.set(moved);
+        if linger.is_zero() {
+            self.accepts_no_more.set(Some(applied.clone()));
+        }
+        let over = Instant::now() + linger;
+        self.tell(over, over);
+    }
+
+    /// Accept no more. When somebody else serves (`leaving`), the socket may be his as well, and then the connections
+    /// are; or he may not have it, and who is on the way to it would come to a closed door.
+    pub(crate) fn leave(&self, leaving: bool) {
+        let now = Instant::now();
+        self.tell(now, if leaving { now + UNDER_WAY } else { now });
+    }
+
+    fn tell(&self, over: Instant, lingers: Instant) {
+        let earlier = |cell: &Cell<Option<Instant>>, at| cell.set(Some(cell.get().map_or(at, |before| at.min(before))));
+        earlier(&self.over, over);
+        earlier(&self.lingers, lingers);
         self.told.notify_one();
     }
 
+    fn lingers(&self) -> bool {
+        self.lingers.get().is_some_and(|until| Instant::now() < until)
+    }
+
     async fn over(&self) {
-        self.told.notified().await;
-        tokio::time::sleep(self.linger.get()).await;
+        loop {
+            match self.over.get() {
+                None => self.told.notified().await,
+                Some(over) => match tokio::time::timeout_at(over.into(), self.told.notified()).await {
+                    Ok(()) => {}
+                    Err(_) => return,
+                },
+            }
+        }
     }
 }
 

@@ -7,15 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::access_log::LogWriter;
 use crate::clock;
 use crate::snapshot::Snapshot;
-use crate::worker::{self, Command};
+use crate::worker::{self, Applied, Command};
 
 /// Room for the frames of the event loop and, on top, for what plugins may use of the stack.
 const WORKER_STACK: usize = 4 * 1024 * 1024;
+
+/// A worker that has not come round its loop by then is busy.
+const BUSY: Duration = Duration::from_millis(200);
 
 /// Changes how a drain that has begun goes on.
 pub struct Hurry(Vec<UnboundedSender<Command>>);
@@ -52,6 +55,21 @@ pub struct Closing {
     pub id: SocketId,
     /// Accept for so long before that: connections may be on their way to it.
     pub linger: Duration,
+    /// It stays open by another id: whoever waits in its queue is for that one's listener.
+    pub moved: bool,
+}
+
+/// A change that the workers have been told of.
+#[must_use]
+pub struct Applying(UnboundedReceiver<Applied>);
+
+impl Applying {
+    /// Waits until every worker has made it, and accepts nowhere any more where it was to stop at once. A worker that is
+    /// busy is not waited for.
+    pub async fn done(mut self) {
+        // Nothing is ever sent: each one lets go of its end.
+        let _ = tokio::time::timeout(BUSY, self.0.recv()).await;
+    }
 }
 
 /// How to end.
@@ -99,17 +117,19 @@ impl Proxy {
     }
 
     /// Serves this snapshot from now on, accepts from more sockets, and closes others. All the rest is not touched.
-    pub fn apply(&self, snapshot: &Arc<Snapshot>, opened: Vec<Opened>, closing: &[Closing]) {
+    pub fn apply(&self, snapshot: &Arc<Snapshot>, opened: Vec<Opened>, closing: &[Closing]) -> Applying {
+        let (applied, applying) = unbounded_channel();
         let mut shares: Vec<Vec<Opened>> = self.workers.iter().map(|_| Vec::new()).collect();
         let count = shares.len();
         for socket in opened {
             shares[socket.worker % count].push(socket);
         }
         for (worker, opened) in self.workers.iter().zip(shares) {
+            let (snapshot, applied) = (snapshot.clone(), applied.clone());
             // A worker that is gone has said so in the log.
-            let _ =
-                worker.sender.send(Command::Apply { snapshot: snapshot.clone(), opened, closing: closing.to_vec() });
+            let _ = worker.sender.send(Command::Apply { snapshot, opened, closing: closing.to_vec(), applied });
         }
+        Applying(applying)
     }
 
     /// Threads.

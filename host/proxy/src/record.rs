@@ -11,12 +11,14 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version, request};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::body::{Body, Upload};
+use crate::drain::DRAINED;
 use crate::error::{Blame, Error, Kind};
 use crate::exchange::Origin;
 use crate::fields::Downstream;
 use crate::hooks::{self, Run};
 use crate::http2::activity::OpenExchange;
 use crate::local::LocalListener;
+use crate::relay::RelayReport;
 use crate::snapshot::DURATION_BUCKETS_MS;
 use crate::timer::{Deadline, Elapsed};
 use crate::upstream::Assigned;
@@ -86,6 +88,27 @@ impl Record {
         }
     }
 
+    /// The connection spoke another protocol after this exchange, and that is over too.
+    pub(crate) fn relayed(&mut self, report: RelayReport) {
+        self.upload = Some(Rc::new(Upload { bytes: report.a_to_b.into(), ..Upload::default() }));
+        self.sent = report.b_to_a;
+        self.failure = self.failure.take().or_else(|| report.end.failure());
+        self.complete = true;
+    }
+
+    /// It ended before it was complete, and nobody has said why.
+    fn broke_off(&mut self) {
+        if self.downstream.drain.cut() {
+            self.failure = Some((Blame::Odin, DRAINED.to_owned()));
+            // The client got no answer, and has not left before one came.
+            if self.status == Kind::DownstreamClosed.status() {
+                self.status = StatusCode::SERVICE_UNAVAILABLE;
+            }
+            return;
+        }
+        self.fail(&Error::new(Kind::DownstreamClosed, "before the response was complete"));
+    }
+
     fn count(&self, elapsed: Duration) {
         let share = self.listener.shared.counters.share(self.worker.id);
         let class = usize::from(self.status.as_u16() / 100).clamp(1, 5) - 1;
@@ -130,8 +153,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.complete && self.failure.is_none() {
-            let error = Error::new(Kind::DownstreamClosed, "before the response was complete");
-            self.fail(&error);
+            self.broke_off();
         }
         let elapsed = self.started.elapsed();
         self.count(elapsed);

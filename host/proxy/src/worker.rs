@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,13 +15,13 @@ use odin_runtime::OutboundSender;
 use slab::Slab;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Notify;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::access_log::{LogHandle, WorkerLog};
 use crate::clock;
-use crate::drain::{self, Drain, Phase};
+use crate::drain::{Drain, LAST_WORDS, Phase, Schedule};
 use crate::fields::RequestIds;
 use crate::listener::{self, Door, Handle, Stop};
 use crate::local::{Clusters, Local, LocalCluster};
@@ -31,10 +32,13 @@ use crate::snapshot::Snapshot;
 /// How often idle connections and old generations are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Is never there: the end of the last sender says that something was done.
+pub(crate) enum Applied {}
+
 /// What a worker is told.
 pub(crate) enum Command {
     /// A new config, sockets to accept from, and sockets to close.
-    Apply { snapshot: Arc<Snapshot>, opened: Vec<Opened>, closing: Vec<Closing> },
+    Apply { snapshot: Arc<Snapshot>, opened: Vec<Opened>, closing: Vec<Closing>, applied: UnboundedSender<Applied> },
     /// Accept no more; end when what runs has ended.
     Drain(Draining),
 }
@@ -42,9 +46,7 @@ pub(crate) enum Command {
 /// The end of a listener's connections.
 struct Retiring {
     drain: Rc<Drain>,
-    /// When the next phase begins.
-    next: Instant,
-    schedule: std::array::IntoIter<(Phase, Duration), 4>,
+    schedule: Schedule,
 }
 
 /// What everything that runs on a worker may use.
@@ -110,75 +112,41 @@ impl Worker {
         wakers.iter().for_each(Waker::wake_by_ref);
     }
 
-    fn advance(&self, drain: &Rc<Drain>, phase: Phase) {
-        drain.advance(phase);
-        self.wake(|other| Rc::ptr_eq(other, drain));
-    }
-
-    fn advance_all(&self, phase: Phase) {
-        self.open.borrow().iter().for_each(|(_, (_, drain))| drain.advance(phase));
+    /// The connections of all listeners, those that are gone included, go on to this phase.
+    fn advance_all(&self, phase: Phase, schedule: &Schedule) {
+        self.retiring.borrow().iter().for_each(|retiring| retiring.drain.advance(phase, schedule));
+        self.open.borrow().iter().for_each(|(_, (_, drain))| drain.advance(phase, schedule));
         self.wake(|_| true);
     }
 
     /// A listener is gone: its connections end when they can, or are cut when the time is over.
     fn retire(&self, handle: &Rc<Handle>, deadline: Duration) {
-        let drain = handle.drain.clone();
-        let schedule = drain::schedule(deadline).into_iter();
-        self.retiring.borrow_mut().push(Retiring { drain, next: Instant::now(), schedule });
+        let schedule = Schedule::new(Instant::now() + deadline, true);
+        self.retiring.borrow_mut().push(Retiring { drain: handle.drain.clone(), schedule });
         self.tick();
     }
 
     /// Lets the listeners that are gone go on with their end.
     fn tick(&self) {
         let mut retiring = std::mem::take(&mut *self.retiring.borrow_mut());
-        retiring.retain_mut(|retiring| {
-            while retiring.next <= Instant::now() {
-                let Some((phase, time)) = retiring.schedule.next() else { return false };
-                self.advance(&retiring.drain, phase);
-                retiring.next += time;
+        retiring.retain(|Retiring { drain, schedule }| {
+            let phase = schedule.phase();
+            if drain.phase() < phase {
+                drain.advance(phase, schedule);
+                self.wake(|other| Rc::ptr_eq(other, drain));
             }
-            // Nobody is left who would have to know.
-            Rc::strong_count(&retiring.drain) > 1
+            // Otherwise nobody is left who would have to know.
+            phase < Phase::Cut && Rc::strong_count(drain) > 1
         });
         self.retiring.borrow_mut().append(&mut retiring);
     }
 
-    /// Waits for the end of all connections. A later order may leave them less time.
-    async fn drain(&self, mut draining: Draining, commands: &mut UnboundedReceiver<Command>) {
-        loop {
-            tokio::select! {
-                () = self.drained(draining) => return,
-                command = commands.recv() => match command {
-                    // The order that hurries may come first.
-                    Some(Command::Drain(other)) if other.grace < draining.grace => draining = other,
-                    Some(Command::Drain(_)) => {}
-                    Some(Command::Apply { .. }) => {}
-                    None => return self.drained(draining).await,
-                },
-            }
+    /// No connection is left, and none can come.
+    async fn ended(&self, accepting: Vec<JoinHandle<()>>) {
+        for task in accepting {
+            // It ends in any case; how does not matter.
+            let _ = task.await;
         }
-    }
-
-    async fn drained(&self, Draining { grace, leaving }: Draining) {
-        for (phase, time) in drain::schedule(grace) {
-            match phase {
-                Phase::Leaving if !leaving => continue,
-                Phase::Over => {
-                    let connections = self.connections();
-                    tracing::warn!(worker = self.id, connections, "closing what did not end in time");
-                }
-                _ => {}
-            }
-            self.advance_all(phase);
-            // The first phase of a drain that nobody has to leave for gives its time to the next.
-            let time = if phase == Phase::Draining && !leaving { grace } else { time };
-            if tokio::time::timeout(time, self.emptied()).await.is_ok() {
-                return;
-            }
-        }
-    }
-
-    async fn emptied(&self) {
         while !self.open.borrow().is_empty() {
             self.empty.notified().await;
         }
@@ -241,12 +209,12 @@ async fn obey(worker: &Rc<Worker>, mut commands: UnboundedReceiver<Command>, bea
     loop {
         tokio::select! {
             command = commands.recv() => match command {
-                Some(Command::Apply { snapshot, opened, closing }) => serving.apply(snapshot, opened, closing, worker),
-                Some(Command::Drain(draining)) => {
-                    serving.stop().await;
-                    // The loop beats no more, and nobody asks: the process is about to end.
-                    return worker.drain(draining, &mut commands).await;
+                Some(Command::Apply { snapshot, opened, closing, applied }) => {
+                    serving.apply(snapshot, opened, worker);
+                    serving.close(closing, &applied);
                 }
+                // The loop beats no more, and nobody asks: the process is about to end.
+                Some(Command::Drain(draining)) => return serving.drain(draining, worker, &mut commands).await,
                 None => return,
             },
             _ = tick.tick() => {
@@ -264,13 +232,16 @@ struct Serving {
     outbound: OutboundSender,
     /// By the names of the listeners.
     doors: HashMap<String, Rc<Door>>,
-    sockets: HashMap<SocketId, (Rc<Stop>, JoinHandle<()>)>,
-    /// Accept loops of sockets that are being closed.
-    closing: Vec<JoinHandle<()>>,
+    sockets: HashMap<SocketId, Accepting>,
+    /// Of sockets that are being closed.
+    closing: Vec<Accepting>,
 }
 
+/// An accept loop, and how it is told to end.
+type Accepting = (Rc<Stop>, JoinHandle<()>);
+
 impl Serving {
-    fn apply(&mut self, snapshot: Arc<Snapshot>, opened: Vec<Opened>, closing: Vec<Closing>, worker: &Rc<Worker>) {
+    fn apply(&mut self, snapshot: Arc<Snapshot>, opened: Vec<Opened>, worker: &Rc<Worker>) {
         let local = Local::new(snapshot, self.local.as_ref(), worker.id, &self.outbound);
         *worker.current.borrow_mut() = Some((local.snapshot.clone(), local.clusters.clone()));
         let deadline = local.snapshot.timeouts.drain;
@@ -300,27 +271,66 @@ impl Serving {
                 self.sockets.insert(id, (stop, tokio::task::spawn_local(accepting)));
             }
         }
-        self.closing.retain(|task| !task.is_finished());
-        for Closing { id, linger } in closing {
-            if let Some((stop, task)) = self.sockets.remove(&id) {
-                stop.tell(linger);
-                self.closing.push(task);
-            }
-        }
         self.local = Some(local);
     }
 
-    /// Accepts what is waiting, and no more.
-    async fn stop(&mut self) {
-        let mut accepting = std::mem::take(&mut self.closing);
-        for (_, (stop, task)) in self.sockets.drain() {
-            stop.tell(Duration::ZERO);
-            accepting.push(task);
+    fn close(&mut self, closing: Vec<Closing>, applied: &UnboundedSender<Applied>) {
+        self.closing.retain(|(_, task)| !task.is_finished());
+        for one in closing {
+            if let Some(accepting) = self.sockets.remove(&one.id) {
+                accepting.0.close(one, applied);
+                self.closing.push(accepting);
+            }
         }
-        for task in accepting {
-            // It ends in any case; how does not matter.
-            let _ = task.await;
+    }
+
+    /// Accepts no more, and waits for the end of all connections. A later order may leave them less time, never more.
+    async fn drain(mut self, draining: Draining, worker: &Worker, commands: &mut UnboundedReceiver<Command>) {
+        let Draining { grace, mut leaving } = draining;
+        let mut over = Instant::now() + grace;
+        let mut schedule = Schedule::new(over, leaving);
+        let closing = std::mem::take(&mut self.closing).into_iter();
+        let (stops, accepting): (Vec<_>, Vec<_>) = closing.chain(self.sockets.drain().map(|(_, one)| one)).unzip();
+        stops.iter().for_each(|stop| stop.leave(leaving));
+        let mut ended = pin!(worker.ended(accepting));
+        let mut tick = tokio::time::interval(TICK);
+        let mut told = Phase::Serving;
+        loop {
+            let phase = schedule.phase();
+            if told < phase {
+                told = phase;
+                self.advance(phase, &schedule, worker);
+            }
+            let Some(next) = schedule.after(told) else {
+                // What was cut is gone at its next turn. What is still there then is dropped with the runtime.
+                let _ = tokio::time::timeout(LAST_WORDS, ended).await;
+                return;
+            };
+            tokio::select! {
+                () = &mut ended => return,
+                () = tokio::time::sleep_until(next.into()) => {}
+                _ = tick.tick() => {
+                    self.tick();
+                    worker.tick();
+                }
+                Some(command) = commands.recv() => {
+                    let Command::Drain(Draining { grace, leaving: still }) = command else { continue };
+                    (over, leaving) = (over.min(Instant::now() + grace), leaving && still);
+                    schedule = Schedule::new(over, leaving);
+                    stops.iter().for_each(|stop| stop.leave(leaving));
+                }
+            }
         }
+    }
+
+    /// Lets all connections go on to this phase, and those that are still to come.
+    fn advance(&self, phase: Phase, schedule: &Schedule, worker: &Worker) {
+        let connections = worker.connections();
+        if phase == Phase::Over && connections > 0 {
+            tracing::warn!(worker = worker.id, connections, "closing what did not end in time");
+        }
+        self.doors.values().for_each(|door| door.handle().drain.advance(phase, schedule));
+        worker.advance_all(phase, schedule);
     }
 
     fn tick(&self) {

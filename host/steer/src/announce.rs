@@ -1,24 +1,22 @@
 //! Tells the other Odins of this network namespace what is steered here: a thread behind a unix socket with an abstract
 //! name. Such names belong to the namespace and vanish with the process, so there is nothing to clean up.
 
-use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use rustix::event::EventfdFlags;
+use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
 
 use crate::Binding;
+use crate::answering;
 
 /// What every such name begins with; what follows tells them apart.
 pub(crate) const NAMES: &str = "odin/steer/";
-
-/// A slow asker does not keep others waiting for longer.
-const ANSWER: Duration = Duration::from_secs(1);
 
 /// Names that this process answers at: it does not ask itself.
 static OWN: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
@@ -35,11 +33,29 @@ pub(crate) struct Answer {
     pub(crate) uid: u32,
 }
 
+/// What is told, as text once somebody has asked.
+#[derive(Default)]
+pub(crate) struct Told {
+    answer: Answer,
+    text: Option<Arc<[u8]>>,
+}
+
+impl Told {
+    pub(crate) fn text(&mut self) -> io::Result<Arc<[u8]>> {
+        if let Some(text) = &self.text {
+            return Ok(Arc::clone(text));
+        }
+        let text: Arc<[u8]> = serde_json::to_vec(&self.answer)?.into();
+        self.text = Some(Arc::clone(&text));
+        Ok(text)
+    }
+}
+
 /// The socket, what it tells, and the thread once it runs.
 pub(crate) struct Announcement {
     name: Vec<u8>,
     listener: Mutex<Option<UnixListener>>,
-    answer: Arc<Mutex<Answer>>,
+    told: Arc<Mutex<Told>>,
     /// Ends the thread.
     stop: Mutex<Option<Arc<OwnedFd>>>,
 }
@@ -49,19 +65,13 @@ impl Announcement {
     /// the answer.
     pub(crate) fn new() -> io::Result<Announcement> {
         let pid = std::process::id();
-        // The name may be taken by a process that goes on for one that had this pid.
-        let names = (0..100).map(|more| match more {
-            0 => format!("{NAMES}{pid}"),
-            more => format!("{NAMES}{pid}/{more}"),
-        });
-        for name in names {
-            match UnixListener::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes())?) {
-                Ok(listener) => return Announcement::at(listener),
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(io::ErrorKind::AddrInUse.into())
+        let bind = |name: String| UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?);
+        let listener = match bind(format!("{NAMES}{pid}")) {
+            // By a process that goes on for one that had this pid, or by anybody: all that anyone can guess may be taken.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => bind(format!("{NAMES}{pid}/{:016x}", random()?))?,
+            bound => bound?,
+        };
+        Announcement::at(listener)
     }
 
     /// Goes on at a socket that another process handed over.
@@ -71,7 +81,7 @@ impl Announcement {
         let address = listener.local_addr()?;
         let name = address.as_abstract_name().unwrap_or_default().to_vec();
         lock(&OWN).push(name.clone());
-        Ok(Announcement { name, listener: Mutex::new(Some(listener)), answer: Arc::default(), stop: Mutex::default() })
+        Ok(Announcement { name, listener: Mutex::new(Some(listener)), told: Arc::default(), stop: Mutex::default() })
     }
 
     /// A duplicate of the socket.
@@ -82,7 +92,8 @@ impl Announcement {
     }
 
     pub(crate) fn set(&self, bindings: Vec<Binding>, hidden: Vec<std::net::SocketAddr>) {
-        *lock(&self.answer) = Answer { pid: std::process::id(), bindings, hidden, uid: 0 };
+        let answer = Answer { pid: std::process::id(), bindings, hidden, uid: 0 };
+        *lock(&self.told) = Told { answer, text: None };
     }
 
     /// Starts to answer, in a thread that has the capabilities of the caller's.
@@ -93,9 +104,9 @@ impl Announcement {
         }
         let listener = UnixListener::from(self.socket()?);
         let event = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
-        let (answer, stopped) = (Arc::clone(&self.answer), Arc::clone(&event));
+        let (told, stopped) = (Arc::clone(&self.told), Arc::clone(&event));
         thread::Builder::new().name("odin-steer".into()).spawn(move || {
-            if let Err(error) = serve(&listener, &answer, &stopped) {
+            if let Err(error) = answering::serve(&listener, &told, &stopped) {
                 tracing::warn!(%error, "other Odins are no longer told what is steered here");
             }
         })?;
@@ -123,39 +134,19 @@ impl Drop for Announcement {
     }
 }
 
+fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    // So few bytes are given whole or not at all.
+    getrandom(&mut bytes, GetRandomFlags::empty())?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
 /// Whether this process answers at that name.
 pub(crate) fn is_own(name: &[u8]) -> bool {
     lock(&OWN).iter().any(|own| own == name)
 }
 
-fn serve(listener: &UnixListener, answer: &Mutex<Answer>, stop: &OwnedFd) -> io::Result<()> {
-    loop {
-        let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN)];
-        match rustix::event::poll(&mut fds, None) {
-            Err(rustix::io::Errno::INTR) => continue,
-            polled => polled?,
-        };
-        if !fds[1].revents().is_empty() {
-            return Ok(());
-        }
-        match listener.accept() {
-            // Whoever hangs up early has lost interest.
-            Ok((stream, _)) => drop(tell(stream, answer)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // Out of descriptors, most likely: not a reason to stop, nor to spin.
-            Err(_) => thread::sleep(Duration::from_millis(50)),
-        }
-    }
-}
-
-fn tell(mut stream: UnixStream, answer: &Mutex<Answer>) -> io::Result<()> {
-    let text = serde_json::to_vec(&*lock(answer))?;
-    stream.set_nonblocking(false)?;
-    stream.set_write_timeout(Some(ANSWER))?;
-    stream.write_all(&text)
-}
-
 /// What is behind the locks is replaced whole, so a panic elsewhere leaves nothing half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

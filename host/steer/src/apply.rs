@@ -19,7 +19,8 @@ use crate::{Binding, SteerError, hidden, others, table};
 
 /// Carries a plan out. The state is as before when it fails, and so are the maps.
 pub(crate) fn apply(state: &mut State, maps: &mut Maps, plan: &Plan<'_>) -> Result<Applied, SteerError> {
-    if state.is(plan) {
+    let passed = plan.left_alone();
+    if state.is(plan, &passed) {
         return Ok(Applied::default());
     }
     plan.check()?;
@@ -31,7 +32,7 @@ pub(crate) fn apply(state: &mut State, maps: &mut Maps, plan: &Plan<'_>) -> Resu
         .filter(|binding| !state.places.contains_key(binding))
         .collect();
     let removed: Vec<Bound> = state.bound.iter().filter(|bound| !planned.contains(&bound.binding)).cloned().collect();
-    others::check(&added, &state.hidden.iter().chain(&plan.passed).copied().collect())?;
+    others::check(&added, &state.hidden.iter().chain(&passed).copied().collect())?;
 
     let updates = maps.updates();
     for numbers in [&mut state.ids, &mut state.slots, &mut state.indices] {
@@ -39,7 +40,7 @@ pub(crate) fn apply(state: &mut State, maps: &mut Maps, plan: &Plan<'_>) -> Resu
     }
     state.keys.wake();
     let mut change = Change { state, maps, undo: Vec::new() };
-    match change.carry_out(plan, &removed) {
+    match change.carry_out(plan, passed, &removed) {
         Ok(next) => {
             let changed = next.changed;
             commit(state, maps, next, &removed);
@@ -52,6 +53,8 @@ pub(crate) fn apply(state: &mut State, maps: &mut Maps, plan: &Plan<'_>) -> Resu
     }
 }
 
+/// As many as there are ids that mean no other thing.
+const MAX_BINDINGS: u32 = abi::MAX_IDS - 2;
 const KEYS: &str = "networks on ports that have many";
 
 fn full(what: &'static str, limit: u32) -> SteerError {
@@ -68,6 +71,8 @@ struct Next<'a> {
     passed: BTreeSet<SocketAddr>,
     tables: HashMap<Arc<[u32]>, u32>,
     bound: Vec<Bound>,
+    /// Ids that bindings had under another listener. Their groups stay: who is just being steered by them still arrives.
+    left: Vec<u32>,
     changed: usize,
 }
 
@@ -87,15 +92,21 @@ struct Change<'a> {
 }
 
 impl Change<'_> {
-    fn carry_out<'p>(&mut self, plan: &Plan<'p>, removed: &[Bound]) -> Result<Next<'p>, SteerError> {
+    fn carry_out<'p>(
+        &mut self,
+        plan: &Plan<'p>,
+        passed: BTreeSet<SocketAddr>,
+        removed: &[Bound],
+    ) -> Result<Next<'p>, SteerError> {
         let mut next = Next {
             names: HashMap::new(),
             sockets: HashMap::new(),
             replacing: Vec::new(),
             hidden: BTreeSet::new(),
-            passed: plan.passed.iter().copied().collect(),
+            passed,
             tables: HashMap::new(),
             bound: Vec::with_capacity(plan.bindings.len()),
+            left: Vec::new(),
             changed: 0,
         };
         self.place_sockets(plan, &mut next)?;
@@ -190,12 +201,16 @@ impl Change<'_> {
                     group
                 }
             };
-            let before = self.state.places.get(&planned.binding).and_then(|&place| self.state.bound.get(place));
-            let id = match before {
+            let id = match self.state.bound(&planned.binding) {
+                // Its counters are the other listener's, and so is what still goes by them.
+                Some(before) if before.listener != planned.listener => {
+                    next.left.push(before.id);
+                    next.changed += 1;
+                    self.add_group(group)?
+                }
                 Some(before) => {
                     let (id, old) = (before.id, before.group);
-                    let moved = before.listener != planned.listener || before.weights != planned.weights;
-                    next.changed += usize::from(moved || old != group);
+                    next.changed += usize::from(before.weights != planned.weights || old != group);
                     self.set_group(id, old, group)?;
                     id
                 }
@@ -245,7 +260,7 @@ impl Change<'_> {
     }
 
     fn add_group(&mut self, group: u64) -> Result<u32, SteerError> {
-        let id = self.state.ids.take(1).ok_or_else(|| full("bindings", abi::MAX_IDS - 1))?;
+        let id = self.state.ids.take(1).ok_or_else(|| full("bindings", MAX_BINDINGS))?;
         self.undo.push(Undo::NewGroup(id));
         let adding = || SteerError::system("adding a binding");
         self.maps.reset_stats(id).map_err(adding())?;
@@ -253,11 +268,11 @@ impl Change<'_> {
         Ok(id)
     }
 
-    /// Adds the keys of new bindings and of refused addresses, then removes those of nobody.
+    /// Adds the keys of new ids and of refused addresses, then removes those of nobody.
     fn set_keys(&mut self, next: &Next<'_>, removed: &[Bound]) -> Result<(), SteerError> {
-        let places = &self.state.places;
-        let added: Vec<_> = next.bound.iter().filter(|bound| !places.contains_key(&bound.binding)).collect();
-        let added: Vec<_> = added.into_iter().map(|bound| (bound.binding, bound.id)).collect();
+        let has_id = |bound: &Bound| self.state.bound(&bound.binding).is_some_and(|before| before.id == bound.id);
+        let added = next.bound.iter().filter(|bound| !has_id(bound));
+        let added: Vec<_> = added.map(|bound| (bound.binding, bound.id)).collect();
         let same = next.hidden == self.state.hidden && next.passed == self.state.passed;
         if added.is_empty() && removed.is_empty() && same {
             return Ok(());
@@ -361,8 +376,8 @@ fn commit(state: &mut State, maps: &mut Maps, next: Next<'_>, removed: &[Bound])
     for (table, &base) in state.tables.iter().filter(|(table, _)| !next.tables.contains_key(*table)) {
         state.slots.give_back(base..base + table.len() as u32);
     }
-    for bound in removed {
-        state.ids.give_back(bound.id..bound.id + 1);
+    for id in removed.iter().map(|bound| bound.id).chain(next.left) {
+        state.ids.give_back(id..id + 1);
     }
     state.places = next.bound.iter().enumerate().map(|(place, bound)| (bound.binding, place)).collect();
     state.names = next.names;

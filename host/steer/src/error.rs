@@ -8,6 +8,14 @@ use crate::Binding;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SteerError {
+    /// What is wrong with a listener of the plan. [`crate::check_others`] knows of none.
+    #[error("listener {listener:?}: {error}")]
+    OfListener {
+        /// The listener.
+        listener: String,
+        /// One of those that name a binding.
+        error: Box<SteerError>,
+    },
     /// Somebody else takes connections for these addresses and ports.
     #[error("{binding} is taken by {by}")]
     Taken {
@@ -17,7 +25,7 @@ pub enum SteerError {
         by: String,
     },
     /// A map has no more room.
-    #[error("no room: {what} are limited to {limit}")]
+    #[error("no room: {what} are limited to {limit}; what a change removes counts until it is over")]
     Full {
         /// What there is too much of.
         what: &'static str,
@@ -83,6 +91,19 @@ pub enum SteerError {
 impl SteerError {
     pub(crate) fn system(doing: &'static str) -> impl FnOnce(io::Error) -> SteerError {
         move |error| SteerError::System { doing, error }
+    }
+
+    /// The binding that it is about, if it is about one.
+    pub(crate) fn binding(&self) -> Option<&Binding> {
+        match self {
+            SteerError::Taken { binding, .. }
+            | SteerError::Duplicate { binding, .. }
+            | SteerError::NoListener { binding, .. }
+            | SteerError::NoWorker { binding, .. }
+            | SteerError::NoWeight { binding }
+            | SteerError::NoPort { binding } => Some(binding),
+            _ => None,
+        }
     }
 }
 

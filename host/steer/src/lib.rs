@@ -8,6 +8,7 @@
 //! This is the only crate that knows aya.
 
 mod announce;
+mod answering;
 mod apply;
 mod binding;
 mod error;
@@ -24,6 +25,7 @@ mod slots;
 mod state;
 mod steering;
 mod table;
+mod turn;
 mod unavailable;
 
 pub use binding::{Binding, Ports};
@@ -31,4 +33,5 @@ pub use error::{ResumeError, SteerError};
 pub use others::{check_others, steered_by_others};
 pub use plan::{Applied, BindingStatus, Plan, PlannedBinding, PlannedListener, RunStats, Weight};
 pub use steering::Steering;
+pub use turn::{Turn, turn};
 pub use unavailable::{Unavailable, updates_need_capability};

@@ -3,22 +3,30 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Read};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use odin_steer_abi as abi;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 use crate::announce::{self, Answer, NAMES};
+use crate::listening::{self, Listening};
 use crate::overlap::Overlaps;
-use crate::{Binding, Ports, SteerError, listening};
+use crate::{Binding, Ports, SteerError};
 
 /// Who does not answer by then is skipped.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// More Odins than anybody has in one network namespace.
 const MOST: usize = 32;
-/// More than any Odin has to tell.
-const LONGEST_ANSWER: u64 = 64 << 20;
+/// More than any Odin has to tell: full maps of the longest bindings are half of it.
+const LONGEST_ANSWER: usize = 8 << 20;
+/// Anyone can answer, under many names; not more than this is read of all together. Root's are not counted: it needs no
+/// such way to fill the memory, and nobody shall crowd it out.
+const ALL_ANSWERS: usize = 16 << 20;
+
+const ROOT: u32 = 0;
 
 /// The bindings of every other steering Odin of this network namespace, with its pid.
 pub fn steered_by_others() -> io::Result<Vec<(u32, Vec<Binding>)>> {
@@ -43,9 +51,18 @@ pub(crate) fn check(bindings: &[Binding], own: &HashSet<SocketAddr>) -> Result<(
     let answers = answers().map_err(SteerError::system("looking for other Odins"))?;
     not_steered(bindings, &answers)?;
     let listening = listening::listening().map_err(SteerError::system("looking for listening sockets"))?;
-    let hidden: HashSet<_> = answers.iter().flat_map(|answer| &answer.hidden).chain(own).collect();
-    let sockets: Vec<_> = listening.iter().filter(|address| !hidden.contains(address)).collect();
+    let hidden: Vec<_> = answers.iter().map(|answer| (answer.uid, HashSet::from_iter(&answer.hidden))).collect();
+    let others = |socket: &&Listening| !own.contains(&socket.address) && !is_hidden(socket, &hidden);
+    let sockets: Vec<_> = listening.iter().filter(others).map(|socket| &socket.address).collect();
     not_listened(bindings, &sockets)
+}
+
+/// Whether a socket is another Odin's hidden one. A user can tell that of its own sockets, and root of all: nobody shall
+/// open another one's port to be steered.
+fn is_hidden(socket: &Listening, told: &[(u32, HashSet<&SocketAddr>)]) -> bool {
+    let Listening { address, uid } = socket;
+    let by = |(teller, hidden): &(u32, HashSet<_>)| (*teller == ROOT || teller == uid) && hidden.contains(address);
+    address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) && told.iter().any(by)
 }
 
 fn not_steered(bindings: &[Binding], answers: &[Answer]) -> Result<(), SteerError> {
@@ -84,10 +101,11 @@ fn answers() -> io::Result<Vec<Answer>> {
     if names.len() > MOST {
         tracing::warn!("{} processes claim to be Odins that steer; {MOST} of them are asked", names.len());
     }
+    let all = &AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let asked = names.into_iter().take(MOST).map(|name| {
             let shown = String::from_utf8_lossy(&name).into_owned();
-            Ok((shown, std::thread::Builder::new().spawn_scoped(scope, move || ask(&name))?))
+            Ok((shown, std::thread::Builder::new().spawn_scoped(scope, move || ask(&name, all))?))
         });
         let mut answers = Vec::new();
         for (shown, asking) in asked.collect::<io::Result<Vec<_>>>()? {
@@ -116,7 +134,8 @@ fn names() -> io::Result<BTreeSet<Vec<u8>>> {
     Ok(rows.collect())
 }
 
-fn ask(name: &[u8]) -> io::Result<Answer> {
+/// Asks one; what all have answered so far is counted in `all`.
+fn ask(name: &[u8], all: &AtomicUsize) -> io::Result<Answer> {
     let deadline = Instant::now() + PATIENCE;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // A full queue keeps a connect waiting, too.
@@ -125,16 +144,31 @@ fn ask(name: &[u8]) -> io::Result<Answer> {
     // Anyone can take a name and keep bindings away by it. That is loud and names its user; not to believe an Odin of
     // another user would take its connections without a word.
     let uid = sockopt::socket_peercred(&socket)?.uid.as_raw();
-    let mut stream = UnixStream::from(socket).take(LONGEST_ANSWER);
+    let text = read(UnixStream::from(socket), deadline, |more, so_far| {
+        let all = if uid == ROOT { 0 } else { all.fetch_add(more, Ordering::Relaxed) + more };
+        so_far <= LONGEST_ANSWER && all <= ALL_ANSWERS
+    })?;
+    let answer = Answer { uid, ..serde_json::from_slice(&text)? };
+    match answer.bindings.len() <= abi::MAX_IDS as usize && answer.hidden.len() <= abi::MAX_SOCKETS as usize {
+        true => Ok(answer),
+        false => Err(io::Error::other("it claims more than any Odin can steer")),
+    }
+}
+
+/// Reads to the end, as long as there is time and what comes is allowed: by its length, and that of all so far.
+fn read(mut stream: UnixStream, deadline: Instant, allowed: impl Fn(usize, usize) -> bool) -> io::Result<Vec<u8>> {
     let (mut text, mut part) = (Vec::new(), [0; 16 << 10]);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        stream.get_ref().set_read_timeout(Some(left))?;
+        stream.set_read_timeout(Some(left))?;
         match stream.read(&mut part) {
-            Ok(0) => return Ok(Answer { uid, ..serde_json::from_slice(&text)? }),
+            Ok(0) => return Ok(text),
+            Ok(count) if !allowed(count, text.len() + count) => {
+                return Err(io::Error::other("it, or all of its kind together, tell more than any Odin has to tell"));
+            }
             Ok(count) => text.extend_from_slice(&part[..count]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),

@@ -1,11 +1,12 @@
 //! What shall be steered where, as the caller plans it, and what came of it.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::BorrowedFd;
 
 use serde::{Deserialize, Serialize};
 
+use crate::overlap::Overlaps;
 use crate::{Binding, Ports, SteerError};
 
 /// Everything that shall be steered; what it does not name is steered no longer.
@@ -17,6 +18,9 @@ pub struct Plan<'a> {
     pub bindings: Vec<PlannedBinding>,
     /// Addresses that are left to the sockets bound to them, though a binding may cover them.
     pub passed: Vec<SocketAddr>,
+    /// Addresses to which connections are made from here. A binding of any port leaves them to the sockets bound to them,
+    /// for it would send every such connection back where it comes from; one that names the port does not.
+    pub endpoints: Vec<SocketAddr>,
 }
 
 /// A listener's sockets. They listen, and belong to the caller, who keeps them open.
@@ -91,6 +95,30 @@ pub struct RunStats {
 }
 
 impl Plan<'_> {
+    /// What is left to the sockets bound there, if a binding covers it.
+    pub(crate) fn left_alone(&self) -> BTreeSet<SocketAddr> {
+        let bindings = self.bindings.iter().map(|planned| planned.binding);
+        let (any, exact): (Vec<_>, Vec<_>) = bindings.partition(|binding| binding.ports() == Ports::Any);
+        let mut alone: BTreeSet<_> = self.passed.iter().copied().collect();
+        if !any.is_empty() {
+            let (any, exact) = (Overlaps::new(&any), Overlaps::new(&exact));
+            alone.extend(self.endpoints.iter().copied().map(dialled).filter(|address| {
+                let binding = Binding::from(*address);
+                any.contain(&binding) && !exact.contain(&binding)
+            }));
+        }
+        alone
+    }
+
+    /// Says whose binding it is that an error is about.
+    pub(crate) fn name(&self, error: SteerError) -> SteerError {
+        let planned = error.binding().and_then(|binding| self.bindings.iter().find(|it| it.binding == *binding));
+        match planned.map(|planned| planned.listener.clone()) {
+            Some(listener) => SteerError::OfListener { listener, error: Box::new(error) },
+            None => error,
+        }
+    }
+
     /// What can be wrong with a plan by itself.
     pub(crate) fn check(&self) -> Result<(), SteerError> {
         let workers: HashMap<&str, usize> =
@@ -143,18 +171,30 @@ impl Plan<'_> {
     }
 }
 
+/// Where a connection to an endpoint goes: to this host when no address is given.
+fn dialled(endpoint: SocketAddr) -> SocketAddr {
+    let address = match endpoint.ip().to_canonical() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        _ => return endpoint,
+    };
+    SocketAddr::new(address, endpoint.port())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
+    fn plan(bindings: &[&str]) -> Vec<PlannedBinding> {
+        let planned =
+            |text: &&str| PlannedBinding { binding: text.parse().unwrap(), listener: "a".into(), weights: Vec::new() };
+        bindings.iter().map(planned).collect()
+    }
+
     fn check(bindings: &[&str]) -> Result<(), SteerError> {
-        let bindings = bindings
-            .iter()
-            .map(|text| PlannedBinding { binding: text.parse().unwrap(), listener: "a".into(), weights: Vec::new() })
-            .collect();
-        Plan { listeners: vec![PlannedListener { name: "a", sockets: Vec::new() }], bindings, ..Plan::default() }
-            .check()
+        let listeners = vec![PlannedListener { name: "a", sockets: Vec::new() }];
+        Plan { listeners, bindings: plan(bindings), ..Plan::default() }.check()
     }
 
     #[test]
@@ -169,5 +209,31 @@ mod tests {
             assert!(matches!(check(&twice), Err(SteerError::Duplicate { .. })), "{twice:?}");
         }
         assert!(matches!(check(&["1.2.3.4:0"]), Err(SteerError::NoPort { .. })));
+    }
+
+    #[test]
+    fn only_a_binding_of_any_port_leaves_endpoints_alone() {
+        let plan = Plan {
+            bindings: plan(&["10.0.0.0/8:*", "10.0.0.1:80-90"]),
+            passed: vec!["9.9.9.9:9".parse().unwrap()],
+            endpoints: ["10.0.0.1:79", "10.0.0.1:85", "10.2.3.4:85", "11.0.0.1:85"]
+                .map(|text| text.parse().unwrap())
+                .into(),
+            ..Plan::default()
+        };
+        let left: Vec<_> = plan.left_alone().iter().map(SocketAddr::to_string).collect();
+        assert_eq!(left, ["9.9.9.9:9", "10.0.0.1:79", "10.2.3.4:85"]);
+    }
+
+    #[test]
+    fn an_endpoint_without_an_address_is_this_host() {
+        let left = |any: &str, endpoints: &[&str]| {
+            let endpoints = endpoints.iter().map(|text| text.parse().unwrap()).collect();
+            let plan = Plan { bindings: plan(&[any, "127.0.0.1:6"]), endpoints, ..Plan::default() };
+            plan.left_alone().iter().map(SocketAddr::to_string).collect::<Vec<_>>()
+        };
+        let unspecified = ["0.0.0.0:5", "0.0.0.0:6", "[::]:7", "[::ffff:0.0.0.0]:8"];
+        assert_eq!(left("127.0.0.0/8:*", &unspecified), ["127.0.0.1:5", "127.0.0.1:8"]);
+        assert_eq!(left("[::]:*", &unspecified), ["127.0.0.1:5", "127.0.0.1:8", "[::1]:7"]);
     }
 }

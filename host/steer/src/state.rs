@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub(crate) tables: HashMap<Arc<[u32]>, u32>,
     /// Where hidden sockets listen.
     pub(crate) hidden: BTreeSet<SocketAddr>,
+    /// Those of them that no plan had yet.
+    pub(crate) unplanned: BTreeSet<SocketAddr>,
     /// What is left to the sockets that are bound there.
     pub(crate) passed: BTreeSet<SocketAddr>,
     /// All keys.
@@ -91,6 +93,7 @@ impl State {
             places: HashMap::new(),
             tables: HashMap::new(),
             hidden: BTreeSet::new(),
+            unplanned: BTreeSet::new(),
             passed: BTreeSet::new(),
             keys: Keys::new(),
             ids: Numbers::new(abi::PASS + 1..abi::MAX_IDS),
@@ -152,7 +155,7 @@ impl State {
     }
 
     /// Whether a plan is what is already. Most are: this is told without looking at each port.
-    pub(crate) fn is(&self, plan: &Plan<'_>) -> bool {
+    pub(crate) fn is(&self, plan: &Plan<'_>, passed: &BTreeSet<SocketAddr>) -> bool {
         let same_binding = |(planned, bound): (&PlannedBinding, &Bound)| {
             planned.binding == bound.binding && planned.listener == bound.listener && planned.weights == bound.weights
         };
@@ -170,7 +173,7 @@ impl State {
         !self.shared
             && self.leftover.is_empty()
             && plan.bindings.len() == self.bound.len()
-            && plan.passed.iter().copied().collect::<BTreeSet<_>>() == self.passed
+            && *passed == self.passed
             && plan.bindings.iter().zip(&self.bound).all(same_binding)
             && plan.listeners.len() == self.names.len()
             && plan.listeners.iter().all(same_listener)
@@ -179,6 +182,11 @@ impl State {
                 let planned: HashSet<_> = sockets().filter_map(|socket| hidden::address(*socket).ok()).collect();
                 self.hidden.iter().all(|address| planned.contains(address))
             }
+    }
+
+    /// What the last plan had for a binding.
+    pub(crate) fn bound(&self, binding: &Binding) -> Option<&Bound> {
+        self.places.get(binding).and_then(|&place| self.bound.get(place))
     }
 
     /// The bindings of the last plan.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 
@@ -74,26 +74,61 @@ impl Steering {
         Ok(steering)
     }
 
-    /// A hidden socket: it listens, does not block, and is closed on exec. Its own address is refused to everyone, from
-    /// before it listens until a plan comes without it.
-    pub fn open_socket(&mut self) -> io::Result<TcpListener> {
-        let (socket, address) = hidden::bind()?;
-        let (binding, key) = (Binding::from(address), Key::of_address(address));
-        let covered = self.state.bound.iter().any(|bound| bound.binding.overlaps(&binding));
-        if !covered {
-            self.state.keys.bind(&mut self.maps, key, abi::REFUSE)?;
+    /// Hidden sockets of a listener: they listen, do not block, and are closed on exec. They share an address, that of
+    /// the listener's other sockets if it has some, unless the system refuses that. It is refused to everyone, from before
+    /// they listen until a plan comes without all of them. After a failure, as after one of what they are for,
+    /// [`Steering::forget_unplanned`] takes the refusal back.
+    pub fn open_sockets(&mut self, like: Option<SocketAddr>, count: usize) -> io::Result<Vec<TcpListener>> {
+        let sockets = hidden::bind_together(like, count)?;
+        let known = self.state.hidden.len();
+        for &(_, address) in &sockets {
+            self.refuse(address)?;
         }
-        // From here on the next plan takes the refusal back.
+        if known != self.state.hidden.len() {
+            self.tell();
+        }
+        sockets.into_iter().map(|(socket, _)| hidden::listen(socket)).collect()
+    }
+
+    /// From here on the next plan takes the refusal back, unless it has a socket there.
+    fn refuse(&mut self, address: SocketAddr) -> io::Result<()> {
+        if self.state.hidden.contains(&address) {
+            return Ok(());
+        }
+        let binding = Binding::from(address);
+        if !self.state.bound.iter().any(|bound| bound.binding.overlaps(&binding)) {
+            self.state.keys.bind(&mut self.maps, Key::of_address(address), abi::REFUSE)?;
+        }
         self.state.hidden.insert(address);
+        self.state.unplanned.insert(address);
+        Ok(())
+    }
+
+    /// Takes back what [`Steering::open_sockets`] did for addresses that no plan has taken up: after a change that failed
+    /// and whose sockets were closed. Another program may get such a port at any time, and must be reached there.
+    pub fn forget_unplanned(&mut self) {
+        let unplanned = std::mem::take(&mut self.state.unplanned);
+        if unplanned.is_empty() {
+            return;
+        }
+        for address in unplanned {
+            let key = Key::of_address(address);
+            let refused = self.state.keys.get(key) == Some(abi::REFUSE);
+            match if refused { self.state.keys.unbind(&mut self.maps, key) } else { Ok(()) } {
+                Ok(()) => drop(self.state.hidden.remove(&address)),
+                // It stays known, so the next plan tries again.
+                Err(error) => tracing::warn!(%error, "{address} is refused until the next change"),
+            }
+        }
         self.tell();
-        hidden::listen(socket)
     }
 
     /// Makes the maps be as planned, by the smallest set of updates and without a connection lost. New bindings must not
     /// overlap what other Odins steer or what listens in this namespace. When it fails, everything is as before.
     pub fn apply(&mut self, plan: &Plan<'_>) -> Result<Applied, SteerError> {
         let hidden = self.state.hidden.len();
-        let applied = apply::apply(&mut self.state, &mut self.maps, plan)?;
+        let applied = apply::apply(&mut self.state, &mut self.maps, plan).map_err(|error| plan.name(error))?;
+        self.state.unplanned.clear();
         if applied.added + applied.removed > 0 || hidden != self.state.hidden.len() {
             self.tell();
         }
@@ -135,7 +170,7 @@ impl Steering {
     }
 
     /// The bindings of the last plan, in its order, with their counters. A binding keeps its counters for as long as
-    /// plans have it.
+    /// plans have it for the same listener; another begins with none.
     pub fn status(&self) -> io::Result<Vec<BindingStatus>> {
         let status = |bound: &crate::state::Bound| {
             Ok(BindingStatus {

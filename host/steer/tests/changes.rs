@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::{Worker, dial, in_namespace, plan, refused, weight, who};
 use odin_steer::{Applied, Plan, PlannedListener, SteerError, Steering};
@@ -89,6 +89,48 @@ fn sockets_are_replaced_under_load_and_nothing_is_lost() {
 }
 
 #[test]
+fn ports_that_go_to_another_listener_lose_nobody() {
+    in_namespace(|| {
+        let mut steering = Steering::attach().unwrap();
+        let (a, b) = (Worker::hidden("a", &mut steering), Worker::hidden("b", &mut steering));
+        let listeners: &[(&str, &[&Worker])] = &[("a", &[&a]), ("b", &[&b])];
+        let moving = |to| [("192.0.2.0/24:80", to), ("192.0.2.1:80", "a"), ("192.0.2.0/24:7000-7099", to)];
+        steering.apply(&plan(listeners, &moving("a"))).unwrap();
+        let stop = AtomicBool::new(false);
+        let counted = |steering: &Steering| steering.status().unwrap().iter().map(|status| status.steered).sum::<u64>();
+        let mut sum = 0;
+        let dialled = thread::scope(|scope| {
+            let clients = ["192.0.2.7:80", "192.0.2.1:80", "192.0.2.7:7050"].map(|address| {
+                let stop = &stop;
+                scope.spawn(move || {
+                    let mut dialled = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        dial(address).unwrap_or_else(|error| panic!("{address}: {error}"));
+                        dialled += 1;
+                    }
+                    dialled
+                })
+            });
+            for round in 0..100 {
+                thread::sleep(Duration::from_millis(2));
+                // What stays is counted on, what goes is counted anew.
+                let staying = steering.status().unwrap()[1].steered;
+                sum += counted(&steering) - staying;
+                let moved = steering.apply(&plan(listeners, &moving(["b", "a"][round % 2]))).unwrap();
+                assert_eq!((moved.added, moved.changed, moved.removed), (0, 2, 0));
+            }
+            stop.store(true, Ordering::Relaxed);
+            clients.map(|client| client.join().unwrap()).iter().sum::<u64>()
+        });
+        sum += counted(&steering);
+        // Those between a look and the move count for nobody, and none counts twice.
+        println!("{dialled} connections, {sum} counted");
+        assert!(sum <= dialled && sum > dialled / 2, "{sum} of {dialled}");
+        assert!(steering.status().unwrap().iter().all(|status| status.dropped == 0));
+    });
+}
+
+#[test]
 fn a_failing_plan_changes_nothing() {
     in_namespace(|| {
         let mut steering = Steering::attach().unwrap();
@@ -115,9 +157,13 @@ fn a_failing_plan_changes_nothing() {
         }
         let mut weighted = plan(listeners, good);
         weighted.bindings[0].weights = vec![weight("b", Some(1), 1)];
-        assert!(matches!(steering.apply(&weighted), Err(SteerError::NoWorker { worker: 1, .. })));
+        let of_a = |error| match error {
+            SteerError::OfListener { listener, error } if listener == "a" => *error,
+            error => panic!("{error}"),
+        };
+        assert!(matches!(of_a(steering.apply(&weighted).unwrap_err()), SteerError::NoWorker { worker: 1, .. }));
         weighted.bindings[0].weights = vec![weight("b", Some(0), 0)];
-        assert!(matches!(steering.apply(&weighted), Err(SteerError::NoWeight { .. })));
+        assert!(matches!(of_a(steering.apply(&weighted).unwrap_err()), SteerError::NoWeight { .. }));
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let mut deaf = plan(listeners, good);
         deaf.listeners[0].sockets = vec![b.socket.as_fd(), udp.as_fd()];
@@ -126,7 +172,9 @@ fn a_failing_plan_changes_nothing() {
         let wide: Vec<String> = (1..6).map(|host| format!("192.0.2.{}:1-65535", host + 10)).collect();
         let wide: Vec<_> = wide.iter().map(|text| (text.as_str(), "a")).collect();
         let error = steering.apply(&plan(listeners, &wide)).unwrap_err();
-        assert_eq!(error.to_string(), "no room: networks on ports that have many are limited to 262144");
+        let expected = "no room: networks on ports that have many are limited to 262144; what a change removes counts \
+                        until it is over";
+        assert_eq!(error.to_string(), expected);
         check(&mut steering);
 
         // The kernel's map is full, of which this Steering knows nothing: it finds out in the middle.
@@ -199,6 +247,27 @@ fn ten_thousand_ports_and_five_thousand_bindings() {
         let applied = timed("all gone", &mut steering, &plan(listeners, &[]));
         assert_eq!(applied.removed, 10_000);
         assert!(refused("192.0.2.200:12345"));
+    });
+}
+
+#[test]
+fn what_a_full_map_says_is_what_fits() {
+    in_namespace(|| {
+        let mut steering = Steering::attach().unwrap();
+        let worker = Worker::hidden("a", &mut steering);
+        let all: Vec<String> = (0..=65_535_u32).map(|at| format!("10.{}.{}.1:80", at >> 8, at & 255)).collect();
+        let all: Vec<_> = all.iter().map(|text| (text.as_str(), "a")).collect();
+        let some = |some: &[(&str, &str)]| plan(&[("a", &[&worker])], some);
+        let full = |error: SteerError| {
+            let expected = "no room: bindings are limited to 65534; what a change removes counts until it is over";
+            assert_eq!(error.to_string(), expected);
+        };
+        full(steering.apply(&some(&all[1..])).unwrap_err());
+        assert_eq!(steering.apply(&some(&all[2..])).unwrap().added, 65_534);
+        full(steering.apply(&some(&all[1..65_535])).unwrap_err());
+        // In two steps there is room.
+        steering.apply(&some(&all[3..])).unwrap();
+        assert_eq!(steering.apply(&some(&[&all[..1], &all[3..]].concat())).unwrap().added, 1);
     });
 }
 

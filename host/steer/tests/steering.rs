@@ -5,7 +5,7 @@ mod common;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
-use common::{Worker, dial, in_namespace, plan, refused, refused_soon, weight, who};
+use common::{Worker, dial, dial_from, in_namespace, plan, refused, refused_soon, weight, who};
 use odin_steer::{Binding, Ports, SteerError, Steering};
 
 #[test]
@@ -91,6 +91,20 @@ fn what_is_to_pass_goes_to_its_own_socket_though_bindings_cover_it() {
 }
 
 #[test]
+fn a_connection_to_an_endpoint_without_an_address_stays_on_this_host_and_does_not_come_back() {
+    in_namespace(|| {
+        let mut steering = Steering::attach().unwrap();
+        let steered = Worker::hidden("steered", &mut steering);
+        let _plain = ["127.0.0.1:9000", "[::1]:9001"].map(|at| Worker::new("plain", TcpListener::bind(at).unwrap()));
+        let mut planned = plan(&[("a", &[&steered])], &[("127.0.0.0/8:*", "a"), ("[::1]:*", "a")]);
+        planned.endpoints = vec!["0.0.0.0:9000".parse().unwrap(), "[::]:9001".parse().unwrap()];
+        steering.apply(&planned).unwrap();
+        assert!(["0.0.0.0:9000", "[::]:9001"].iter().all(|address| dial(address).unwrap().starts_with("plain ")));
+        assert_eq!((who("127.0.0.1:9001").as_str(), who("[::1]:9000").as_str()), ("steered", "steered"));
+    });
+}
+
+#[test]
 fn connections_are_spread_evenly_and_by_weights() {
     in_namespace(|| {
         let mut steering = Steering::attach().unwrap();
@@ -125,6 +139,23 @@ fn connections_are_spread_evenly_and_by_weights() {
 }
 
 #[test]
+fn no_client_can_choose_its_worker_by_its_port() {
+    in_namespace(|| {
+        let of_ports = |address| {
+            let mut steering = Steering::attach().unwrap();
+            let workers = ["0", "1"].map(|name| Worker::hidden(name, &mut steering));
+            steering.apply(&plan(&[("main", &[&workers[0], &workers[1]])], &[("192.0.2.0/24:80", "main")])).unwrap();
+            let one = |port| dial_from(&format!("192.0.2.9:{port}"), address).unwrap().remove(0);
+            (20_000..20_064).map(one).collect::<String>()
+        };
+        // The address that is dialled is not in the hash, and nobody waits there for an old connection's end.
+        let (one, other) = (of_ports("192.0.2.1:80"), of_ports("192.0.2.2:80"));
+        println!("{one}\n{other}");
+        assert_ne!(one, other, "every steering has a secret of its own, which chooses for each port");
+    });
+}
+
+#[test]
 fn without_a_socket_connections_are_refused_and_counted() {
     in_namespace(|| {
         let mut steering = Steering::attach().unwrap();
@@ -149,8 +180,7 @@ fn a_hidden_socket_takes_no_direct_connection() {
     in_namespace(|| {
         let mut steering = Steering::attach().unwrap();
         let worker = Worker::hidden("hidden", &mut steering);
-        let address = worker.socket.local_addr().unwrap();
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let address = worker.address();
         assert!(refused(&address.to_string()), "before it is planned");
         let listeners: &[(&str, &[&Worker])] = &[("a", &[&worker])];
         steering.apply(&plan(listeners, &[("192.0.2.1:80", "a")])).unwrap();
@@ -172,25 +202,39 @@ fn a_hidden_socket_takes_no_direct_connection() {
 }
 
 #[test]
-fn counters_stay_with_a_binding_and_start_anew_with_a_new_one() {
+fn counters_stay_with_a_binding_of_a_listener_and_start_anew_with_another() {
     in_namespace(|| {
         let mut steering = Steering::attach().unwrap();
         let (a, b) = (Worker::hidden("a", &mut steering), Worker::hidden("b", &mut steering));
         let listeners: &[(&str, &[&Worker])] = &[("a", &[&a]), ("b", &[&b])];
         steering.apply(&plan(listeners, &[("192.0.2.1:80", "a"), ("192.0.2.1:81", "a")])).unwrap();
-        for _ in 0..3 {
-            who("192.0.2.1:80");
-        }
-        let applied = steering.apply(&plan(listeners, &[("192.0.2.1:82", "a"), ("192.0.2.1:80", "b")])).unwrap();
+        (0..3).for_each(|_| assert_eq!(who("192.0.2.1:80"), "a"));
+        // Others come and go, and its weights change.
+        let mut planned = plan(listeners, &[("192.0.2.1:82", "a"), ("192.0.2.1:80", "a")]);
+        planned.bindings[1].weights = vec![weight("b", None, 1)];
+        let applied = steering.apply(&planned).unwrap();
         assert_eq!((applied.added, applied.changed, applied.removed), (1, 1, 1));
         assert_eq!(who("192.0.2.1:80"), "b");
         assert!(refused("192.0.2.1:81"));
-        let status = steering.status().unwrap();
-        assert_eq!((status[0].binding.to_string(), status[0].steered), ("192.0.2.1:82".to_owned(), 0));
-        assert_eq!((status[1].listener.as_str(), status[1].steered), ("b", 4));
+        let counts = |steering: &Steering| -> Vec<_> {
+            let status = steering.status().unwrap().into_iter();
+            status.map(|status| (status.binding.to_string(), status.listener, status.steered)).collect()
+        };
+        let (other, same) = (("192.0.2.1:82".to_owned(), "a".to_owned(), 0), "192.0.2.1:80".to_owned());
+        assert_eq!(counts(&steering), [other, (same.clone(), "a".to_owned(), 4)]);
+        // It goes to another listener, and comes back.
+        let applied = steering.apply(&plan(listeners, &[("192.0.2.1:80", "b")])).unwrap();
+        assert_eq!((applied.added, applied.changed, applied.removed), (0, 1, 1));
+        assert_eq!(counts(&steering), [(same.clone(), "b".to_owned(), 0)]);
+        assert_eq!(who("192.0.2.1:80"), "b");
+        assert_eq!(counts(&steering), [(same.clone(), "b".to_owned(), 1)]);
+        steering.apply(&plan(listeners, &[("192.0.2.1:80", "a")])).unwrap();
+        assert_eq!(who("192.0.2.1:80"), "a");
+        assert_eq!(counts(&steering), [(same.clone(), "a".to_owned(), 1)]);
+        // It goes, and comes back.
         steering.apply(&plan(listeners, &[])).unwrap();
-        steering.apply(&plan(listeners, &[("192.0.2.1:80", "b")])).unwrap();
-        assert_eq!(steering.status().unwrap()[0].steered, 0);
+        steering.apply(&plan(listeners, &[("192.0.2.1:80", "a")])).unwrap();
+        assert_eq!(counts(&steering), [(same, "a".to_owned(), 0)]);
     });
 }
 
@@ -233,7 +277,7 @@ fn whatever_comes_and_goes_connections_go_where_the_plan_says() {
             let bindings: Vec<_> = planned.iter().map(|(binding, listener)| (binding.as_str(), *listener)).collect();
             match steering.apply(&plan(&listeners, &bindings)) {
                 Ok(_) => {}
-                Err(SteerError::Duplicate { .. }) => {
+                Err(SteerError::OfListener { error, .. }) if matches!(*error, SteerError::Duplicate { .. }) => {
                     planned = steering
                         .status()
                         .unwrap()

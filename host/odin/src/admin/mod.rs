@@ -1,5 +1,6 @@
 //! The admin listener: health, metrics, and what Odin knows about itself. Not for clients; loopback by default.
 
+mod host;
 mod pages;
 
 use std::convert::Infallible;
@@ -16,8 +17,9 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use odin_runtime::Swap;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
@@ -25,10 +27,22 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::diff::Change;
 use crate::odin::Odin;
-use crate::prometheus;
+use crate::{prometheus, sockets};
 
 /// The largest plugin that may be posted.
 const MAX_PLUGIN: usize = 64 * 1024 * 1024;
+
+/// More connections are closed at once: their descriptors are those of the data path.
+const MAX_CONNECTIONS: usize = 64;
+
+/// How long a connection may be without a whole request, be it a new one or one that has had its answer.
+const HEAD: Duration = Duration::from_secs(10);
+
+/// How long a posted plugin may take to arrive.
+const BODY: Duration = Duration::from_secs(30);
+
+/// How long a client may leave an answer in the connection without taking any of it.
+const UNREAD: Duration = Duration::from_secs(30);
 
 /// How long answers that are due when the pages end may take.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -49,6 +63,8 @@ pub(crate) enum Order {
 struct Desk {
     odin: Rc<Odin>,
     orders: UnboundedSender<Order>,
+    /// Only this host can reach the pages.
+    loopback: bool,
 }
 
 /// The admin listener, bound and not yet serving.
@@ -57,14 +73,20 @@ pub(crate) struct Admin(StdListener);
 impl Admin {
     /// Listens; goes on with the socket of a process before this one if it is for the same address.
     pub(crate) fn bind(address: SocketAddr, inherited: Option<StdListener>) -> io::Result<Self> {
-        let same = |socket: &StdListener| {
-            let before = socket.local_addr();
-            before.is_ok_and(|before| before.ip() == address.ip() && [0, before.port()].contains(&address.port()))
-        };
-        let socket = match inherited.filter(same) {
+        let before = inherited.as_ref().and_then(|socket| socket.local_addr().ok());
+        let same = |before: SocketAddr| before.ip() == address.ip() && [0, before.port()].contains(&address.port());
+        let socket = match inherited.filter(|_| before.is_some_and(same)) {
             Some(socket) => socket,
-            // With SO_REUSEADDR: a restart must not wait for connections that have just ended.
-            None => StdListener::bind(address)?,
+            None => {
+                let _turn = odin_steer::turn();
+                // Of a process before this one the socket may have the port at another address, and shares it.
+                if address.port() != 0 && before.is_none_or(|before| before.port() != address.port()) {
+                    sockets::is_free(address)?;
+                }
+                let socket = odin_proxy::bind(address)?;
+                odin_proxy::listen(&socket)?;
+                socket
+            }
         };
         socket.set_nonblocking(true)?;
         Ok(Admin(socket))
@@ -82,9 +104,10 @@ impl Admin {
 
     /// Serves until it is stopped.
     pub(crate) fn serve(self, odin: Rc<Odin>, orders: UnboundedSender<Order>) -> io::Result<Serving> {
+        let loopback = self.address()?.ip().to_canonical().is_loopback();
         let listener = TcpListener::from_std(self.0)?;
         let (stop, stopped) = watch::channel(());
-        let desk = Rc::new(Desk { odin, orders });
+        let desk = Rc::new(Desk { odin, orders, loopback });
         Ok(Serving { stop, task: tokio::task::spawn_local(serve(listener, desk, stopped)) })
     }
 }
@@ -110,18 +133,20 @@ async fn serve(listener: TcpListener, desk: Rc<Desk>, mut stopped: watch::Receiv
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            // The sender is gone: that is the signal.
+            // Who comes now is for the process that has taken over. The sender is gone: that is the signal.
+            biased;
             _ = stopped.changed() => break,
+            accepted = listener.accept() => accepted,
         };
+        while connections.try_join_next().is_some() {}
         match accepted {
+            Ok((stream, _)) if connections.len() >= MAX_CONNECTIONS => drop(stream),
             Ok((stream, _)) => drop(connections.spawn_local(answer_all(stream, desk.clone(), stopped.clone()))),
             Err(error) => {
                 tracing::warn!(%error, "admin: accept failed");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        while connections.try_join_next().is_some() {}
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
@@ -132,7 +157,11 @@ async fn answer_all(stream: TcpStream, desk: Rc<Desk>, mut stopped: watch::Recei
         let desk = desk.clone();
         async move { Ok::<_, Infallible>(answer(&desk, request).await) }
     });
-    let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    // Not set, it is a connection that the limit on their number has to do with.
+    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     // A client that breaks off is no news.
     tokio::select! {
         _ = connection.as_mut() => {}
@@ -146,6 +175,13 @@ async fn answer_all(stream: TcpStream, desk: Rc<Desk>, mut stopped: watch::Recei
 async fn answer(desk: &Desk, request: Request<Incoming>) -> Page {
     let odin = &desk.odin;
     let path = request.uri().path().to_owned();
+    // Who lets others reach the pages gives this host a name for that, and has to say who may.
+    if let Some(name) = host::name(&request).filter(|_| desk.loopback) {
+        return text(
+            StatusCode::MISDIRECTED_REQUEST,
+            format!("these pages are not those of {name:?}: ask for them by localhost or by an IP address\n"),
+        );
+    }
     if request.method() == Method::POST && request.headers().contains_key(header::ORIGIN) {
         // A page in the operator's browser would reach what listens on loopback.
         return text(StatusCode::FORBIDDEN, "orders are not taken from web pages\n");
@@ -211,9 +247,11 @@ async fn swap(odin: &Odin, name: &str, request: Request<Incoming>) -> Page {
     if !odin.assembly().plugins.contains_key(name) {
         return text(StatusCode::NOT_FOUND, format!("no plugin is named {name:?}; GET /plugins lists them\n"));
     }
-    let wasm = match Limited::new(request.into_body(), MAX_PLUGIN).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) => return text(StatusCode::BAD_REQUEST, format!("cannot read the plugin: {error}\n")),
+    let body = Limited::new(request.into_body(), MAX_PLUGIN).collect();
+    let wasm = match tokio::time::timeout(BODY, body).await {
+        Err(_) => return text(StatusCode::REQUEST_TIMEOUT, format!("the plugin has not arrived within {BODY:?}\n")),
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) => return text(StatusCode::BAD_REQUEST, format!("cannot read the plugin: {error}\n")),
     };
     let (generation, swapped) = match odin.swap(name, &wasm) {
         Ok(Swap::Swapped { generation }) => (generation, true),

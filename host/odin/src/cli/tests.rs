@@ -38,6 +38,13 @@ impl Drop for Folder {
 }
 
 #[test]
+fn a_config_file_is_named_as_other_proxies_do() {
+    for flags in ["-f odin.toml", "--file odin.toml", "-c odin.toml", "--config odin.toml"] {
+        assert_eq!(run(flags).file, Some("odin.toml".into()), "{flags}");
+    }
+}
+
+#[test]
 fn the_command_is_well_formed() {
     use clap::CommandFactory;
     Cli::command().debug_assert();

@@ -187,7 +187,7 @@ pub(crate) struct Endpoint {
 }
 
 /// Where an endpoint is; the port is never 0.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum EndpointAddress {
     /// An address that can be used as it is.
     Ip(SocketAddr),

@@ -138,6 +138,13 @@ fn the_settings_of_a_plugin_are_told_by_their_paths() {
     let expected = ["~ plugin limit: config.by is another, config.rate is another, grant [] -> [log]"];
     assert_eq!(lines(&ten, &twenty), expected);
     assert_eq!(lines(&ten, &json("plugin", BEFORE)), ["- plugin limit"]);
+    // Settings may be of any type, and none of them is shown.
+    for (before, after) in [("\"one\"", "\"two\""), ("[1]", "[1, 2]"), ("1", "2"), ("\"none\"", "\"other\"")] {
+        let [before, after] = [before, after].map(|config| plugin(&format!("config = {config}")));
+        assert_eq!(lines(&before, &after), ["~ plugin limit: config is another"]);
+        assert_eq!(lines(&none, &after), ["~ plugin limit: config is new"]);
+        assert_eq!(lines(&after, &none), ["~ plugin limit: config is gone"]);
+    }
 }
 
 #[test]

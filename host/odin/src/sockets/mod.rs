@@ -20,10 +20,12 @@ use odin_steer::{Binding, Steering, Unavailable, Weight};
 
 use rustix::thread::CapabilitySet;
 
-use crate::config::{Config, Listener, SteeringMode};
+use crate::config::{Config, Listener, SteeringMode, takes_admin};
 use crate::upgrade::{Handed, Tag};
 
-use open::Inherited;
+pub(crate) use open::is_free;
+use open::{Activated, Inherited};
+use status::Last;
 pub(crate) use status::Statuses;
 pub(crate) use steered::Key;
 use steered::Steered;
@@ -33,6 +35,16 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// The weights that plugins gave, by listener and binding.
 pub(crate) type Weights = BTreeMap<Key, Vec<Weight>>;
+
+/// What sockets and steering shall be like.
+pub(crate) struct Wanted<'a> {
+    pub(crate) listeners: &'a [Listener],
+    pub(crate) weights: Weights,
+    /// Bindings whose plugin was to give weights and failed.
+    pub(crate) unanswered: BTreeSet<Key>,
+    /// Where connections are made to.
+    pub(crate) endpoints: Vec<SocketAddr>,
+}
 
 /// The listening sockets, and what leads to them.
 pub(crate) struct Sockets {
@@ -46,12 +58,17 @@ pub(crate) struct Sockets {
     /// Those that the workers have.
     given: BTreeSet<SocketId>,
     inherited: Inherited,
-    /// Ports and sockets that a worker may not have closed yet.
-    closing: Vec<(u16, Weak<TcpListener>)>,
+    activated: Activated,
+    /// Addresses and sockets that a worker may not have closed yet.
+    closing: Vec<(SocketAddr, Weak<TcpListener>)>,
     /// Where sockets were bound before this process was there: those addresses stay bound.
     bound_before: BTreeSet<SocketAddr>,
+    /// Bindings whose plugin is to be asked again.
+    unanswered: BTreeSet<Key>,
     /// The admin pages: no binding takes their connections.
     admin: Option<SocketAddr>,
+    /// There when everything is closed.
+    last: Option<Last>,
 }
 
 /// The sockets of one listener.
@@ -86,18 +103,21 @@ pub(crate) struct Change {
 impl Sockets {
     /// Decides between steering and binding, and takes what was handed over or inherited. Needs the capabilities.
     pub(crate) fn new(config: &Config, workers: usize, handed: Option<Handed>) -> anyhow::Result<Self> {
-        let (steering, reason, inherited) = match handed {
+        let (steering, reason, inherited, activated) = match handed {
             Some(handed) => {
                 let (steering, reason) = resume(config.steering, handed.steering)?;
-                (steering, reason, Inherited::handed(handed.sockets))
+                (steering, reason, Inherited::handed(handed.sockets), handed.activated)
             }
             None => {
                 let (steering, reason) = attach(config.steering)?;
-                (steering, reason, Inherited::activated().context("socket activation")?)
+                let inherited = Inherited::activated().context("socket activation")?;
+                let activated = inherited.addresses();
+                (steering, reason, inherited, activated)
             }
         };
         let steered = steering.map(Steered::new);
         let (listeners, given, bound_before) = (BTreeMap::new(), BTreeSet::new(), inherited.addresses());
+        let activated = inherited.shares(&activated).context("socket activation")?;
         Ok(Sockets {
             steered,
             reason,
@@ -106,15 +126,18 @@ impl Sockets {
             listeners,
             given,
             inherited,
+            activated,
             closing: Vec::new(),
             bound_before,
+            unanswered: BTreeSet::new(),
             admin: None,
+            last: None,
         })
     }
 
     /// Whether connections are steered.
     pub(crate) fn is_steered(&self) -> bool {
-        self.steered.is_some()
+        self.steered.is_some() || self.last.as_ref().is_some_and(|last| last.steered)
     }
 
     /// Whether this binding is served by steering.
@@ -132,13 +155,21 @@ impl Sockets {
         }
     }
 
+    /// Whether the plugin that was to give weights for a binding has failed.
+    pub(crate) fn is_unanswered(&self, key: &Key) -> bool {
+        self.unanswered.contains(key)
+    }
+
     /// Whether this binding is served at all.
     fn serves(&self, binding: &Binding) -> bool {
-        self.steers(binding) || binding.socket_addresses().is_some()
+        self.last.is_none() && (self.steers(binding) || binding.socket_addresses().is_some())
     }
 
     /// Why a binding is not.
     fn unserved(&self) -> String {
+        if self.last.is_some() {
+            return "this process drains".to_owned();
+        }
         let reason = self.reason.as_deref().unwrap_or("it is off");
         format!("no socket can be bound to it; it needs steering, and {reason}")
     }
@@ -168,19 +199,25 @@ impl Sockets {
 
     /// Opens what these listeners need, while there are the capabilities to; nothing is served yet.
     pub(crate) fn prepare(&mut self, listeners: &[Listener]) -> anyhow::Result<()> {
+        let _turn = odin_steer::turn();
         self.listeners = self.open_all(listeners)?;
         Ok(())
     }
 
-    /// Makes sockets and steering be as these listeners need them. A failure changes nothing.
-    pub(crate) fn change(&mut self, listeners: &[Listener], weights: &Weights) -> anyhow::Result<Change> {
-        let next = self.open_all(listeners)?;
-        if let Some(steered) = &mut self.steered {
-            steered.apply(listeners, &next, weights, &self.bound_before, self.admin)?;
-        }
+    /// Makes sockets and steering be as they are wanted. A failure changes nothing.
+    pub(crate) fn change(&mut self, wanted: Wanted<'_>) -> anyhow::Result<Change> {
+        self.leave_admin_alone(wanted.listeners)?;
+        // What is free must not become another Odin's before it is taken.
+        let _turn = odin_steer::turn();
+        let next = self.open_and_steer(&wanted).inspect_err(|_| {
+            if let Some(steered) = &mut self.steered {
+                steered.steering.forget_unplanned();
+            }
+        })?;
         let mut opened = Vec::new();
         for (name, open) in &next {
             for held in open.held().filter(|held| !self.given.contains(&held.id)) {
+                odin_proxy::listen(&held.socket).with_context(|| format!("listener {name:?}: cannot listen"))?;
                 let Held { id, worker, socket } = held.clone();
                 opened.push(Opened { id, listener: name.clone(), worker, socket });
             }
@@ -193,17 +230,68 @@ impl Sockets {
             let bound = open.bound.iter().flat_map(|(address, held)| held.iter().map(move |held| (address, held)));
             let bound = bound.filter(|(_, held)| gone(held));
             for (address, held) in bound {
-                self.closing.push((address.port(), Arc::downgrade(&held.socket)));
-                closing.push(Closing { id: held.id, linger: Duration::ZERO });
+                self.closing.push((*address, Arc::downgrade(&held.socket)));
+                let moved = next.values().any(|open| open.bound.contains_key(address));
+                closing.push(Closing { id: held.id, linger: Duration::ZERO, moved });
             }
-            closing.extend(open.hidden.iter().filter(gone).map(|held| Closing { id: held.id, linger: LINGER }));
+            closing.extend(open.hidden.iter().filter(gone).map(|held| Closing {
+                id: held.id,
+                linger: LINGER,
+                moved: false,
+            }));
         }
-        self.tell_unserved(listeners);
+        self.tell_unserved(wanted.listeners);
+        self.tell_unused(&next);
         self.given = kept;
+        self.unanswered = wanted.unanswered;
         self.listeners = next;
         // Whoever was not asked for by now is not needed.
-        std::mem::take(&mut self.inherited).tell_unused();
+        self.inherited = Inherited::default();
+        // What is bound no more need not be bound again.
+        let bound: BTreeSet<SocketAddr> = self.bound().chain(self.activated.keys().copied()).collect();
+        self.bound_before.retain(|address| bound.contains(address));
         Ok(Change { opened, closing })
+    }
+
+    fn open_and_steer(&mut self, wanted: &Wanted<'_>) -> anyhow::Result<BTreeMap<String, Open>> {
+        let next = self.open_all(wanted.listeners)?;
+        if let Some(steered) = &mut self.steered {
+            steered.apply(wanted, &next, &self.bound_before, self.admin)?;
+        }
+        Ok(next)
+    }
+
+    /// Addresses that sockets are bound to, as they were asked for.
+    fn bound(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.values().flat_map(|open| open.bound.keys().copied())
+    }
+
+    /// The config was checked against its own admin pages, which may be elsewhere from the next start on.
+    fn leave_admin_alone(&self, listeners: &[Listener]) -> anyhow::Result<()> {
+        let Some(admin) = self.admin else { return Ok(()) };
+        for listener in listeners {
+            if let Some(binding) = listener.addresses.iter().find(|binding| takes_admin(binding, admin)) {
+                bail!(
+                    "listener {:?}: {binding} takes {admin}, where the admin pages are until the next start or upgrade",
+                    listener.name
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// What systemd listens on for nobody, from now on.
+    fn tell_unused(&self, next: &BTreeMap<String, Open>) {
+        let used = |address: &SocketAddr, by: &BTreeMap<String, Open>| {
+            by.values().any(|open| open.bound.contains_key(address))
+        };
+        for address in self.activated.keys() {
+            if !used(address, next) && (self.given.is_empty() || used(address, &self.listeners)) {
+                tracing::warn!(
+                    "systemd listens on {address}, and no listener has that address: who connects there waits"
+                );
+            }
+        }
     }
 
     /// A start tells what it cannot serve on its own.
@@ -230,7 +318,12 @@ impl Sockets {
             let tag = Tag::Hidden { listener: name.clone() };
             sockets.extend(open.hidden.iter().map(|held| (tag.clone(), held.socket.clone())));
         }
-        Ok(Given { steering, sockets })
+        let bound: BTreeSet<SocketAddr> = self.bound().collect();
+        for (address, shares) in self.activated.iter().filter(|(address, _)| !bound.contains(address)) {
+            let tag = Tag::Bound { listener: String::new(), address: *address };
+            sockets.extend(shares.iter().map(|socket| (tag.clone(), socket.clone())));
+        }
+        Ok(Given { steering, sockets, activated: self.activated.keys().copied().collect() })
     }
 
     /// Another process has begun to take over and has died: what it may have changed is put right. A [`Sockets::change`]
@@ -243,6 +336,7 @@ impl Sockets {
 
     /// Lets go of everything: nothing is steered here any more, and a socket closes when its worker lets go as well.
     pub(crate) fn close(&mut self) {
+        self.last = Some(Last { steered: self.is_steered(), statuses: self.statuses(), totals: self.steered_totals() });
         self.steered = None;
         self.listeners.clear();
     }
@@ -259,6 +353,8 @@ impl Sockets {
 pub(crate) struct Given {
     pub(crate) steering: Option<(String, Vec<OwnedFd>)>,
     pub(crate) sockets: Vec<(Tag, Arc<TcpListener>)>,
+    /// Where systemd listens.
+    pub(crate) activated: BTreeSet<SocketAddr>,
 }
 
 /// aya reads the types of the whole kernel when it loads a program, which takes 27 MB for a moment. In a thread of its

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -15,6 +15,10 @@ use super::{Held, Open, Sockets};
 use crate::config::Listener;
 use crate::upgrade::Tag;
 
+/// What systemd listens on for this service. It does so whether Odin has a share of it or not, so a share is kept: an
+/// address that a reload takes away can come back.
+pub(super) type Activated = BTreeMap<SocketAddr, Vec<Arc<TcpListener>>>;
+
 /// Sockets that were there before this process looked for them.
 #[derive(Default)]
 pub(crate) struct Inherited {
@@ -22,8 +26,6 @@ pub(crate) struct Inherited {
     by_address: HashMap<SocketAddr, Vec<TcpListener>>,
     /// What only the process before knows whom it is for: hidden sockets, and ports that the system chose.
     by_tag: HashMap<Tag, Vec<TcpListener>>,
-    /// Not from a process before this one.
-    from_systemd: bool,
 }
 
 impl Inherited {
@@ -40,7 +42,7 @@ impl Inherited {
 
     /// What systemd listens on for this process, if it does.
     pub(super) fn activated() -> anyhow::Result<Self> {
-        let mut inherited = Inherited { from_systemd: true, ..Inherited::default() };
+        let mut inherited = Inherited::default();
         let ours = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
         // Without the process id they may be anybody's, of a wrapper that has closed them long ago.
         let mut sockets = if ours { ListenFd::from_env() } else { ListenFd::empty() };
@@ -60,11 +62,13 @@ impl Inherited {
         self.by_address.keys().copied().collect()
     }
 
-    /// Nobody has asked for what is left.
-    pub(super) fn tell_unused(self) {
-        for address in self.by_address.keys().filter(|_| self.from_systemd) {
-            tracing::warn!("systemd listens on {address}, and no listener has that address: who connects there waits");
-        }
+    /// A share of what is there for each of these addresses.
+    pub(super) fn shares(&self, addresses: &BTreeSet<SocketAddr>) -> io::Result<Activated> {
+        let there = addresses.iter().filter_map(|address| Some((*address, self.by_address.get(address)?)));
+        let share = |sockets: &[TcpListener]| -> io::Result<Vec<_>> {
+            sockets.iter().map(|socket| socket.try_clone().map(Arc::new)).collect()
+        };
+        there.map(|(address, sockets)| Ok((address, share(sockets)?))).collect()
     }
 
     fn take(&mut self, tag: &Tag) -> Vec<TcpListener> {
@@ -112,7 +116,11 @@ impl Sockets {
                 Some(held) => held.clone(),
                 None => {
                     let bound = self.bind(&listener.name, address, all);
-                    bound.map_err(|error| refused(&listener.name, address, error, self.reason.as_deref()))?
+                    let own = self.own().are_in_the_way_of(address);
+                    bound.map_err(|error| match error.kind() {
+                        io::ErrorKind::AddrInUse if own => held_by_self(&listener.name, address),
+                        _ => refused(&listener.name, address, error, self.reason.as_deref()),
+                    })?
                 }
             };
             open.bound.insert(address, held);
@@ -129,10 +137,7 @@ impl Sockets {
     /// Sees that nobody else listens where a socket is to be bound, or steers. Workers share an address, and so would
     /// another Odin of this user, without a word; what is bound for this question shares nothing.
     fn probe(&self, listeners: &[Listener]) -> anyhow::Result<()> {
-        // Its own sockets would be in the way of the question, those that workers are about to close included.
-        let open = self.listeners.values().flat_map(|open| open.bound.keys().map(SocketAddr::port));
-        let closing = self.closing.iter().filter(|(_, socket)| socket.strong_count() > 0).map(|(port, _)| *port);
-        let own: HashSet<u16> = open.chain(closing).collect();
+        let own = self.own();
         let mut new = Vec::new();
         for listener in listeners {
             let before = self.listeners.get(&listener.name).map(|open| &open.bound);
@@ -141,8 +146,7 @@ impl Sockets {
                 if before.is_none_or(|before| !before.contains_key(&address)) {
                     new.push(Binding::from(address));
                 }
-                let inherited = self.inherited.by_address.contains_key(&address);
-                if address.port() != 0 && !own.contains(&address.port()) && !inherited {
+                if address.port() != 0 && !own.are_in_the_way_of(address) {
                     is_free(address)
                         .map_err(|error| refused(&listener.name, address, error, self.reason.as_deref()))?;
                 }
@@ -159,16 +163,39 @@ impl Sockets {
         })
     }
 
+    /// Where sockets of this process are bound, or were bound for it.
+    fn own(&self) -> Own {
+        let open = self.listeners.values().flat_map(|open| open.bound.keys());
+        let closing = self.closing.iter().filter(|(_, socket)| socket.strong_count() > 0).map(|(address, _)| address);
+        let mut own = Own::default();
+        let inherited = self.inherited.by_address.keys().chain(self.activated.keys());
+        for address in open.chain(closing).chain(inherited) {
+            own.0.entry(address.port()).or_default().insert(address.ip());
+        }
+        own
+    }
+
     /// One socket for each worker.
     fn bind(&mut self, listener: &str, address: SocketAddr, all: &[Listener]) -> io::Result<Vec<Held>> {
         let mut sockets = self.inherited.take(&Tag::Bound { listener: listener.to_owned(), address });
         if sockets.is_empty() {
             sockets = self.leftover(address, all)?;
         }
+        if sockets.is_empty() {
+            let activated = self.activated.get(&address).into_iter().flatten();
+            sockets = activated.map(|socket| socket.try_clone()).collect::<io::Result<_>>()?;
+        }
+        // One more beside those that another process accepts from would get its share of connections at once, and nobody
+        // would take them before this process serves: it listens then.
+        let taken_over = !sockets.is_empty();
         while sockets.len() < self.workers {
             let like = sockets.first().map_or(Ok(address), TcpListener::local_addr)?;
             let socket = match odin_proxy::bind(like) {
-                Ok(socket) => socket,
+                Ok(socket) if taken_over => socket,
+                Ok(socket) => {
+                    odin_proxy::listen(&socket)?;
+                    socket
+                }
                 // Inherited sockets may not let others share the address, and this process may not bind it: then workers
                 // share the socket.
                 Err(error) => sockets.first().ok_or(error)?.try_clone()?,
@@ -189,9 +216,9 @@ impl Sockets {
     fn hide(&mut self, listener: &str) -> anyhow::Result<Vec<Held>> {
         let mut sockets = self.inherited.take(&Tag::Hidden { listener: listener.to_owned() });
         let steered = self.steered.as_mut().ok_or_else(|| anyhow!("nothing is steered"))?;
-        while sockets.len() < self.workers {
-            sockets.push(steered.steering.open_socket().context("cannot open a socket to steer to")?);
-        }
+        let like = sockets.first().map(TcpListener::local_addr).transpose()?;
+        let missing = self.workers.saturating_sub(sockets.len());
+        sockets.extend(steered.steering.open_sockets(like, missing).context("cannot open sockets to steer to")?);
         Ok(self.hold(sockets))
     }
 
@@ -205,8 +232,21 @@ impl Sockets {
     }
 }
 
+/// The addresses of this process's own sockets, by port.
+#[derive(Default)]
+struct Own(HashMap<u16, HashSet<IpAddr>>);
+
+impl Own {
+    /// Whether nothing could be bound to this address that shares it with nobody, because of one of them.
+    fn are_in_the_way_of(&self, address: SocketAddr) -> bool {
+        let all = |ip: &IpAddr| ip.is_unspecified();
+        let ip = address.ip();
+        self.0.get(&address.port()).is_some_and(|own| all(&ip) || own.contains(&ip) || own.iter().any(all))
+    }
+}
+
 /// Whether nobody listens there; asked by binding a socket that shares nothing, and does not listen.
-fn is_free(address: SocketAddr) -> io::Result<()> {
+pub(crate) fn is_free(address: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())
@@ -215,6 +255,14 @@ fn is_free(address: SocketAddr) -> io::Result<()> {
 fn has(listener: &Listener, address: SocketAddr) -> bool {
     let wanted = Binding::from(address);
     listener.addresses.iter().any(|binding| binding.socket_addresses().is_some() && binding.overlaps(&wanted))
+}
+
+/// Sockets share an address only if the same user opened them.
+fn held_by_self(listener: &str, address: SocketAddr) -> anyhow::Error {
+    anyhow!(
+        "listener {listener:?}: cannot listen on {address}: this Odin has that port at another address, from before it \
+         became another user; take that address away in a reload of its own first"
+    )
 }
 
 fn refused(listener: &str, address: SocketAddr, error: io::Error, unsteered: Option<&str>) -> anyhow::Error {

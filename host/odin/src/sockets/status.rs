@@ -12,6 +12,13 @@ use crate::config::Listener;
 /// By listener and binding.
 pub(crate) type Statuses = HashMap<Key, BindingStatus>;
 
+/// What the steering had counted when this process gave it up: the pages tell of it until the drain is over.
+pub(super) struct Last {
+    pub(super) steered: bool,
+    pub(super) statuses: Statuses,
+    pub(super) totals: BTreeMap<String, (u64, u64)>,
+}
+
 /// How connections come to the workers.
 #[derive(Debug, Serialize)]
 pub(crate) struct SteeringInfo {
@@ -68,12 +75,18 @@ impl Sockets {
 
     /// What is known of everything that is steered.
     pub(crate) fn statuses(&self) -> Statuses {
-        self.steered.as_ref().map(Steered::status).unwrap_or_default()
+        match &self.last {
+            Some(last) => last.statuses.clone(),
+            None => self.steered.as_ref().map(Steered::status).unwrap_or_default(),
+        }
     }
 
     /// By listener, how often its bindings were steered and dropped.
     pub(crate) fn steered_totals(&self) -> BTreeMap<String, (u64, u64)> {
-        self.steered.as_ref().map(Steered::totals).unwrap_or_default()
+        match &self.last {
+            Some(last) => last.totals.clone(),
+            None => self.steered.as_ref().map(Steered::totals).unwrap_or_default(),
+        }
     }
 
     /// The weights that bindings have now.

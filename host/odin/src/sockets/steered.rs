@@ -7,8 +7,7 @@ use std::os::fd::AsFd as _;
 use ipnet::IpNet;
 use odin_steer::{Binding, BindingStatus, Plan, PlannedBinding, PlannedListener, SteerError, Steering};
 
-use super::{Open, Weights, reachable};
-use crate::config::Listener;
+use super::{Open, Wanted, reachable};
 
 /// A binding of a listener.
 pub(crate) type Key = (String, Binding);
@@ -40,23 +39,23 @@ impl Steered {
     /// Steers to these sockets from now on. A failure changes nothing.
     pub(super) fn apply(
         &mut self,
-        listeners: &[Listener],
+        wanted: &Wanted<'_>,
         open: &BTreeMap<String, Open>,
-        weights: &Weights,
         bound_before: &BTreeSet<SocketAddr>,
         admin: Option<SocketAddr>,
     ) -> Result<(), SteerError> {
         let bound = open.values().flat_map(|open| open.bound.values().flatten());
         let bound = bound.filter_map(|held| held.socket.local_addr().ok());
-        let mut plan = Plan { passed: bound.chain(admin).collect(), ..Plan::default() };
+        let (passed, endpoints) = (bound.chain(admin).collect(), wanted.endpoints.clone());
+        let mut plan = Plan { passed, endpoints, ..Plan::default() };
         let mut bindings = HashSet::new();
-        for listener in listeners {
+        for listener in wanted.listeners {
             let sockets = open.get(&listener.name).map_or(&[][..], |open| &open.hidden);
             let sockets = sockets.iter().map(|held| held.socket.as_fd()).collect();
             plan.listeners.push(PlannedListener { name: &listener.name, sockets });
             for binding in listener.addresses.iter().filter(|binding| !stays_bound(binding, bound_before)) {
                 let key = (listener.name.clone(), *binding);
-                let weights = weights.get(&key).cloned().unwrap_or_default();
+                let weights = wanted.weights.get(&key).cloned().unwrap_or_default();
                 bindings.insert(key);
                 plan.bindings.push(PlannedBinding { binding: *binding, listener: listener.name.clone(), weights });
             }

@@ -43,11 +43,11 @@ impl Attempt {
         Canceller(self.channel.clone())
     }
 
-    /// Hands everything over and answers the new process's id once it serves. Blocks. After an error it is gone.
-    pub(crate) fn finish(mut self, admin: Option<Arc<TcpListener>>, mut given: Given) -> anyhow::Result<u32> {
+    /// Hands everything over and answers the new process once it serves. Blocks. After an error it is gone.
+    pub(crate) fn finish(mut self, admin: Option<Arc<TcpListener>>, mut given: Given) -> anyhow::Result<Child> {
         given.sockets.extend(admin.map(|admin| (Tag::Admin, admin)));
         match hand_over(&self.channel, given).and_then(|()| ready(&self.channel)) {
-            Ok(()) => Ok(self.child.id()),
+            Ok(()) => Ok(self.child),
             Err(error) => Err(error.context(end(&mut self.child))),
         }
     }
@@ -66,7 +66,13 @@ fn hand_over(channel: &Channel, given: Given) -> anyhow::Result<()> {
     let (state, steering) = given.steering.unzip();
     let steering = steering.unwrap_or_default();
     let (tags, sockets): (Vec<Tag>, Vec<Arc<TcpListener>>) = given.sockets.into_iter().unzip();
-    let manifest = Manifest { version: VERSION, steering: state, steering_descriptors: steering.len(), sockets: tags };
+    let manifest = Manifest {
+        version: VERSION,
+        steering: state,
+        steering_descriptors: steering.len(),
+        sockets: tags,
+        activated: given.activated,
+    };
     let mut file = File::from(rustix::fs::memfd_create("odin-manifest", rustix::fs::MemfdFlags::CLOEXEC)?);
     file.write_all(&serde_json::to_vec(&manifest)?)?;
     send(channel, b"manifest", &[file.as_fd()])?;
@@ -101,12 +107,13 @@ fn ready(channel: &Channel) -> anyhow::Result<()> {
 /// Makes sure that a process which failed is gone, and says how.
 fn end(child: &mut Child) -> String {
     let pid = child.id();
-    // One that has said why is about to end, and how it does is part of the story.
-    for _ in 0..10 {
+    // One that has said why is about to end, and how it does is part of the story. What it changed is put right only
+    // after that.
+    for _ in 0..100 {
         if !matches!(child.try_wait(), Ok(None)) {
             break;
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(2));
     }
     // One that ended has nothing left to be killed.
     let _ = child.kill();

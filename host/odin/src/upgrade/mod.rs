@@ -10,8 +10,11 @@
 
 mod channel;
 mod give;
+mod successor;
+pub(crate) mod supervisor;
 mod take;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -21,6 +24,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use give::{Attempt, Canceller};
+pub(crate) use successor::Successor;
 pub(crate) use take::{Handed, Takeover};
 
 /// The version of what the two processes say to each other.
@@ -70,4 +74,7 @@ struct Manifest {
     steering_descriptors: usize,
     /// One for each of the other descriptors.
     sockets: Vec<Tag>,
+    /// Where systemd listens for the service.
+    #[serde(default)]
+    activated: BTreeSet<SocketAddr>,
 }

@@ -1,8 +1,9 @@
 //! The new process's side: takes what the old one gives, and says when it serves.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, bail};
@@ -23,6 +24,8 @@ pub(crate) struct Handed {
     pub(crate) steering: Option<(String, Vec<OwnedFd>)>,
     pub(crate) sockets: Vec<(Tag, TcpListener)>,
     pub(crate) admin: Option<TcpListener>,
+    /// Where systemd listens.
+    pub(crate) activated: BTreeSet<SocketAddr>,
 }
 
 impl Takeover {
@@ -50,8 +53,12 @@ impl Takeover {
             descriptors.extend(self.next()?);
         }
         let sockets = descriptors.split_off(manifest.steering_descriptors);
-        let mut handed =
-            Handed { steering: manifest.steering.map(|state| (state, descriptors)), sockets: Vec::new(), admin: None };
+        let mut handed = Handed {
+            steering: manifest.steering.map(|state| (state, descriptors)),
+            sockets: Vec::new(),
+            admin: None,
+            activated: manifest.activated,
+        };
         for (tag, socket) in manifest.sockets.into_iter().zip(sockets) {
             match tag {
                 Tag::Admin => handed.admin = Some(TcpListener::from(socket)),
@@ -71,7 +78,7 @@ impl Takeover {
     }
 
     /// This process serves now. An error when the one before was stopped meanwhile, and with it this one.
-    pub(crate) fn ready(self) -> anyhow::Result<()> {
+    pub(crate) fn ready(&self) -> anyhow::Result<()> {
         if self.channel.waiting()?.is_some_and(|message| message.text == STOP) {
             bail!("the process before was stopped, so this one does not take over");
         }

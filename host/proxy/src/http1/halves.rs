@@ -160,6 +160,11 @@ impl RequestBody {
         polled
     }
 
+    /// Some of it is here. One that the client holds back until it is told to go on (`100-continue`) is not asked for.
+    pub(crate) fn has_come(&self) -> bool {
+        !self.halves.inlet.borrow().reader.buffer.is_empty()
+    }
+
     pub(crate) fn is_end_stream(&self) -> bool {
         self.halves.inlet.borrow().decoder.is_end()
     }

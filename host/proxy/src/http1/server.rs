@@ -7,21 +7,18 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Buf;
 use http::{Method, Response, StatusCode, Version, response};
 use http_body::Body as _;
 use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 
-use super::arrival::{Arrival, next_head};
+use super::arrival::{self, Arrival};
 use super::encode::{self, Persistence};
 use super::framing::Decoder;
 use super::halves::{Halves, Inlet, MAX_DRAIN, Outlet};
-use super::head::HeadScanner;
 use super::request::RequestHead;
 use super::writer::{Encoding, Pump, PumpError};
-use crate::body::{Body, Upload};
-use crate::drain::Drain;
+use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::exchange::{self, Origin, Outcome, Request, Switched};
 use crate::fields::Downstream;
@@ -68,7 +65,8 @@ struct Broken {
 pub(crate) async fn serve(stream: TcpStream, handle: Rc<Handle>, downstream: Rc<Downstream>, worker: Rc<Worker>) {
     let mut connection = Connection { halves: Halves::new(stream), deadline: Deadline::default(), first: true };
     loop {
-        let arrival = connection.arrival(&handle, &downstream.drain).await;
+        let Connection { halves, deadline, first } = &mut connection;
+        let arrival = arrival::next(halves, deadline, *first, &handle, &downstream.drain).await;
         // What the config says now, and not what it said when the connection fell idle.
         let origin = Origin { worker: worker.clone(), listener: handle.current(), downstream: downstream.clone() };
         let next = match arrival {
@@ -120,49 +118,6 @@ impl Connection {
             tokio::task::yield_now().await;
         }
         self.halves.shut();
-    }
-
-    /// Waits for the next head.
-    async fn arrival(&mut self, handle: &Handle, drain: &Drain) -> Arrival {
-        let Connection { halves, deadline, first } = self;
-        // Copies: an idle connection must not hold on to an old config.
-        let (timeouts, limits) = {
-            let listener = handle.current();
-            (listener.snapshot.timeouts.clone(), listener.snapshot.limits.clone())
-        };
-        let mut scanner = HeadScanner::default();
-        let (mut begun, mut blank_allowed) = (false, true);
-        // A new connection that says nothing gets as long as one that says little.
-        deadline.begin(Duration::ZERO);
-        deadline.set(if *first { timeouts.header } else { timeouts.idle });
-        poll_fn(|cx| {
-            let Inlet { io, reader, .. } = &mut *halves.inlet.borrow_mut();
-            loop {
-                if blank_allowed && reader.buffer.starts_with(b"\r\n") {
-                    // One empty line before a request is an old client's habit (RFC 9112, section 2.2).
-                    reader.buffer.advance(2);
-                    blank_allowed = false;
-                }
-                if !reader.buffer.is_empty() && !std::mem::replace(&mut begun, true) && !*first {
-                    deadline.set(timeouts.header);
-                }
-                if let Some(arrival) = next_head(&mut scanner, reader, &limits, *first) {
-                    return Poll::Ready(arrival);
-                }
-                match reader.poll_fill(io, cx) {
-                    Poll::Ready(Ok(read)) if read > 0 => {}
-                    Poll::Ready(_) => return Poll::Ready(Arrival::Closed),
-                    Poll::Pending if reader.buffer.is_empty() && drain.ends_idle() => {
-                        return Poll::Ready(Arrival::Closed);
-                    }
-                    Poll::Pending => {
-                        let late = || Arrival::Refused(Error::new(Kind::HeaderTimeout, "incomplete head"));
-                        return deadline.poll(cx).map(|Elapsed| if begun { late() } else { Arrival::Closed });
-                    }
-                }
-            }
-        })
-        .await
     }
 
     /// One exchange, from its head to the last byte of its response.
@@ -333,11 +288,12 @@ impl Connection {
         self.halves.revoke();
         self.deadline.begin(LINGER);
         let Connection { halves, deadline, .. } = &mut self;
-        let mut dropped = 0;
+        let (mut sending, mut dropped) = (true, 0);
         poll_fn(|cx| {
-            if Pin::new(&mut halves.outlet.borrow_mut().io).poll_shutdown(cx).is_pending() {
+            if sending && Pin::new(&mut halves.outlet.borrow_mut().io).poll_shutdown(cx).is_pending() {
                 return deadline.poll(cx).map(|Elapsed| ());
             }
+            sending = false;
             let Inlet { io, reader, .. } = &mut *halves.inlet.borrow_mut();
             loop {
                 dropped += reader.buffer.len() as u64;
@@ -373,9 +329,7 @@ impl Connection {
         let options =
             RelayOptions { idle: (!idle.is_zero()).then_some(idle), drain: Some(origin.downstream.drain.clone()) };
         let report = relay::relay(client, upstream, early_from_client, early, &options).await;
-        record.upload = Some(Rc::new(Upload { bytes: report.a_to_b.into(), ..Upload::default() }));
-        record.sent = report.b_to_a;
-        record.complete = true;
+        record.relayed(report);
     }
 }
 

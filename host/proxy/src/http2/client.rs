@@ -1,7 +1,10 @@
 //! HTTP/2 to an upstream: one connection per worker and endpoint, shared by its exchanges.
 
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Uri, Version, header, uri};
@@ -25,7 +28,23 @@ pub(super) const CONNECTION_WINDOW: u32 = 1024 * 1024;
 #[derive(Clone)]
 pub(crate) struct Sender {
     requests: SendRequest<Body>,
-    connection: Rc<()>,
+    /// Streams that were begun on the connection and given up without an answer.
+    given_up: Rc<Cell<u32>>,
+}
+
+/// Upstreams close a connection on which more streams than that are given up at a time (20 in hyper, 100 in others), and
+/// with it the exchanges of others. It is left to those before.
+const MOST_GIVEN_UP: u32 = 10;
+
+/// A stream without an answer.
+struct Unanswered<'a>(Option<&'a Cell<u32>>);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(given_up) = self.0 {
+            given_up.set(given_up.get() + 1);
+        }
+    }
 }
 
 impl Sender {
@@ -33,10 +52,15 @@ impl Sender {
         self.requests.is_closed()
     }
 
+    /// Whether one more exchange may use it.
+    fn is_good(&self) -> bool {
+        !self.is_closed() && self.given_up.get() < MOST_GIVEN_UP
+    }
+
     /// No later exchange uses this connection.
     fn retire(&self, pool: &Pool) {
         let mut kept = pool.http2.borrow_mut();
-        if kept.as_ref().is_some_and(|kept| Rc::ptr_eq(&kept.connection, &self.connection)) {
+        if kept.as_ref().is_some_and(|kept| Rc::ptr_eq(&kept.given_up, &self.given_up)) {
             kept.take();
         }
     }
@@ -45,8 +69,10 @@ impl Sender {
 /// Sends the request of `state` and waits for the head of the response.
 pub(crate) async fn send(attempt: &Attempt<'_>, body: &mut Body, deadline: &mut Deadline) -> Result<Reply, Error> {
     let pool = attempt.pool();
+    // What makes no sense begins no stream.
+    poll_fn(|cx| Poll::Ready(body.begin(cx))).await?;
     loop {
-        let kept = pool.http2.borrow().clone().filter(|sender| !sender.is_closed());
+        let kept = pool.http2.borrow().clone().filter(Sender::is_good);
         let reused = kept.is_some();
         let sender = match kept {
             Some(sender) => sender,
@@ -78,6 +104,8 @@ async fn send_on(
     }
     let replayable = request.method().is_idempotent() && matches!(request.body(), Body::Empty);
     deadline.set(attempt.call.snapshot.timeouts.response);
+    let given_up = sender.given_up.clone();
+    let mut unanswered = Unanswered(Some(&given_up));
     let mut sending = pin!(sender.requests.try_send_request(request));
     let mut seen = uploaded();
     let answered = loop {
@@ -96,7 +124,10 @@ async fn send_on(
             sender.retire(attempt.pool());
             return Err(Error::new(Kind::UpstreamTimeout, "no response head in time"));
         }
-        Ok(Ok(response)) => response,
+        Ok(Ok(response)) => {
+            unanswered.0 = None;
+            response
+        }
         Ok(Err(mut failed)) => {
             // What was not sent comes back, and may be sent to another.
             let unsent = failed.take_message();
@@ -143,7 +174,7 @@ async fn connect(attempt: &Attempt<'_>, deadline: &mut Deadline) -> Result<Sende
             tracing::debug!(%error, "HTTP/2 upstream connection ended");
         }
     });
-    Ok(Sender { requests: sender, connection: Rc::new(()) })
+    Ok(Sender { requests: sender, given_up: Rc::default() })
 }
 
 /// The request as hyper sends it: scheme and authority in the URI, no `Host`.

@@ -27,7 +27,8 @@ use std::{
 use bytes::Bytes;
 use tokio::{net::TcpStream, task::yield_now};
 
-use crate::drain::Drain;
+use crate::drain::{DRAINED, Drain};
+use crate::error::Blame;
 use flow::{Fault, Flow, Turn};
 use idle::IdleTimer;
 use socket::Socket;
@@ -74,6 +75,22 @@ pub(crate) enum RelayEnd {
         /// What the system said.
         error: io::Error,
     },
+}
+
+impl RelayEnd {
+    /// In words for the log, and who has to look into it, when `a` is the client's; none after a regular end.
+    pub(crate) fn failure(&self) -> Option<(Blame, String)> {
+        match self {
+            RelayEnd::Closed => None,
+            // Either side could have said something.
+            RelayEnd::Idle => Some((Blame::Downstream, "idle timeout".to_owned())),
+            RelayEnd::Drained => Some((Blame::Odin, DRAINED.to_owned())),
+            RelayEnd::Error { side, error, .. } => {
+                let blame = if *side == Side::A { Blame::Downstream } else { Blame::Upstream };
+                Some((blame, format!("{}: {error}", blame.as_str())))
+            }
+        }
+    }
 }
 
 /// One of the two connections of a relay.
@@ -206,7 +223,7 @@ impl Relay<'_> {
         self.poll_last_bytes(cx)
     }
 
-    /// Ends as soon as the failed connection has no more bytes, the other one fails too, or the time is over.
+    /// Ends as soon as the failed connection has no more bytes, the other one fails too, or the time or the drain is over.
     fn poll_last_bytes(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
         let Some(Failure { side, .. }) = self.failure else { return Poll::Pending };
         let flow = match side {
@@ -214,11 +231,12 @@ impl Relay<'_> {
             Side::B => &mut self.b_to_a,
         };
         flow.truncated = true;
+        let over = self.drain.is_some_and(Drain::over);
         let turn = flow.poll(cx);
         // Waiting for a source that failed means that the driver has not told yet; it will.
         if let Ok(Turn::SinkFull | Turn::SourceEmpty | Turn::Spent) = turn {
             let timer = self.last_bytes.get_or_insert_with(|| IdleTimer::new(LAST_BYTES));
-            if !timer.poll(false, cx) {
+            if !over && !timer.poll(false, cx) {
                 if matches!(turn, Ok(Turn::Spent)) {
                     let_others_run(cx);
                 }

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::access_log::TcpReport;
 use crate::balance::Tries;
-use crate::drain::Drain;
+use crate::drain::{DRAINED, Drain};
 use crate::error::{Error, Kind};
 use crate::hooks::{Run, stream};
 use crate::local::{LocalCluster, LocalListener, Target};
@@ -34,12 +34,14 @@ pub(crate) async fn serve(
     let snapshot = &listener.snapshot;
     let run = Run::new(&target.plugins, state(&info, listener, target, started));
     let mut assigned = Assigned::none(worker.id);
-    let report = match open(&run, target, listener, &mut assigned).await {
+    let opened = drain.race(open(&run, target, listener, &mut assigned)).await;
+    let opened = opened.map(|opened| opened.map_err(|error| error.to_string()));
+    let report = match opened.unwrap_or_else(|| Err(DRAINED.to_owned())) {
         Ok(server) => relay(client, server, &run, listener, drain).await,
         Err(error) => {
             // Closing with a reset says that this was no regular end.
             let _ = client.set_zero_linger();
-            TcpReport { received: 0, sent: 0, error: Some(error.to_string()) }
+            TcpReport { received: 0, sent: 0, error: Some(error) }
         }
     };
     let share = listener.shared.counters.share(worker.id);

@@ -5,6 +5,8 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use odin_steer::{Plan, PlannedBinding, PlannedListener, Steering, Weight};
 use rustix::event::{PollFd, PollFlags};
+use rustix::net::{AddressFamily, SocketType};
 use rustix::thread::{CapabilitySet, UnshareFlags};
 
 /// Runs a test in a thread with a network namespace of its own, or says that it cannot.
@@ -64,7 +67,13 @@ impl Worker {
     }
 
     pub(crate) fn hidden(name: impl Into<String>, steering: &mut Steering) -> Worker {
-        Worker::new(name, steering.open_socket().unwrap())
+        Worker::new(name, steering.open_sockets(None, 1).unwrap().remove(0))
+    }
+
+    /// Where its socket listens, as people write it.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let address = self.socket.local_addr().unwrap();
+        SocketAddr::new(address.ip().to_canonical(), address.port())
     }
 
     pub(crate) fn accepted(&self) -> u64 {
@@ -99,10 +108,29 @@ fn serve(name: &str, socket: &TcpListener, accepted: &AtomicU64, stop: &AtomicBo
     }
 }
 
+/// Workers of a listener, which share an address.
+pub(crate) fn hidden_together<const N: usize>(names: [&str; N], steering: &mut Steering) -> [Worker; N] {
+    let mut sockets = steering.open_sockets(None, N).unwrap().into_iter();
+    names.map(|name| Worker::new(name, sockets.next().unwrap()))
+}
+
 /// What the other end says.
 pub(crate) fn dial(address: &str) -> io::Result<String> {
-    let address: SocketAddr = address.parse().unwrap();
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    said(TcpStream::connect_timeout(&address.parse().unwrap(), Duration::from_secs(5))?)
+}
+
+/// What the other end says to a client with this address of its own.
+pub(crate) fn dial_from(local: &str, address: &str) -> io::Result<String> {
+    let (local, address): (SocketAddr, SocketAddr) = (local.parse().unwrap(), address.parse().unwrap());
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    // The same address dials more than once.
+    rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &local)?;
+    rustix::net::connect(&socket, &address)?;
+    said(socket.into())
+}
+
+fn said(mut stream: TcpStream) -> io::Result<String> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
@@ -156,4 +184,19 @@ pub(crate) fn plan<'a>(listeners: &[(&'a str, &[&'a Worker])], bindings: &[(&str
 
 pub(crate) fn weight(listener: &str, worker: Option<u32>, weight: u32) -> Weight {
     Weight { listener: listener.to_owned(), worker, weight }
+}
+
+/// Asks the only Odin of this namespace what it steers.
+pub(crate) fn ask() -> UnixStream {
+    let table = std::fs::read_to_string("/proc/thread-self/net/unix").unwrap();
+    let name = table.lines().find_map(|row| row.split_once(" @").filter(|(_, name)| name.starts_with("odin/steer/")));
+    let name = std::os::unix::net::SocketAddr::from_abstract_name(name.unwrap().1).unwrap();
+    UnixStream::connect_addr(&name).unwrap()
+}
+
+/// The answer.
+pub(crate) fn told(mut asked: UnixStream) -> String {
+    let mut text = String::new();
+    asked.read_to_string(&mut text).unwrap();
+    text
 }

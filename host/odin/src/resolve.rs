@@ -1,0 +1,56 @@
+//! Resolves the names of endpoints, before a config is assembled: a resolver that does not answer takes ten seconds for
+//! each, and the main thread has other things to do meanwhile. Must never fail: a name without an address is a result.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::config::{Cluster, EndpointAddress};
+use crate::systemd;
+
+/// Threads that wait for the resolver.
+const AT_ONCE: usize = 64;
+
+/// What was found behind names.
+#[derive(Default)]
+pub(crate) struct Names(HashMap<EndpointAddress, io::Result<Vec<SocketAddr>>>);
+
+impl Names {
+    /// Resolves every name of these clusters, each once, many at a time.
+    pub(crate) async fn resolve<'a>(clusters: impl Iterator<Item = &'a Cluster>) -> Names {
+        let addresses = clusters.flat_map(|cluster| &cluster.endpoints).map(|endpoint| &endpoint.address);
+        let names: HashSet<_> =
+            addresses.filter(|address| matches!(address, EndpointAddress::Name { .. })).cloned().collect();
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        let mut resolving = JoinSet::new();
+        for name in names {
+            let turns = turns.clone();
+            resolving.spawn(async move {
+                // The semaphore is never closed.
+                let _turn = turns.acquire().await;
+                let asked = name.clone();
+                let found = tokio::task::spawn_blocking(move || asked.resolve()).await;
+                (name, found.unwrap_or_else(|panic| Err(io::Error::other(panic))))
+            });
+        }
+        let mut found = HashMap::new();
+        while let Some(resolved) = resolving.join_next().await {
+            systemd::alive();
+            found.extend(resolved);
+        }
+        Names(found)
+    }
+
+    /// The addresses behind an endpoint's address.
+    pub(crate) fn of(&self, address: &EndpointAddress) -> io::Result<Vec<SocketAddr>> {
+        match self.0.get(address) {
+            Some(Ok(found)) => Ok(found.clone()),
+            Some(Err(error)) => Err(io::Error::new(error.kind(), error.to_string())),
+            None => address.resolve(),
+        }
+    }
+}
