@@ -14,6 +14,7 @@ pub mod dial;
 mod entry;
 mod grpc;
 pub mod h2raw;
+pub mod half_open;
 pub mod load;
 mod metrics;
 pub mod netns;

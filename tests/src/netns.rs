@@ -75,7 +75,7 @@ fn possible() -> Result<(), String> {
     if missing.is_empty() { Ok(()) } else { Err(missing.join(", ")) }
 }
 
-fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     let done = Command::new("ip").args(arguments.split(' ')).output().expect("ip runs");
     assert!(done.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&done.stderr));
 }

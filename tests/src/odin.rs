@@ -140,7 +140,7 @@ impl Odin {
     pub async fn is_ready(&self) -> bool {
         let Ok(stream) = tokio::net::TcpStream::connect(self.admin_address()).await else { return false };
         let mut raw = Raw::new(stream);
-        raw.send("GET /readyz HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").await;
+        raw.send("GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
         raw.response("GET").await.is_some_and(|response| response.head.status() == 200)
     }
 

@@ -29,6 +29,11 @@ pub fn is_running(pid: u32) -> bool {
     status.is_ok_and(|status| !status.contains("\nState:\tZ"))
 }
 
+/// Whether there is a process with this id, a zombie included.
+pub fn exists(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
 /// How many descriptors the process has open.
 pub fn descriptors(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is running").count()

@@ -103,14 +103,20 @@ impl Odin {
         pid
     }
 
-    /// Waits until one of the processes that have served has ended; answers its exit code. Those before it must have
-    /// ended: until then it is the child of one of them.
+    /// Waits until one of the processes that have served has ended; answers its exit code. One whose predecessor still
+    /// runs is waited for by that one, which logs how it ended unless it ended well.
     pub async fn exit_code(&mut self, pid: u32) -> Option<i32> {
         if self.program().pid() == pid {
             return self.program().exit_code().await;
         }
-        let status = until("the process exits", async || process::ended(pid)).await;
+        let code = until("the process exits", async || match process::ended(pid) {
+            Some(status) => Some(status.exit_status()),
+            None => (!process::exists(pid)).then_some(Some(0)),
+        });
+        let code = code.await;
         self.successors().gone(pid);
-        status.exit_status()
+        let failed = format!("the process {pid} that took over has ended");
+        assert!(!self.log().all().iter().any(|line| line.contains(&failed)), "{failed}");
+        code
     }
 }

@@ -291,3 +291,34 @@ fn a_plugin_that_cannot_steer_is_refused_and_a_listener_that_there_is_not_is_tol
         odin.stop().await;
     });
 }
+
+#[test]
+fn a_canary_that_is_complete_takes_over_and_the_other_listener_can_go() {
+    netns::run(async || {
+        let pair = steered_by(canary(100.0)).await;
+        pair.has_share(1.0, 100).await;
+        let config = std::fs::read_to_string(pair.odin.config_file()).unwrap();
+        let from = config.find("[[listeners]]\nname = \"canary\"").unwrap();
+        let to = from + config[from..].find("[clusters.canary]").unwrap();
+        let alone = [&config[..from], &config[to..]].concat();
+        pair.odin.reload(&alone).await.has_status(200);
+        assert_eq!(greeting("127.0.0.1:8000").await, "web", "evenly over the listener's own workers");
+        assert_eq!(pair.weights().await, BTreeMap::new());
+        pair.odin.stop().await;
+    });
+}
+
+#[test]
+fn a_plugin_that_has_failed_is_asked_again_at_the_next_reload() {
+    netns::run(async || {
+        let pair = steered_by(probe("{ does = \"fail\" }")).await;
+        let asked = || pair.odin.log().all().iter().filter(|line| line.contains("asked for [::]:8000 of web")).count();
+        assert_eq!(asked(), 1);
+        for turn in 2..5 {
+            // A change that has nothing to do with it.
+            pair.reconfigured("admin =", "# again\nadmin =").await;
+            assert_eq!(asked(), turn);
+        }
+        pair.odin.stop().await;
+    });
+}

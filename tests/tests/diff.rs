@@ -101,7 +101,8 @@ fn lines(answer: &Value) -> String {
     answer["changes"].as_array().unwrap_or_else(|| panic!("changes in {answer}")).iter().map(line).collect()
 }
 
-/// A config file that can be written without anybody noticing: by another name of it, in a folder that is not watched.
+/// A config file that can be written without anybody noticing: by another name of it, in a folder that is not watched,
+/// with the same length and time.
 struct Unseen {
     file: PathBuf,
     other: PathBuf,
@@ -112,13 +113,19 @@ impl Unseen {
     fn new(text: &str) -> Unseen {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let [file, other] = [0, 1].map(|n: usize| folders[n].path().join("odin.toml"));
-        fs::write(&file, text).unwrap();
+        fs::write(&file, Unseen::filled(text)).unwrap();
         fs::hard_link(&file, &other).unwrap();
         Unseen { file, other, _folders: folders }
     }
 
     fn write(&self, text: &str) {
-        fs::write(&self.other, text).unwrap();
+        let written = fs::metadata(&self.other).unwrap().modified().unwrap();
+        fs::write(&self.other, Unseen::filled(text)).unwrap();
+        fs::File::options().write(true).open(&self.other).unwrap().set_modified(written).unwrap();
+    }
+
+    fn filled(text: &str) -> String {
+        format!("{text:\n<10000}")
     }
 }
 
@@ -174,6 +181,36 @@ async fn everybody_tells_the_same_changes() {
     // And it is what is in force.
     assert_eq!(diff(&[old, "--against", new]).await.lines().count(), expected.lines().count());
     odin.stop().await;
+}
+
+#[tokio::test]
+async fn the_settings_of_plugins_are_told_to_nobody() {
+    let backend = HttpBackend::named("a", Protocol::Http1).await;
+    let config = |secret: &str| {
+        let plugin = paths::plugin("probe");
+        Odin::builder().target(&backend).toml()
+            + &format!(
+                "[plugins.probe]\npath = \"{}\"\ngrant = [\"log\", \"clock\", \"config\", \"metrics\", \"shared\"]\n\
+                 config = {secret}\n",
+                plugin.display()
+            )
+    };
+    let secrets =
+        ["\"hunter-1\"", "\"hunter-2\"", "[\"hunter-3\"]", "{ key = \"hunter-4\" }", "{ key = [\"hunter-5\"] }"];
+    let unseen = Unseen::new(&config(secrets[0]));
+    let odin = Odin::builder().config_file(&unseen.file).start().await;
+    for secret in &secrets[1..] {
+        unseen.write(&config(secret));
+        for changes in [odin.admin("/diff").await, odin.post_admin("/reload").await] {
+            let changes = lines(&changes.has_status(200).json());
+            assert!(changes.starts_with("~ plugin probe: config") && !changes.contains("hunter"), "{changes}");
+        }
+    }
+    odin.log_contains(&["plugin probe: config is another"]).await;
+    let log = odin.log().all();
+    // This plugin tells them itself.
+    let told: Vec<_> = log.iter().filter(|line| !line.contains(" plugin: ") && line.contains("hunter")).collect();
+    assert!(told.is_empty(), "{told:?}");
 }
 
 #[tokio::test]

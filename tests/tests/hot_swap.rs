@@ -215,3 +215,22 @@ async fn only_a_post_swaps() {
     admin.send(request).await.has_status(405);
     assert_eq!(pair.chosen().await, "first");
 }
+
+#[tokio::test]
+async fn what_was_posted_stays_until_the_file_is_another() {
+    let pair = chooser().await;
+    pair.odin.post_plugin("chooser", paths::plugin_bytes("lb_last")).await.has_status(200);
+    pair.chooses("last").await;
+    let config = std::fs::read_to_string(pair.odin.config_file()).unwrap();
+    for turn in 0..3 {
+        pair.odin.reload(&format!("{config}# turn {turn}\n")).await.has_status(200);
+        assert_eq!(pair.chosen().await, "last", "a reload for another reason takes nothing back");
+    }
+    // The same content, written again.
+    rename_over(&pair.file(), &paths::plugin_bytes("lb_first"));
+    pair.odin.reload(&config).await.has_status(200);
+    assert_eq!(pair.chosen().await, "last");
+    rename_over(&pair.file(), &[paths::plugin_bytes("lb_first"), b"\x00\x06\x05other".to_vec()].concat());
+    pair.chooses("first").await;
+    pair.odin.stop().await;
+}

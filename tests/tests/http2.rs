@@ -3,7 +3,7 @@
 use http::{Request, Response, Version};
 use http_body_util::BodyExt;
 use odin_tests::h2raw::{self, H2Raw};
-use odin_tests::{Connection, HttpBackend, Odin, Protocol, body, echoed, within};
+use odin_tests::{Connection, HttpBackend, Odin, Protocol, Raw, body, echoed, within};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -231,4 +231,34 @@ async fn both_versions_share_one_port() {
     }
     slow.send(odin_tests::h2raw::frame(odin_tests::h2raw::kind::SETTINGS, 0, 0, &[])).await;
     assert_eq!(slow.read(9).await[3], odin_tests::h2raw::kind::SETTINGS);
+}
+
+/// An upstream closes a connection on which too many streams are begun and given up.
+#[tokio::test]
+async fn clients_whose_bodies_make_no_sense_do_not_end_the_exchanges_of_others() {
+    let backend = HttpBackend::echo(Protocol::Http2).await;
+    let odin = Odin::builder().workers(1).upstream(Protocol::Http2).target(&backend).start().await;
+    let address = odin.address("web");
+    for round in 0..10 {
+        let mut bad = JoinSet::new();
+        for number in 0..60 {
+            bad.spawn(async move {
+                let mut client = Raw::connect(address).await;
+                client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+                if number % 2 == 0 {
+                    // The stream has begun by then, or is about to.
+                    tokio::task::yield_now().await;
+                }
+                client.send("no number\r\n").await;
+                client.response("POST").await.expect("an answer").head.status()
+            });
+        }
+        for _ in 0..20 {
+            odin.post("/", "whole").await.has_status(200);
+        }
+        while let Some(status) = bad.join_next().await {
+            assert_eq!(status.unwrap(), 400, "round {round}");
+        }
+    }
+    odin.stop().await;
 }

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use odin_tests::dial::{below, greeting, refused};
 use odin_tests::steered::{NOWHERE, bindings, listener, somewhere, with};
-use odin_tests::{BOTH, Connection, HttpBackend, Program, Protocol, Raw, Steering, TcpPeer, echoed, netns, until};
+use odin_tests::{
+    BOTH, Connection, HttpBackend, Program, Protocol, Raw, Steering, Target, TcpPeer, echoed, netns, until,
+};
 use serde_json::Value;
 
 /// Fails unless every binding has counted what came to it. A packet that came too late may have been counted as well.
@@ -212,6 +214,35 @@ fn the_admin_pages_stay_where_they_are_beside_a_listener_for_every_port() {
         let odin = with(1, "bpf", &listeners).argument("--admin").argument("192.0.2.1:0").start().await;
         assert_eq!(greeting("192.0.2.1:1234").await, "all");
         assert_eq!(odin.steering().await.steered("all"), 1, "the admin pages answer, and are no connection of it");
+        odin.stop().await;
+    });
+}
+
+#[test]
+fn endpoints_on_this_host_stay_where_they_are_beside_a_listener_for_every_port_of_every_address() {
+    netns::run(async || {
+        let (old, new) = (TcpPeer::echo("old").await, TcpPeer::echo("new").await);
+        let config = |backend| listener("all", "tcp", &["[::]:*"], backend);
+        let odin = with(2, "bpf", &[config(&old)]).start().await;
+        let at = |peer: &TcpPeer| peer.address().to_string();
+        assert_eq!(greeting("127.0.0.1:1234").await, "old");
+        assert_eq!(greeting("[::1]:1234").await, "old");
+        assert_eq!(greeting(&at(&old)).await, "old");
+        let counted = async || odin.steering().await.steered("all");
+        assert_eq!(
+            counted().await,
+            2,
+            "neither the endpoint's own clients nor Odin's connections come to the listener"
+        );
+        assert_eq!(greeting(&at(&new)).await, "old", "another program's socket is the listener's");
+
+        let changed = std::fs::read_to_string(odin.config_file()).unwrap().replace(&at(&old), &at(&new));
+        odin.reload(&changed).await.has_status(200);
+        assert_eq!(greeting(&at(&new)).await, "new");
+        assert_eq!(counted().await, 3);
+        assert_eq!(greeting("127.0.0.1:1234").await, "new");
+        assert_eq!(greeting(&at(&old)).await, "new", "what is no endpoint any more is the listener's");
+        assert_eq!(counted().await, 5);
         odin.stop().await;
     });
 }

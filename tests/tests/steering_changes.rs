@@ -128,6 +128,13 @@ fn a_steering_odin_that_drains_takes_nobody_new_and_finishes_what_runs() {
         })
         .await;
         refused("127.0.0.1:9000").await;
+        // The pages tell of what was, until the drain is over.
+        let steering = odin.steering().await;
+        assert_eq!((steering.mode(), steering.steered("web") >= 1), ("bpf", true));
+        let binding = steering.binding("web", "[::]:9000");
+        assert_eq!((&binding["by"], &binding["serving"]), (&"bpf".into(), &false.into()));
+        assert_eq!(binding["reason"], "this process drains");
+        assert!(odin.metrics().await.sum("odin_steered_total", &[("listener", "web"), ("outcome", "sent")]) >= 1.0);
         open.send("still here").await;
         assert_eq!(open.read(10).await, b"still here");
         open.finish().await;
@@ -176,6 +183,59 @@ fn ports_that_move_from_one_listener_to_another_are_never_without_one() {
             }
             for client in clients {
                 client.await.expect("no connection failed");
+            }
+            odin.stop().await;
+        }
+    });
+}
+
+#[test]
+fn what_was_counted_stays_with_the_listener_that_had_the_port() {
+    netns::run(async || {
+        let backend = TcpPeer::echo("web").await;
+        let config = |one: &[&str], other: &[&str]| {
+            format!("{}{}", listener("one", "tcp", one, &backend), listener("other", "tcp", other, &backend))
+        };
+        let (with_one, with_other) =
+            (config(&["[::]:1", "[::]:8000"], &["[::]:2"]), config(&["[::]:1"], &["[::]:2", "[::]:8000"]));
+        let odin = with(2, "bpf", std::slice::from_ref(&with_one)).start().await;
+        let start = std::fs::read_to_string(odin.config_file()).unwrap();
+        let counts = async || {
+            let metrics = odin.metrics().await;
+            ["one", "other"].map(|name| metrics.sum("odin_steered_total", &[("listener", name), ("outcome", "sent")]))
+        };
+        for (turn, text) in [&with_one, &with_other, &with_one].into_iter().enumerate() {
+            odin.reload(&start.replace(&with_one, text)).await.has_status(200);
+            for _ in 0..5 {
+                assert_eq!(greeting("[::1]:8000").await, "web");
+            }
+            assert_eq!(counts().await, [[5.0, 0.0], [5.0, 5.0], [10.0, 5.0]][turn]);
+        }
+        odin.stop().await;
+    });
+}
+
+#[test]
+fn what_a_reload_answers_has_happened_for_bound_and_for_steered_ports() {
+    netns::run(async || {
+        let (one, other) = (TcpPeer::echo("one").await, TcpPeer::echo("other").await);
+        let config = |of_one: &[&str], of_other: &[&str]| {
+            format!("{}{}", listener("one", "tcp", of_one, &one), listener("other", "tcp", of_other, &other))
+        };
+        for steering in ["bind", "bpf"] {
+            let first = config(&["127.0.0.1:8000", "127.0.0.1:8001"], &["127.0.0.1:8002"]);
+            let odin = with(2, steering, std::slice::from_ref(&first)).start().await;
+            let start = std::fs::read_to_string(odin.config_file()).unwrap();
+            let second = start.replace(&first, &config(&["127.0.0.1:8000"], &["127.0.0.1:8002", "127.0.0.1:8001"]));
+            let third = start.replace(&first, &config(&["127.0.0.1:8000"], &["127.0.0.1:8002"]));
+            for _ in 0..100 {
+                for (text, gets) in [(&start, Some("one")), (&second, Some("other")), (&third, None)] {
+                    odin.reload(text).await.has_status(200);
+                    match gets {
+                        Some(name) => assert_eq!(greeting("127.0.0.1:8001").await, name, "{steering}"),
+                        None => refused("127.0.0.1:8001").await,
+                    }
+                }
             }
             odin.stop().await;
         }

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use odin_tests::dial::{accepts, greeting, refused};
 use odin_tests::process::user;
 use odin_tests::steered::{web, web_config};
-use odin_tests::{Odin, TcpPeer, netns};
+use odin_tests::{Odin, TcpPeer, netns, until};
 use tokio::io::AsyncWriteExt as _;
 
 #[test]
@@ -219,5 +219,84 @@ fn who_asks_an_odin_and_does_not_listen_keeps_it_from_telling_nobody() {
         drop(deaf);
         assert_eq!(greeting("127.0.0.1:20000").await, "first");
         one.stop().await;
+    });
+}
+
+#[test]
+fn two_odins_that_want_the_same_port_at_the_same_moment_do_not_both_get_it() {
+    netns::run(async || {
+        let (first, second) = (TcpPeer::echo("first").await, TcpPeer::echo("second").await);
+        for steering in ["bpf", "bind"] {
+            let one = web(steering, &["127.0.0.1:5000"], &first).start().await;
+            let two = web(steering, &["127.0.0.1:6000"], &second).start().await;
+            for port in 7000..7010 {
+                let both = |own: u16, backend| {
+                    web_config("", steering, &[&format!("127.0.0.1:{own}"), &format!("127.0.0.1:{port}")], backend)
+                };
+                let (of_one, of_two) = (both(5000, &first), both(6000, &second));
+                let (one, two) = tokio::join!(one.reload(&of_one), two.reload(&of_two));
+                let mut codes = [one.status.as_u16(), two.status.as_u16()];
+                let winner = if codes[0] == 200 { "first" } else { "second" };
+                codes.sort_unstable();
+                assert_eq!(codes, [200, 422], "{port} {steering}");
+                assert_eq!(greeting(&format!("127.0.0.1:{port}")).await, winner);
+            }
+            one.stop().await;
+            two.stop().await;
+        }
+    });
+}
+
+#[test]
+fn a_bound_odin_shares_no_address_with_another_although_it_has_the_port_elsewhere() {
+    netns::run(async || {
+        let (first, second) = (TcpPeer::echo("first").await, TcpPeer::echo("second").await);
+        let one = web("bind", &["127.0.0.1:5000"], &first).start().await;
+        let two = web("bind", &["127.0.0.2:5000"], &second).start().await;
+        let wants = web_config("", "bind", &["127.0.0.1:5000", "127.0.0.2:5000"], &first);
+        one.reload(&wants).await.has_status(422).mentions("127.0.0.2:5000").mentions("in use");
+        // Its own address may become a wider or a narrower one.
+        two.stop().await;
+        for address in ["0.0.0.0:5000", "[::]:5000", "127.0.0.1:5000"] {
+            one.reload(&web_config("", "bind", &[address], &first)).await.has_status(200);
+            assert_eq!(greeting("127.0.0.1:5000").await, "first", "{address}");
+        }
+        one.stop().await;
+    });
+}
+
+#[test]
+fn an_address_that_became_another_users_is_named_as_odins_own() {
+    netns::run(async || {
+        let backend = TcpPeer::echo("web").await;
+        let config = |address| web_config("user = \"nobody\"\n", "bind", &[address], &backend);
+        let odin = Odin::builder().with_config(config("0.0.0.0:5000")).start().await;
+        let answer = odin.reload(&config("[::]:5000")).await.has_status(422);
+        answer.mentions("this Odin has that port at another address").mentions("[::]:5000");
+        assert_eq!(greeting("127.0.0.1:5000").await, "web");
+        odin.stop().await;
+    });
+}
+
+#[test]
+fn no_listener_gets_the_admin_pages_of_before_a_reload() {
+    netns::run(async || {
+        let backend = TcpPeer::echo("web").await;
+        let config = |admin: &str, address: &str| {
+            web_config("", "bpf", &["[::]:5000", address], &backend).replace("127.0.0.1:0", admin)
+        };
+        let odin = Odin::builder().with_config(config("0.0.0.0:9901", "[::]:5001")).start().await;
+        for address in ["[::]:9901", "192.0.2.0/24:9900-9999"] {
+            let answer = odin.reload(&config("127.0.0.1:9902", address)).await.has_status(422);
+            answer.mentions("0.0.0.0:9901, where the admin pages are until the next start");
+        }
+        // Once they have moved the port is free.
+        std::fs::write(odin.config_file(), config("127.0.0.1:9902", "[::]:5001")).unwrap();
+        odin.upgrade().await;
+        until("nobody listens on the port", async || (!accepts("127.0.0.1:9901").await).then_some(())).await;
+        std::fs::write(odin.config_file(), config("127.0.0.1:9902", "[::]:9901")).unwrap();
+        until("the listener has it", async || accepts("127.0.0.1:9901").await.then_some(())).await;
+        assert_eq!(greeting("127.0.0.1:9901").await, "web");
+        odin.terminate();
     });
 }

@@ -1,6 +1,7 @@
 //! Odin as a service of systemd: what it tells on the notification socket, and the sockets that it is given.
 
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,7 +12,8 @@ use tokio::net::TcpListener;
 /// What systemd would hear, and when.
 struct Notified {
     heard: Arc<Mutex<Vec<(Instant, String)>>>,
-    path: std::path::PathBuf,
+    /// `$NOTIFY_SOCKET`.
+    name: String,
     _folder: tempfile::TempDir,
 }
 
@@ -19,7 +21,19 @@ impl Notified {
     fn listen() -> Notified {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
-        let socket = UnixDatagram::bind(&path).unwrap();
+        Notified::hear(UnixDatagram::bind(&path).unwrap(), path.display().to_string(), folder)
+    }
+
+    /// By a name that is in no folder.
+    fn listen_abstractly() -> Notified {
+        let folder = tempfile::tempdir().unwrap();
+        // As unique as the folder.
+        let name = folder.path().display().to_string();
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        Notified::hear(UnixDatagram::bind_addr(&address).unwrap(), format!("@{name}"), folder)
+    }
+
+    fn hear(socket: UnixDatagram, name: String, folder: tempfile::TempDir) -> Notified {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let all = Arc::clone(&heard);
         // It ends with the test process: nobody waits for it.
@@ -30,11 +44,11 @@ impl Notified {
                 all.lock().unwrap().extend(text.lines().map(|line| (Instant::now(), line.to_string())));
             }
         });
-        Notified { heard, path, _folder: folder }
+        Notified { heard, name, _folder: folder }
     }
 
     fn told(&self, builder: Builder) -> Builder {
-        builder.environment("NOTIFY_SOCKET", self.path.display())
+        builder.environment("NOTIFY_SOCKET", &self.name)
     }
 
     fn len(&self) -> usize {
@@ -82,6 +96,19 @@ async fn it_is_ready_when_it_serves_and_says_when_it_reloads_and_stops() {
     client.get("/").await.has_status(200);
     odin.stop().await;
     assert_eq!(notified.lines(from, 1).await, ["STOPPING=1"]);
+}
+
+#[tokio::test]
+async fn a_notification_socket_may_have_an_abstract_name() {
+    let (notified, backend) = (Notified::listen_abstractly(), HttpBackend::echo(Protocol::Http1).await);
+    let odin = notified.told(Odin::builder().target(&backend)).start().await;
+    assert_eq!(notified.lines(0, 1).await, ["READY=1"]);
+    let from = notified.len();
+    odin.post_admin("/reload").await.has_status(200);
+    let lines = notified.lines(from, 3).await;
+    assert!(lines[0] == "RELOADING=1" && lines[1].starts_with("MONOTONIC_USEC=") && lines[2] == "READY=1", "{lines:?}");
+    let said = odin.stop().await;
+    assert!(!said.stderr.contains("systemd"), "{}", said.stderr);
 }
 
 fn monotonic() -> u64 {
@@ -193,15 +220,25 @@ async fn an_inherited_socket_is_served_with_those_who_waited_in_it() {
         for _ in 0..20 {
             odin.get("/").await.has_status(200);
         }
-        // It outlives an upgrade, and a reload that takes its address away closes it.
+        // It outlives an upgrade, and a reload that takes its address away: systemd listens there as before, and who
+        // comes meanwhile is served when the address is back, by a reload or by an upgrade.
         odin.upgrade().await;
         for _ in 0..20 {
             odin.get("/").await.has_status(200);
         }
         let text = std::fs::read_to_string(odin.config_file()).unwrap();
-        odin.reload(&text.replace(&address.to_string(), "127.0.0.1:0")).await.has_status(200);
-        until("the socket is closed", async || tokio::net::TcpStream::connect(address).await.is_err().then_some(()))
-            .await;
+        let elsewhere = text.replace(&address.to_string(), "127.0.0.1:0");
+        for by_upgrade in [false, true] {
+            odin.reload(&elsewhere).await.has_status(200);
+            odin.log_contains(&["systemd listens on", &address.to_string()]).await;
+            let mut waiting = Raw::connect(address).await;
+            waiting.send("GET /waiting HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            if by_upgrade {
+                odin.upgrade().await;
+            }
+            odin.reload(&text).await.has_status(200);
+            assert_eq!(waiting.response("GET").await.expect("an answer").head.status(), 200);
+        }
     }
 }
 
@@ -223,9 +260,8 @@ async fn an_inherited_socket_that_nobody_wants_is_told() {
     let address = socket.local_addr().unwrap();
     let odin = Odin::builder().target(&backend).activated_by(socket).start().await;
     // Whoever waits there would wait for ever: the address has to be named, or the start refused.
-    odin.log_contains(&[&address.to_string()]).await;
+    odin.log_contains(&["systemd listens on", &address.to_string()]).await;
     odin.get("/").await.has_status(200);
-    until("it is closed", async || tokio::net::TcpStream::connect(address).await.is_err().then_some(())).await;
 }
 
 #[tokio::test]

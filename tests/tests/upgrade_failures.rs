@@ -236,3 +236,47 @@ async fn of_two_upgrades_at_once_one_is_refused() {
     odin.upgrade().await;
     odin.get("/").await.has_status(200);
 }
+
+#[tokio::test]
+async fn one_with_more_workers_that_fails_when_it_has_opened_its_sockets_takes_no_connection() {
+    fails_to_replace(Odin::builder().plugin_file(PluginEntry::new("headers")), async |odin, _| {
+        let config = fs::read_to_string(odin.config_file()).unwrap();
+        // It has compiled one plugin when the other one stops it.
+        let broken = config.replacen("workers = 2", "workers = 8", 1) + "[plugins.zz]\npath = \"/dev/null\"\n";
+        assert_ne!(config, broken);
+        odin.reload(&broken).await.has_status(422);
+        for _ in 0..10 {
+            odin.try_upgrade().await.has_status(422).mentions("zz").mentions("serves on");
+        }
+        odin.reload(&config).await.has_status(200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_dies_later_is_noticed_by_the_one_that_still_drains() {
+    let echo = TcpPeer::echo("").await;
+    let mut odin = Odin::builder().top("shutdown-grace = \"200ms\"").tcp_target(&echo).start().await;
+    let _open = odin.connect_tcp().await;
+    let first = odin.pid();
+    let second = odin.upgrade().await;
+    process::signal(second, Signal::KILL);
+    odin.log_contains(&["ERROR", &second.to_string(), "signal: 9", "nobody serves"]).await;
+    // Whoever started it can start it again.
+    assert_eq!(odin.exit_code(first).await, Some(1));
+}
+
+#[tokio::test]
+async fn one_that_another_replaces_while_the_first_still_drains_is_nobodys_loss() {
+    let echo = TcpPeer::echo("").await;
+    let mut odin = Odin::builder().tcp_target(&echo).start().await;
+    let (first, mut open) = (odin.pid(), odin.connect_tcp().await);
+    let second = odin.upgrade().await;
+    odin.upgrade().await;
+    assert_eq!(odin.exit_code(second).await, Some(0));
+    until("the first one waits for it", async || (!process::exists(second)).then_some(())).await;
+    assert!(process::is_running(first));
+    open.finish().await;
+    open.ends().await;
+    assert_eq!(odin.exit_code(first).await, Some(0));
+}
