@@ -370,39 +370,3 @@ async fn the_number_of_workers_changes_at_an_upgrade() {
     }
     load.end().await;
 }
-
-#[test]
-fn a_bound_address_may_become_a_wider_one_at_an_upgrade() {
-    netns::run(async || {
-        let (http, echo) = (HttpBackend::saying("ok").await, TcpPeer::echo("hello").await);
-        let at = |web: &str| config("bind", [&format!("\"{web}\""), "\"127.0.0.1:5001\""], &http, &echo);
-        let odin = Odin::builder().with_config(at("127.0.0.1:8000")).start().await;
-        for (web, dialled) in
-            [("0.0.0.0:8000", "127.0.0.2:8000"), ("[::]:8000", "[::1]:8000"), ("127.0.0.1:8000", "127.0.0.1:8000")]
-        {
-            // Before the watch over the file has told the old one.
-            fs::write(odin.config_file(), at(web)).unwrap();
-            odin.upgrade().await;
-            Connection::http1(dialled.parse().unwrap()).await.get("/").await.has_status(200).has_body("ok");
-        }
-        odin.stop().await;
-    });
-}
-
-#[test]
-fn the_admin_pages_may_move_to_an_address_around_the_one_they_have() {
-    netns::run(async || {
-        let (http, echo) = (HttpBackend::saying("ok").await, TcpPeer::echo("hello").await);
-        let at = |admin: &str| {
-            let config = config("bind", ["\"127.0.0.1:8000\"", "\"127.0.0.1:5001\""], &http, &echo);
-            config.replacen("127.0.0.1:0", admin, 1)
-        };
-        let odin = Odin::builder().with_config(at("127.0.0.1:9901")).start().await;
-        for (admin, dialled) in [("0.0.0.0:9901", "127.0.0.2:9901"), ("127.0.0.1:9901", "127.0.0.1:9901")] {
-            fs::write(odin.config_file(), at(admin)).unwrap();
-            odin.upgrade().await;
-            Connection::http1(dialled.parse().unwrap()).await.get("/readyz").await.has_status(200);
-        }
-        odin.terminate();
-    });
-}

@@ -86,7 +86,9 @@ fn hand_over(channel: &Channel, given: Given) -> anyhow::Result<()> {
 fn send(channel: &Channel, text: &[u8], descriptors: &[BorrowedFd<'_>]) -> anyhow::Result<()> {
     match channel.send(text, descriptors) {
         // It has ended, and may have said why.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ready(channel),
+        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+            ready(channel)
+        }
         sent => sent.context("cannot hand over to the new process"),
     }
 }
