@@ -46,7 +46,7 @@ pub(super) fn reload(port: u16) -> Result<()> {
 fn ask(port: u16, what: &str) -> Result<Value> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "{what} HTTP/1.1\r\nhost: bench\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")?;
+    write!(stream, "{what} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")?;
     let (mut buffer, mut body) = (vec![0; 64 << 10], Vec::new());
     response::read(&mut stream, &mut buffer, |piece| {
         body.extend_from_slice(piece);
