@@ -151,7 +151,6 @@ impl Odin {
             let change = sockets.change(wanted)?;
             proxy.apply(&assembly.snapshot, change.opened, &change.closing)
         };
-        applying.done().await;
         let (old, new) = (value(&before), value(&assembly));
         for late in ["workers", "steering", "user", "admin"].into_iter().filter(|late| old[late] != new[late]) {
             tracing::warn!("`{late}` takes effect at the next start");
@@ -162,6 +161,8 @@ impl Odin {
         for name in assembly.plugins.keys() {
             self.swap_from_file(name);
         }
+        // Last: whatever is asked for meanwhile is about the new config.
+        applying.done().await;
         Ok(changes)
     }
 

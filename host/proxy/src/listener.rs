@@ -119,11 +119,13 @@ pub(crate) async fn accept(socket: Arc<StdListener>, door: Rc<Door>, worker: Rc<
     if !stop.moved.get() {
         accept_waiting(socket.get_ref(), &door, &worker);
     }
-    stop.accepts_no_more.take();
     while stop.lingers() {
         tokio::time::sleep(LOOK).await;
         accept_waiting(socket.get_ref(), &door, &worker);
     }
+    // First: who came to it after the last look would be reset, and nobody shall come once it is told.
+    drop(socket);
+    stop.accepts_no_more.take();
 }
 
 #[allow(unsafe_code, reason = "tokio cannot see that a shared listener stays open")]

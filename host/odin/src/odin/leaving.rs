@@ -40,7 +40,9 @@ impl Odin {
                 tracing::info!(pid, "a new process serves");
                 self.sockets.borrow().retire();
                 systemd::replaced_by(pid);
-                *self.successor.borrow_mut() = Some(Successor::watch(child)?);
+                let watched = Successor::watch(child);
+                let watched = watched.inspect_err(|error| tracing::warn!(%error, "nobody will notice if it dies"));
+                *self.successor.borrow_mut() = watched.ok();
                 Ok(pid)
             }
             Err(error) => {

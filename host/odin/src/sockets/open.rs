@@ -116,11 +116,7 @@ impl Sockets {
                 Some(held) => held.clone(),
                 None => {
                     let bound = self.bind(&listener.name, address, all);
-                    let own = self.own().are_in_the_way_of(address);
-                    bound.map_err(|error| match error.kind() {
-                        io::ErrorKind::AddrInUse if own => held_by_self(&listener.name, address),
-                        _ => refused(&listener.name, address, error, self.reason.as_deref()),
-                    })?
+                    bound.map_err(|error| self.cannot_bind(&listener.name, address, error))?
                 }
             };
             open.bound.insert(address, held);
@@ -163,7 +159,14 @@ impl Sockets {
         })
     }
 
-    /// Where sockets of this process are bound, or were bound for it.
+    fn cannot_bind(&self, listener: &str, address: SocketAddr, error: io::Error) -> anyhow::Error {
+        match error.kind() {
+            io::ErrorKind::AddrInUse if self.own().are_in_the_way_of(address) => held_by_self(listener, address),
+            _ => refused(listener, address, error, self.reason.as_deref()),
+        }
+    }
+
+    /// Where sockets of this process are bound, or were bound for it. Goes through all of them.
     fn own(&self) -> Own {
         let open = self.listeners.values().flat_map(|open| open.bound.keys());
         let closing = self.closing.iter().filter(|(_, socket)| socket.strong_count() > 0).map(|(address, _)| address);
