@@ -39,6 +39,20 @@ pub fn descriptors(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is running").count()
 }
 
+/// What each of them is, for a message: of a TCP socket its line of `/proc/net/tcp` (addresses, state, queues).
+pub fn open_files(pid: u32) -> Vec<String> {
+    let table = |name| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
+    let (tcp, tcp6) = (table("tcp"), table("tcp6"));
+    let described = |link: std::path::PathBuf| {
+        let link = link.display().to_string();
+        let inode = link.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
+        let is_it = |line: &&str| inode.is_some() && line.split_whitespace().nth(9) == inode;
+        tcp.lines().chain(tcp6.lines()).find(is_it).map_or(link.clone(), |line| format!("{link} {}", line.trim()))
+    };
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is running").flatten();
+    files.filter_map(|file| std::fs::read_link(file.path()).ok()).map(described).collect()
+}
+
 /// The children of a process that it has not waited for yet.
 pub fn children(pid: u32) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").expect("there is /proc").flatten();

@@ -83,6 +83,10 @@ async fn reloads(mut stage: Stage, reloads: usize, web: &[SocketAddr], tcp: &[So
         own => own.to_vec(),
     };
     let (web, tcp) = (at(web, "web"), at(tcp, "tcp"));
+    // "ready" is said before the workers have opened what they need; a reload is over when each of them has done it.
+    for turn in [1, 0] {
+        odin.reload(&stage.config(turn)).await.has_status(200);
+    }
     let before = process::descriptors(odin.pid());
     let (mut load, mut kept) = (Load::default(), odin_tests::Raw::connect(web[0]).await);
     for address in &web {
@@ -142,7 +146,12 @@ async fn reloads(mut stage: Stage, reloads: usize, web: &[SocketAddr], tcp: &[So
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(70), given_back).await.expect("descriptors are given back");
+    if tokio::time::timeout(Duration::from_secs(70), given_back).await.is_err() {
+        panic!(
+            "{before} descriptors at first, and then for more than a minute: {:#?}",
+            process::open_files(odin.pid())
+        );
+    }
     odin.stop().await;
 }
 
