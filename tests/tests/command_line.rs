@@ -176,7 +176,7 @@ async fn a_plugin_that_does_not_load_is_found_by_a_check() {
     let config = format!("{good}[plugins.p]\npath = \"{}\"\n", text.display());
     let checked = Odin::builder().with_config(config).check().await;
     assert!(!checked.success(), "{checked:?}");
-    checked.says(&["odin.toml:10", "`p` does not load", "README.md", "not a WebAssembly file"]);
+    checked.says(&["odin.toml:10: plugin \"p\": ", "README.md", "not a WebAssembly file"]);
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! SIGHUP: the config is read again, what changed changes, what did not is not touched, and a bad file changes nothing.
 
 use odin_tests::load::{Load, Talk};
-use odin_tests::{DeadPort, HttpBackend, Odin, PluginEntry, Protocol, ReservedPort, Target, TcpPeer, until, within};
+use odin_tests::{
+    DeadPort, HttpBackend, Odin, PluginEntry, Protocol, ReservedPort, Target, TcpPeer, paths, until, within,
+};
 
 /// A config with one HTTP listener on `port` whose routes are these lines.
 fn config(port: u16, routes: &str, backends: &[&HttpBackend]) -> String {
@@ -71,6 +73,41 @@ async fn a_bad_file_changes_nothing_and_the_log_says_why() {
     let from = odin.log().len();
     odin.hang_up();
     odin.log_contains_after(from, &["odin.toml"]).await;
+    odin.get("/").await.has_status(200);
+}
+
+#[tokio::test]
+async fn what_cannot_be_put_to_use_is_told_with_the_line_of_its_section() {
+    let (a, port, taken) = (named("a").await, ReservedPort::reserve(), TcpPeer::echo("").await);
+    let routes = "[[listeners.routes]]\ncluster = \"c0\"\n";
+    let good = format!("steering = \"bind\"\n{}", config(port.number(), routes, &[&a]));
+    let odin = Odin::builder().with_config(&good).start().await;
+    let next = good.lines().count() + 1;
+    let plugin = |name: &str| format!("[plugins.p]\npath = \"{}\"\n", paths::plugin(name).display());
+    let listener = |rest: &str| format!("[[listeners]]\nname = \"more\"\naddress = \"127.0.0.1:0\"\n{rest}");
+    let busy = format!("[[listeners]]\naddress = \"{}\"\ncluster = \"c0\"\n", taken.address());
+    let name = format!("listener \"{}\"", taken.address());
+    for (bad, line, words) in [
+        (busy, next, [name.as_str(), "in use"]),
+        (listener("cluster = \"c0\"\nplugins = [\"p\"]\n") + &plugin("lb_rr"), next, ["listener \"more\"", "no hook"]),
+        (
+            listener("cluster = \"c0\"\nsteer = \"p\"\n") + &plugin("headers"),
+            next,
+            ["listener \"more\"", "no steer hook"],
+        ),
+        (
+            format!("[clusters.c1]\nendpoints = [\"{}\"]\nbalancer = \"p\"\n", a.address()) + &plugin("headers"),
+            next,
+            ["cluster \"c1\"", "no balancer hook"],
+        ),
+        ("\n[plugins.p]\npath = \"odin.toml\"\n".to_string(), next + 1, ["plugin \"p\"", "not a WebAssembly file"]),
+    ] {
+        let place = format!("odin.toml:{line}: {}", words[0]);
+        odin.reload(&(good.clone() + &bad)).await.has_status(422).mentions(&place).mentions(words[1]);
+        // A start says the same.
+        let elsewhere = good.replace(&format!(":{}", port.number()), ":0");
+        Odin::builder().with_config(elsewhere + &bad).refuses_to_start().await.says(&[&place, words[1]]);
+    }
     odin.get("/").await.has_status(200);
 }
 

@@ -147,13 +147,17 @@ fn a_port_that_somebody_listens_on_is_not_taken_silently() {
             ("[::]:5002", "[::1]:5002"),
         ] {
             let said = web("bpf", &["[::]:5003", address], &backend).refuses_to_start().await;
-            said.says(&[address, taken]);
+            said.says(&[address, taken, "odin.toml:", ": listener \"web\": "]);
         }
         web("bind", &["127.0.0.1:5001"], &backend).refuses_to_start().await.says(&["127.0.0.1:5001", "in use"]);
 
         let odin = web("bpf", &["[::]:5003"], &backend).start().await;
         let wants = web_config("", "bpf", &["[::]:5003", "[::]:5004", "0.0.0.0:5001"], &backend);
-        odin.reload(&wants).await.has_status(422).mentions("0.0.0.0:5001").mentions("127.0.0.1:5001");
+        odin.reload(&wants)
+            .await
+            .has_status(422)
+            .mentions(": listener \"web\": 0.0.0.0:5001")
+            .mentions("127.0.0.1:5001");
         assert_eq!(greeting("127.0.0.1:5003").await, "web");
         refused("127.0.0.1:5004").await;
         assert!(accepts("127.0.0.1:5001").await && accepts("[::1]:5002").await);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -14,8 +15,8 @@ use odin_proxy::{
 };
 use odin_runtime::{Plugin, Runtime};
 
-use crate::cli::Roles;
-use crate::config::{self, Config, LogFormat, Traffic, UpstreamProtocol};
+use crate::cli::{Roles, Start};
+use crate::config::{self, Config, LogFormat, Places, Section, Traffic, UpstreamProtocol};
 use crate::plugin_spec::{self, roles};
 use crate::resolve::Names;
 use crate::systemd;
@@ -59,6 +60,7 @@ struct Built {
 #[derive(Clone)]
 pub(crate) struct Assembly {
     pub(crate) config: Config,
+    pub(crate) places: Places,
     pub(crate) plugins: BTreeMap<String, Loaded>,
     clusters: BTreeMap<String, Built>,
     pub(crate) snapshot: Arc<Snapshot>,
@@ -70,17 +72,19 @@ impl Assembly {
         self.clusters.values().map(|built| &built.cluster)
     }
 
-    /// Builds everything that `config` names; `plugins` were loaded for it by [`load_plugins`], and `names` resolved.
+    /// Builds everything that the config names; `plugins` were loaded for it by [`load_plugins`], and `names` resolved.
     pub(crate) fn new(
-        config: Config,
+        start: &Start,
         plugins: BTreeMap<String, Loaded>,
         names: &Names,
         before: Option<&Assembly>,
         workers: usize,
     ) -> anyhow::Result<Self> {
+        let (config, places) = (start.config.clone(), start.places.clone());
         let clusters = build_clusters(&config, &plugins, names, before, workers)?;
         let listeners = config.listeners.iter().map(|section| {
-            let listener = build_listener(section, &plugins, &clusters, before, workers)?;
+            let listener = build_listener(section, &plugins, &clusters, before, workers)
+                .with_context(|| Section::listener(&section.name))?;
             Ok((section.name.clone(), Arc::new(listener)))
         });
         let snapshot = Arc::new(Snapshot {
@@ -95,7 +99,7 @@ impl Assembly {
             },
             access_log_context: config.access_log.context.clone(),
         });
-        Ok(Assembly { config, plugins, clusters, snapshot })
+        Ok(Assembly { config, places, plugins, clusters, snapshot })
     }
 }
 
@@ -122,9 +126,13 @@ pub(crate) fn load_plugins(
 /// Loads the plugin of one section.
 pub(crate) fn load_plugin(name: &str, section: &config::Plugin, runtime: &Arc<Runtime>) -> anyhow::Result<Loaded> {
     let path = section.path.display();
-    let wasm = std::fs::read(&section.path).with_context(|| format!("plugin {name:?}: cannot read {path}"))?;
-    let plugin = Plugin::load(runtime, plugin_spec::spec(name, section), &wasm).with_context(|| path.to_string())?;
-    Ok(Loaded { section: section.clone(), plugin, digest: Arc::new(digest(&wasm).into()) })
+    let load = || {
+        let wasm = std::fs::read(&section.path).with_context(|| format!("cannot read {path}"))?;
+        let plugin =
+            Plugin::load(runtime, plugin_spec::spec(name, section), &wasm).with_context(|| path.to_string())?;
+        anyhow::Ok(Loaded { section: section.clone(), plugin, digest: Arc::new(digest(&wasm).into()) })
+    };
+    load().with_context(|| Section::plugin(name))
 }
 
 /// The clusters whose names may have to be resolved: those that the config before does not have as they are.
@@ -148,51 +156,65 @@ fn build_clusters(
     before: Option<&Assembly>,
     workers: usize,
 ) -> anyhow::Result<BTreeMap<String, Built>> {
-    let mut clusters = BTreeMap::new();
-    for (name, section) in &config.clusters {
-        let balancer = section.balancer.as_ref().and_then(|name| plugins.get(name)).map(|loaded| loaded.plugin.clone());
-        if let Some(plugin) = &balancer
-            && !plugin.hooks().balancer
-        {
-            bail!(
-                "clusters.{name}.balancer: plugin {:?} exports no balancer hook; it cannot pick endpoints",
-                plugin.name()
-            );
-        }
-        let same = |built: &&Built| {
-            let balancer_before = built.cluster.balancer.as_ref().map(Arc::as_ptr);
-            built.section == *section && balancer_before == balancer.as_ref().map(Arc::as_ptr)
-        };
-        if let Some(kept) = before.and_then(|before| before.clusters.get(name)).filter(same) {
-            clusters.insert(name.clone(), kept.clone());
-            continue;
-        }
-        let mut endpoints = Vec::new();
-        for endpoint in &section.endpoints {
-            let address = &endpoint.address;
-            match names.of(address) {
-                Ok(addresses) => endpoints.extend(addresses.into_iter().map(|address| (address, endpoint.weight))),
-                // One name that does not resolve is one dead endpoint, not a dead config.
-                Err(error) if section.endpoints.len() > 1 => {
-                    tracing::error!(cluster = name, endpoint = %address, %error, "endpoint left out: cannot resolve its name");
-                }
-                Err(error) => bail!("clusters.{name}.endpoints: cannot resolve {address}: {error}"),
-            }
-        }
-        if endpoints.is_empty() {
-            bail!("clusters.{name}.endpoints: none of the names can be resolved");
-        }
-        let protocol = match section.protocol {
-            UpstreamProtocol::Http1 => Protocol::Http1,
-            UpstreamProtocol::Http2 => Protocol::Http2,
-        };
-        let mut cluster = odin_proxy::Cluster::new(name.clone(), endpoints, balancer, protocol, workers);
-        if let Some(before) = before.and_then(|before| before.clusters.get(name)) {
-            cluster = cluster.after(&before.cluster);
-        }
-        clusters.insert(name.clone(), Built { section: section.clone(), cluster: Arc::new(cluster) });
+    let built = config.clusters.iter().map(|(name, section)| {
+        let before = before.and_then(|before| before.clusters.get(name));
+        let built = build_cluster(name, section, plugins, names, before, workers);
+        Ok((name.clone(), built.with_context(|| Section::cluster(name))?))
+    });
+    built.collect()
+}
+
+fn build_cluster(
+    name: &str,
+    section: &config::Cluster,
+    plugins: &BTreeMap<String, Loaded>,
+    names: &Names,
+    before: Option<&Built>,
+    workers: usize,
+) -> anyhow::Result<Built> {
+    let balancer = section.balancer.as_ref().and_then(|name| plugins.get(name)).map(|loaded| loaded.plugin.clone());
+    if let Some(plugin) = &balancer
+        && !plugin.hooks().balancer
+    {
+        bail!("plugin {:?} exports no balancer hook; it cannot pick endpoints", plugin.name());
     }
-    Ok(clusters)
+    let same = |built: &&Built| {
+        let balancer_before = built.cluster.balancer.as_ref().map(Arc::as_ptr);
+        built.section == *section && balancer_before == balancer.as_ref().map(Arc::as_ptr)
+    };
+    if let Some(kept) = before.filter(same) {
+        return Ok(kept.clone());
+    }
+    let endpoints = resolved(name, section, names)?;
+    let protocol = match section.protocol {
+        UpstreamProtocol::Http1 => Protocol::Http1,
+        UpstreamProtocol::Http2 => Protocol::Http2,
+    };
+    let mut cluster = odin_proxy::Cluster::new(name.to_owned(), endpoints, balancer, protocol, workers);
+    if let Some(before) = before {
+        cluster = cluster.after(&before.cluster);
+    }
+    Ok(Built { section: section.clone(), cluster: Arc::new(cluster) })
+}
+
+/// The addresses of a cluster's endpoints, each with its weight.
+fn resolved(cluster: &str, section: &config::Cluster, names: &Names) -> anyhow::Result<Vec<(SocketAddr, u32)>> {
+    let mut endpoints = Vec::new();
+    for endpoint in &section.endpoints {
+        let address = &endpoint.address;
+        match names.of(address) {
+            Ok(addresses) => endpoints.extend(addresses.into_iter().map(|address| (address, endpoint.weight))),
+            // One name that does not resolve is one dead endpoint, not a dead config.
+            Err(error) if section.endpoints.len() > 1 => {
+                tracing::error!(cluster, endpoint = %address, %error, "endpoint left out: cannot resolve its name");
+            }
+            Err(error) => bail!("cannot resolve {address}: {error}"),
+        }
+    }
+    if endpoints.is_empty() {
+        bail!("none of the endpoints' names can be resolved");
+    }
+    Ok(endpoints)
 }
 
 fn build_listener(
@@ -228,11 +250,7 @@ fn build_listener(
     if let Some(loaded) = section.steer.as_ref().and_then(|name| plugins.get(name))
         && !loaded.plugin.hooks().steer
     {
-        bail!(
-            "listeners.{}.steer: plugin {:?} exports no steer hook; it cannot weigh where connections go",
-            section.name,
-            loaded.plugin.name()
-        );
+        bail!("plugin {:?} exports no steer hook; it cannot weigh where connections go", loaded.plugin.name());
     }
     let counters = before.map_or_else(|| ListenerCounters::new(workers), |before| before.counters.clone());
     Ok(Listener { name: section.name.clone(), kind, counters })

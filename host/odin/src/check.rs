@@ -1,18 +1,17 @@
 //! `odin check FILE`: whether the config is good, and whether each plugin that it names loads with what it is granted.
 //! Must never listen, connect or resolve a name: a check runs where nothing of what the config names is there.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use odin_runtime::{Runtime, RuntimeOptions};
 
 use crate::assemble;
-use crate::config::{self, Config, ConfigError, Errors};
+use crate::config::{self, Config, ConfigError, Errors, Places, Section};
 
 /// The line that says that the file is good.
 pub(crate) fn check(file: &Path) -> Result<String, Errors> {
-    let (config, lines) = config::load_with_lines(file)?;
-    Errors::of(load_plugins(file, &config, &lines)).map_or(Ok(()), Err)?;
+    let (config, places) = config::load(file)?;
+    Errors::of(load_plugins(file, &config, &places)).map_or(Ok(()), Err)?;
     let count = |number: usize, of: &str| format!("{number} {of}{}", if number == 1 { "" } else { "s" });
     Ok(format!(
         "{}: ok ({}, {}, {})",
@@ -24,7 +23,7 @@ pub(crate) fn check(file: &Path) -> Result<String, Errors> {
 }
 
 /// Loads every plugin as a start would, and tells of those that do not load.
-fn load_plugins(file: &Path, config: &Config, lines: &BTreeMap<String, u32>) -> Vec<ConfigError> {
+fn load_plugins(file: &Path, config: &Config, places: &Places) -> Vec<ConfigError> {
     if config.plugins.is_empty() {
         return Vec::new();
     }
@@ -34,8 +33,8 @@ fn load_plugins(file: &Path, config: &Config, lines: &BTreeMap<String, u32>) -> 
     };
     let refused = |(name, section): (&String, &config::Plugin)| {
         let error = assemble::load_plugin(name, section, &runtime).err()?;
-        let message = format!("the plugin `{name}` does not load: {error:#}");
-        Some(ConfigError::in_file(file, lines.get(name).copied(), format!("plugins.{name}"), message))
+        let line = places.line(&Section::plugin(name));
+        Some(ConfigError::in_file(file, line, format!("plugins.{name}"), format!("{error:#}")))
     };
     config.plugins.iter().filter_map(refused).collect()
 }
@@ -66,11 +65,8 @@ mod tests {
         assert_eq!(keys, ["plugins.b", "plugins.a"]);
         let text = errors.to_string();
         let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[0].starts_with(&shown("@odin.toml:6: the plugin `b` does not load: @core.wasm: ")), "{text}");
-        assert!(
-            lines[1].starts_with(&shown("@odin.toml:8: the plugin `a` does not load: @text.wasm: not a W")),
-            "{text}"
-        );
+        assert!(lines[0].starts_with(&shown("@odin.toml:6: plugin \"b\": @core.wasm: ")), "{text}");
+        assert!(lines[1].starts_with(&shown("@odin.toml:8: plugin \"a\": @text.wasm: not a W")), "{text}");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -92,7 +92,7 @@ impl Odin {
         let assembly = self.assembly();
         let mut sockets = self.sockets.borrow_mut();
         let wanted = steering::wanted(&assembly, &sockets, None);
-        let change = sockets.change(wanted)?;
+        let change = sockets.change(wanted).map_err(|error| assembly.places.locate(error))?;
         tell()?;
         // Nothing was served before that would have to end first.
         let _ = self.with_proxy(|proxy| proxy.apply(&assembly.snapshot, change.opened, &change.closing));
@@ -148,7 +148,7 @@ impl Odin {
             let Some(proxy) = proxy.as_ref() else { bail!("this process drains") };
             let mut sockets = self.sockets.borrow_mut();
             let wanted = steering::wanted(&assembly, &sockets, Some(&before));
-            let change = sockets.change(wanted)?;
+            let change = sockets.change(wanted).map_err(|error| assembly.places.locate(error))?;
             proxy.apply(&assembly.snapshot, change.opened, &change.closing)
         };
         let (old, new) = (value(&before), value(&assembly));
@@ -260,12 +260,13 @@ async fn assemble(
     workers: usize,
 ) -> anyhow::Result<Assembly> {
     set_demo(start, demo);
-    let plugins = assemble::load_plugins(&start.config, before, runtime)?;
+    let plugins = assemble::load_plugins(&start.config, before, runtime);
+    let plugins = plugins.map_err(|error| start.places.locate(error))?;
     for name in start.unplaced_plugins.clone() {
         if let Some(loaded) = plugins.get(&name) {
             start.place_plugin(&name, plugin_spec::roles(loaded.plugin.hooks()))?;
         }
     }
     let names = Names::resolve(assemble::new_clusters(&start.config, before)).await;
-    Assembly::new(start.config.clone(), plugins, &names, before, workers)
+    Assembly::new(start, plugins, &names, before, workers).map_err(|error| start.places.locate(error))
 }

@@ -103,7 +103,7 @@ fn prepare(start: &Start, mut handed: Option<Handed>) -> anyhow::Result<(Ready, 
     let binary = upgrade::binary();
     let inherited = handed.as_mut().and_then(|handed| handed.admin.take());
     let mut sockets = Sockets::new(config, workers, handed)?;
-    sockets.prepare(&config.listeners)?;
+    sockets.prepare(&config.listeners).map_err(|error| start.places.locate(error))?;
     let admin = match config.admin {
         Some(address) => Some(Admin::bind(address, inherited).with_context(|| admin_fault(address))?),
         None => None,

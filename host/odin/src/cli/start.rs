@@ -9,8 +9,8 @@ use odin_steer::Binding;
 
 use super::{Admin, Run};
 use crate::config::{
-    self, Cluster, Config, ConfigError, Endpoint, EndpointAddress, Errors, Listener, Plugin, Route, SteeringMode,
-    Traffic, UpstreamProtocol,
+    self, Cluster, Config, ConfigError, Endpoint, EndpointAddress, Errors, Listener, Places, Plugin, Route,
+    SteeringMode, Traffic, UpstreamProtocol,
 };
 
 /// The cluster of the HTTP listener when flags alone make the config.
@@ -19,10 +19,12 @@ pub(crate) const HTTP_CLUSTER: &str = "web";
 pub(crate) const TCP_CLUSTER: &str = "tcp";
 
 /// What to start, and what only the caller can complete.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Start {
-    /// Complete, but for the two fields below.
+    /// Complete, but for the last two fields.
     pub(crate) config: Config,
+    /// Where it says what.
+    pub(crate) places: Places,
     /// Where the config came from; none when flags made it. A reload calls [`Run::start`] again.
     pub(crate) file: Option<PathBuf>,
     /// Each named cluster has no endpoint yet: the caller starts demo backends and gives it their addresses.
@@ -50,12 +52,11 @@ impl Run {
     /// Makes the config: from the file with `--workers`, `--admin`, `--steering` and `--log-format` on top, or from flags alone.
     pub(crate) fn start(&self) -> Result<Start, Errors> {
         let mut start = match &self.file {
-            Some(file) => Start {
-                config: config::load(file)?,
-                file: Some(file.clone()),
-                demo_clusters: Vec::new(),
-                unplaced_plugins: Vec::new(),
-            },
+            Some(file) => {
+                let (config, places) = config::load(file)?;
+                let (demo_clusters, unplaced_plugins) = (Vec::new(), Vec::new());
+                Start { config, places, file: Some(file.clone()), demo_clusters, unplaced_plugins }
+            }
             None => self.start_from_flags()?,
         };
         let config = &mut start.config;
@@ -111,6 +112,7 @@ impl Run {
         let plugins = self.plugins()?;
         let mut start = Start {
             config: Config::default(),
+            places: Places::default(),
             file: None,
             demo_clusters: Vec::new(),
             unplaced_plugins: plugins.iter().map(|(name, _)| name.clone()).collect(),

@@ -18,9 +18,9 @@ pub(crate) async fn diff(file: &Path, against: Option<&Path>, admin: Option<Sock
 }
 
 async fn compare(file: &Path, against: Option<&Path>, admin: Option<SocketAddr>) -> anyhow::Result<String> {
-    let config = config::load(file)?;
+    let (config, _) = config::load(file)?;
     let before = match against {
-        Some(other) => serde_json::to_value(&config::load(other)?)?,
+        Some(other) => serde_json::to_value(config::load(other)?.0)?,
         None => running(admin_of(&config, file, admin)?).await?,
     };
     Ok(report(before, serde_json::to_value(&config)?))
@@ -91,7 +91,7 @@ mod tests {
         let text = "[[listeners]]\naddress = '127.0.0.1:1'\ncluster = 'a'\n[clusters.a]\nendpoints = ['a:1']\n";
         std::fs::write(&old, text).unwrap();
         std::fs::write(&new, text.replace("'a:1'", "'a:1', 'b:1'")).unwrap();
-        let running = serde_json::to_string(&config::load(&old).unwrap()).unwrap();
+        let running = serde_json::to_string(&config::load(&old).unwrap().0).unwrap();
         let asks = |status, body| {
             let new = new.clone();
             async move { compare(&new, None, Some(answering(status, body).await)).await }

@@ -6,8 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use odin_steer::Binding;
 
+use super::check::References;
 use super::decoder::Field;
 use super::node::{Node, Value};
+use super::places::Kind;
 use super::readers::{name, parsed, whole};
 use super::report::Report;
 use super::schema::{Cluster, Config, Endpoint, Listener, Traffic, UpstreamProtocol};
@@ -22,7 +24,7 @@ pub(super) fn is_fly(root: &Node) -> bool {
 }
 
 /// Each app becomes a TCP listener for its ports on every address, and a cluster.
-pub(super) fn decode(root: Node, report: &Report) -> Option<Config> {
+pub(super) fn decode(root: Node, report: &Report, references: &mut References) -> Option<Config> {
     let mut top = Field::root(root, report).table()?;
     let mut apps = Apps::default();
     let field = top.take(APPS)?;
@@ -33,6 +35,10 @@ pub(super) fn decode(root: Node, report: &Report) -> Option<Config> {
         apps.app(field);
     }
     top.deny_rest();
+    for (name, line) in &apps.names {
+        references.define(Kind::Listener, name, *line);
+        references.define(Kind::Cluster, name, *line);
+    }
     Some(Config { listeners: apps.listeners, clusters: apps.clusters, ..Config::default() })
 }
 

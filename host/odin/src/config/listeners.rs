@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::bindings;
-use super::check::{Kind, References};
+use super::check::References;
 use super::decoder::{Field, Table};
 use super::node::Value;
+use super::places::Kind;
 use super::readers::{boolean, choice, name, parsed};
 use super::report::KeyPath;
 use super::schema::{Listener, Route, SteeringMode, Traffic};
@@ -95,6 +96,7 @@ fn listener(field: Field<'_>, references: &mut References) -> Option<Placed> {
         None => first,
     };
     let (name, placed) = (name?, placed?);
+    references.define(Kind::Listener, &name, line);
     let addresses = placed.iter().map(|placed| placed.binding).collect();
     let listener = Listener { name, addresses, steer, traffic: traffic? };
     Some(Placed { listener, addresses: placed, name_line, path })

@@ -14,6 +14,7 @@ mod fly;
 mod listeners;
 mod nearest;
 mod node;
+mod places;
 mod readers;
 mod report;
 mod schema;
@@ -23,11 +24,11 @@ mod syntax;
 mod tests;
 mod units;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 pub(crate) use bindings::{collide, takes_admin};
 pub(crate) use error::{ConfigError, Errors};
+pub(crate) use places::{Places, Section};
 #[cfg(test)]
 pub(crate) use schema::{AccessLog, Breaker};
 pub(crate) use schema::{
@@ -36,17 +37,13 @@ pub(crate) use schema::{
 };
 pub(crate) use units::{binding, endpoint_address, socket_address};
 
-use check::{Kind, References};
+use check::References;
 use report::Report;
 use syntax::{Lines, Syntax};
 
-/// Reads and checks a config file. The syntax follows from its ending: `.toml`, `.yaml`, `.yml` or `.json`.
-pub(crate) fn load(file: &Path) -> Result<Config, Errors> {
-    load_with_lines(file).map(|(config, _)| config)
-}
-
-/// Like [`load`], with the line on which each plugin is defined: for errors that only show when it is loaded.
-pub(crate) fn load_with_lines(file: &Path) -> Result<(Config, BTreeMap<String, u32>), Errors> {
+/// Reads and checks a config file, and tells where what is in it. The syntax follows from its ending: `.toml`, `.yaml`,
+/// `.yml` or `.json`.
+pub(crate) fn load(file: &Path) -> Result<(Config, Places), Errors> {
     let fail = |message: String| Errors::from(ConfigError::in_file(file, None, "", message));
     let bytes = std::fs::read(file).map_err(|error| fail(format!("cannot read the file: {error}")))?;
     match String::from_utf8(bytes) {
@@ -61,7 +58,7 @@ pub(crate) fn load_with_lines(file: &Path) -> Result<(Config, BTreeMap<String, u
 
 /// Checks the text of a config file. `file` gives the syntax, the name in errors, and the folder that plugin paths
 /// are relative to; it need not exist.
-fn parse(text: &str, file: &Path) -> Result<(Config, BTreeMap<String, u32>), Errors> {
+fn parse(text: &str, file: &Path) -> Result<(Config, Places), Errors> {
     let Some(syntax) = Syntax::of(file) else {
         let message = "the file's ending does not tell its syntax; name it .toml, .yaml, .yml or .json";
         return Err(ConfigError::in_file(file, None, "", message).into());
@@ -70,7 +67,7 @@ fn parse(text: &str, file: &Path) -> Result<(Config, BTreeMap<String, u32>), Err
     let report = Report::new(file, syntax);
     let mut references = References::default();
     let config = match fly::is_fly(&root) {
-        true => fly::decode(root, &report),
+        true => fly::decode(root, &report, &mut references),
         false => {
             let config = sections::decode(root, &report, &mut references);
             references.check(&report);
@@ -80,5 +77,5 @@ fn parse(text: &str, file: &Path) -> Result<(Config, BTreeMap<String, u32>), Err
     report.finish()?;
     // A decoder that answers none has reported why, so this is never reached; an error is still better than a panic.
     let config = config.ok_or_else(|| ConfigError::in_file(file, None, "", "the config could not be read"))?;
-    Ok((config, references.lines(Kind::Plugin)))
+    Ok((config, references.places(file)))
 }

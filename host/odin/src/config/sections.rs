@@ -6,9 +6,10 @@ mod plugins;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::check::{Kind, References};
+use super::check::References;
 use super::decoder::{Field, Table};
 use super::node::{Node, Value};
+use super::places::Kind;
 use super::readers::{boolean, choice, duration, name, parsed, size, text, whole};
 use super::report::Report;
 use super::schema::{

@@ -28,7 +28,7 @@ endpoints = ["10.0.0.1:81"]
 fn json(name: &str, text: &str) -> Value {
     let file = std::env::temp_dir().join(format!("odin-diff-{}-{name}.toml", std::process::id()));
     std::fs::write(&file, text).unwrap();
-    let config = crate::config::load(&file).unwrap_or_else(|errors| panic!("{errors}"));
+    let (config, _) = crate::config::load(&file).unwrap_or_else(|errors| panic!("{errors}"));
     std::fs::remove_file(&file).unwrap();
     serde_json::to_value(&config).unwrap()
 }

@@ -14,13 +14,12 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use odin_proxy::{Closing, Opened, SocketId};
 use odin_steer::{Binding, Steering, Unavailable, Weight};
-
 use rustix::thread::CapabilitySet;
 
-use crate::config::{Config, Listener, SteeringMode, takes_admin};
+use crate::config::{Config, Listener, Section, SteeringMode, takes_admin};
 use crate::upgrade::{Handed, Tag};
 
 pub(crate) use open::is_free;
@@ -217,7 +216,7 @@ impl Sockets {
         let mut opened = Vec::new();
         for (name, open) in &next {
             for held in open.held().filter(|held| !self.given.contains(&held.id)) {
-                odin_proxy::listen(&held.socket).with_context(|| format!("listener {name:?}: cannot listen"))?;
+                odin_proxy::listen(&held.socket).context("cannot listen").with_context(|| Section::listener(name))?;
                 let Held { id, worker, socket } = held.clone();
                 opened.push(Opened { id, listener: name.clone(), worker, socket });
             }
@@ -271,10 +270,9 @@ impl Sockets {
         let Some(admin) = self.admin else { return Ok(()) };
         for listener in listeners {
             if let Some(binding) = listener.addresses.iter().find(|binding| takes_admin(binding, admin)) {
-                bail!(
-                    "listener {:?}: {binding} takes {admin}, where the admin pages are until the next start or upgrade",
-                    listener.name
-                );
+                let error =
+                    anyhow!("{binding} takes {admin}, where the admin pages are until the next start or upgrade");
+                return Err(error.context(Section::listener(&listener.name)));
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use odin_steer::{Binding, SteerError};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Held, Open, Sockets};
-use crate::config::Listener;
+use crate::config::{Listener, Section};
 use crate::upgrade::Tag;
 
 /// What systemd listens on for this service. It does so whether Odin has a share of it or not, so a share is kept: an
@@ -95,7 +95,7 @@ impl Sockets {
         let mut served = false;
         self.probe(listeners)?;
         for listener in listeners {
-            let open = self.open(listener, listeners)?;
+            let open = self.open(listener, listeners).with_context(|| Section::listener(&listener.name))?;
             served |= open.held().next().is_some();
             next.insert(listener.name.clone(), open);
         }
@@ -116,7 +116,7 @@ impl Sockets {
                 Some(held) => held.clone(),
                 None => {
                     let bound = self.bind(&listener.name, address, all);
-                    bound.map_err(|error| self.cannot_bind(&listener.name, address, error))?
+                    bound.map_err(|error| self.cannot_bind(address, error))?
                 }
             };
             open.bound.insert(address, held);
@@ -124,7 +124,7 @@ impl Sockets {
         if !steered.is_empty() {
             open.hidden = match before.hidden.is_empty() {
                 false => before.hidden,
-                true => self.hide(&listener.name).with_context(|| format!("listener {:?}", listener.name))?,
+                true => self.hide(&listener.name)?,
             };
         }
         Ok(open)
@@ -144,7 +144,8 @@ impl Sockets {
                 }
                 if address.port() != 0 && !own.are_in_the_way_of(address) {
                     is_free(address)
-                        .map_err(|error| refused(&listener.name, address, error, self.reason.as_deref()))?;
+                        .map_err(|error| refused(address, error, self.reason.as_deref()))
+                        .with_context(|| Section::listener(&listener.name))?;
                 }
             }
         }
@@ -152,17 +153,19 @@ impl Sockets {
         odin_steer::check_others(&new).map_err(|error| match &error {
             SteerError::Taken { binding, .. } => {
                 let has = |listener: &&Listener| listener.addresses.iter().any(|own| own.overlaps(binding));
-                let name = listeners.iter().find(has).map(|listener| &listener.name);
-                anyhow!("listener {:?}: {error}", name.map(String::as_str).unwrap_or_default())
+                match listeners.iter().find(has) {
+                    Some(listener) => anyhow::Error::new(error).context(Section::listener(&listener.name)),
+                    None => error.into(),
+                }
             }
             _ => error.into(),
         })
     }
 
-    fn cannot_bind(&self, listener: &str, address: SocketAddr, error: io::Error) -> anyhow::Error {
+    fn cannot_bind(&self, address: SocketAddr, error: io::Error) -> anyhow::Error {
         match error.kind() {
-            io::ErrorKind::AddrInUse if self.own().are_in_the_way_of(address) => held_by_self(listener, address),
-            _ => refused(listener, address, error, self.reason.as_deref()),
+            io::ErrorKind::AddrInUse if self.own().are_in_the_way_of(address) => held_by_self(address),
+            _ => refused(address, error, self.reason.as_deref()),
         }
     }
 
@@ -261,14 +264,14 @@ fn has(listener: &Listener, address: SocketAddr) -> bool {
 }
 
 /// Sockets share an address only if the same user opened them.
-fn held_by_self(listener: &str, address: SocketAddr) -> anyhow::Error {
+fn held_by_self(address: SocketAddr) -> anyhow::Error {
     anyhow!(
-        "listener {listener:?}: cannot listen on {address}: this Odin has that port at another address, from before it \
-         became another user; take that address away in a reload of its own first"
+        "cannot listen on {address}: this Odin has that port at another address, from before it became another user; \
+         take that address away in a reload of its own first"
     )
 }
 
-fn refused(listener: &str, address: SocketAddr, error: io::Error, unsteered: Option<&str>) -> anyhow::Error {
+fn refused(address: SocketAddr, error: io::Error, unsteered: Option<&str>) -> anyhow::Error {
     let help = match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "; ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE, at the start and at a reload"
@@ -283,5 +286,5 @@ fn refused(listener: &str, address: SocketAddr, error: io::Error, unsteered: Opt
         (io::ErrorKind::PermissionDenied, Some(reason)) => format!("; steering would not need that, but {reason}"),
         _ => String::new(),
     };
-    anyhow!("listener {listener:?}: cannot listen on {address}: {error}{help}{steered}")
+    anyhow!("cannot listen on {address}: {error}{help}{steered}")
 }

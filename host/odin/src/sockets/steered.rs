@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use odin_steer::{Binding, BindingStatus, Plan, PlannedBinding, PlannedListener, SteerError, Steering};
 
 use super::{Open, Wanted, reachable};
+use crate::config::Section;
 
 /// A binding of a listener.
 pub(crate) type Key = (String, Binding);
@@ -19,6 +20,14 @@ pub(super) fn stays_bound(binding: &Binding, bound_before: &BTreeSet<SocketAddr>
         bound.network() == binding.network() && bound.overlaps(binding)
     };
     binding.system_chooses_port() || (binding.socket_addresses().is_some() && bound_before.iter().any(has))
+}
+
+/// The error with the listener that it is about as its context.
+fn of_section(error: SteerError) -> anyhow::Error {
+    match error {
+        SteerError::OfListener { listener, error } => anyhow::Error::new(*error).context(Section::listener(&listener)),
+        error => error.into(),
+    }
 }
 
 /// Steering, and what is known of its bindings.
@@ -43,7 +52,7 @@ impl Steered {
         open: &BTreeMap<String, Open>,
         bound_before: &BTreeSet<SocketAddr>,
         admin: Option<SocketAddr>,
-    ) -> Result<(), SteerError> {
+    ) -> anyhow::Result<()> {
         let bound = open.values().flat_map(|open| open.bound.values().flatten());
         let bound = bound.filter_map(|held| held.socket.local_addr().ok());
         let (passed, endpoints) = (bound.chain(admin).collect(), wanted.endpoints.clone());
@@ -65,7 +74,7 @@ impl Steered {
             true => Vec::new(),
             false => self.steering.status().unwrap_or_default(),
         };
-        self.steering.apply(&plan)?;
+        self.steering.apply(&plan).map_err(of_section)?;
         for BindingStatus { listener, binding, steered, dropped, .. } in before {
             if !bindings.contains(&(listener.clone(), binding)) {
                 let gone = self.gone.entry(listener).or_default();

@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::Config;
+use crate::cli::Start;
 use crate::resolve::Names;
 
 /// A folder with a config file, removed at the end.
@@ -22,7 +22,7 @@ impl Folder {
     }
 
     fn watch(&self) -> Watch {
-        let assembly = Assembly::new(Config::default(), BTreeMap::new(), &Names::default(), None, 1).unwrap();
+        let assembly = Assembly::new(&Start::default(), BTreeMap::new(), &Names::default(), None, 1).unwrap();
         let file = self.0.join("odin.toml");
         Watch::new(&assembly, Some((&file, content(&file))), SystemTime::now())
     }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::check::{Kind, References};
+use super::super::check::References;
 use super::super::decoder::{Field, Table};
+use super::super::places::Kind;
 use super::super::readers::{self, choice, duration, parsed, size, whole};
 use super::super::schema::{BodyOverflow, Breaker, Grant, Isolation, OnFailure, Plugin};
 use super::super::units;
