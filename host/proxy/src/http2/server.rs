@@ -45,7 +45,8 @@ pub(crate) async fn serve(
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let origin = Origin { worker: worker.clone(), listener: handle.current(), downstream: downstream.clone() };
         let open = OpenExchange::new(&activity);
-        async move { answer(origin, request, open).await.ok_or(Cut) }
+        // hyper and tokio move the future of an exchange, which is some kilobytes, from hand to hand: they move a box.
+        Box::pin(async move { answer(origin, request, open).await.ok_or(Cut) })
     });
     let (io, back) = Io::returning(early, stream);
     let ended = {
