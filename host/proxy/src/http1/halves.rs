@@ -124,6 +124,12 @@ impl Halves {
             || inlet.decoder.remaining().is_some_and(|rest| rest > MAX_DRAIN)
     }
 
+    /// The request was taken whole, and nothing has come behind it.
+    pub(super) fn all_is_read(&self) -> bool {
+        let inlet = self.inlet.borrow();
+        inlet.decoder.is_end() && !inlet.broken && inlet.reader.buffer.is_empty()
+    }
+
     /// Tells the client that its body is wanted; not once a response has begun.
     fn send_continue(&self, cx: &mut Context<'_>) {
         if let Ok(mut outlet) = self.outlet.try_borrow_mut()

@@ -70,7 +70,7 @@ pub(crate) async fn serve(stream: TcpStream, handle: Rc<Handle>, downstream: Rc<
         // What the config says now, and not what it said when the connection fell idle.
         let origin = Origin { worker: worker.clone(), listener: handle.current(), downstream: downstream.clone() };
         let next = match arrival {
-            Arrival::Closed => return,
+            Arrival::Closed => return connection.close(),
             Arrival::Http2 => {
                 if let Some((stream, early)) = connection.halves.into_stream() {
                     // Boxed, here and below: what few connections come to must not make all of them large.
@@ -87,7 +87,10 @@ pub(crate) async fn serve(stream: TcpStream, handle: Rc<Handle>, downstream: Rc<
         match next {
             Next::Keep => connection.first = false,
             Next::Linger => return Box::pin(connection.linger()).await,
-            Next::Close => return connection.let_go().await,
+            Next::Close => {
+                connection.let_go().await;
+                return connection.close();
+            }
             Next::Reset => {
                 connection.let_go().await;
                 // Before the halves go: dropping the one that writes would say a regular end.
@@ -120,6 +123,11 @@ impl Connection {
         self.halves.shut();
     }
 
+    /// In one step: dropping the half that writes would shut it down first.
+    fn close(self) {
+        drop(self.halves.into_stream());
+    }
+
     /// One exchange, from its head to the last byte of its response.
     async fn exchange(&mut self, request: RequestHead, origin: &Origin) -> Next {
         let snapshot = &origin.listener.snapshot;
@@ -138,7 +146,13 @@ impl Connection {
             None => Next::Close,
             Some(Outcome::Switched(switched)) => Next::Switch(switched),
             Some(Outcome::Cut) => Next::Reset,
-            Some(Outcome::Response(response)) => self.respond(response, origin, &method, version, keep_alive).await,
+            Some(Outcome::Response(response)) => {
+                match self.respond(response, origin, &method, version, keep_alive).await {
+                    // A client that asked for the end sends no more: nothing is waited for that could reset it.
+                    Next::Linger if !keep_alive && self.halves.all_is_read() => Next::Close,
+                    next => next,
+                }
+            }
         }
     }
 
