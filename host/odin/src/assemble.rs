@@ -2,7 +2,6 @@
 //! their counters, clusters with their health, listeners with their numbers. A fault leaves everything as it was.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hasher as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,11 +14,12 @@ use odin_proxy::{
 };
 use odin_runtime::{Plugin, Runtime};
 
-use crate::cli::{Roles, Start};
+use crate::cli::Start;
 use crate::config::{self, Config, LogFormat, Places, Section, Traffic, UpstreamProtocol};
-use crate::plugin_spec::{self, roles};
+use crate::files::{self, digest};
+use crate::plugin_spec;
 use crate::resolve::Names;
-use crate::systemd;
+use crate::{systemd, uses};
 
 /// A plugin's section and what was loaded for it.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ impl Loaded {
     /// Reads the file; none when it is as it was loaded last.
     pub(crate) fn read(&self) -> anyhow::Result<Option<Vec<u8>>> {
         let path = &self.section.path;
-        let wasm = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let wasm = files::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok((digest(&wasm) != self.digest.load(Relaxed)).then_some(wasm))
     }
 
@@ -42,12 +42,6 @@ impl Loaded {
     pub(crate) fn was_read(&self, wasm: &[u8]) {
         self.digest.store(digest(wasm), Relaxed);
     }
-}
-
-fn digest(wasm: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(wasm);
-    hasher.finish()
 }
 
 #[derive(Clone)]
@@ -81,6 +75,9 @@ impl Assembly {
         workers: usize,
     ) -> anyhow::Result<Self> {
         let (config, places) = (start.config.clone(), start.places.clone());
+        for (name, loaded) in &plugins {
+            uses::check(&config, name, plugin_spec::roles(loaded.plugin.hooks()))?;
+        }
         let clusters = build_clusters(&config, &plugins, names, before, workers)?;
         let listeners = config.listeners.iter().map(|section| {
             let listener = build_listener(section, &plugins, &clusters, before, workers)
@@ -127,7 +124,7 @@ pub(crate) fn load_plugins(
 pub(crate) fn load_plugin(name: &str, section: &config::Plugin, runtime: &Arc<Runtime>) -> anyhow::Result<Loaded> {
     let path = section.path.display();
     let load = || {
-        let wasm = std::fs::read(&section.path).with_context(|| format!("cannot read {path}"))?;
+        let wasm = files::read(&section.path).with_context(|| format!("cannot read {path}"))?;
         let plugin =
             Plugin::load(runtime, plugin_spec::spec(name, section), &wasm).with_context(|| path.to_string())?;
         anyhow::Ok(Loaded { section: section.clone(), plugin, digest: Arc::new(digest(&wasm).into()) })
@@ -173,11 +170,6 @@ fn build_cluster(
     workers: usize,
 ) -> anyhow::Result<Built> {
     let balancer = section.balancer.as_ref().and_then(|name| plugins.get(name)).map(|loaded| loaded.plugin.clone());
-    if let Some(plugin) = &balancer
-        && !plugin.hooks().balancer
-    {
-        bail!("plugin {:?} exports no balancer hook; it cannot pick endpoints", plugin.name());
-    }
     let same = |built: &&Built| {
         let balancer_before = built.cluster.balancer.as_ref().map(Arc::as_ptr);
         built.section == *section && balancer_before == balancer.as_ref().map(Arc::as_ptr)
@@ -247,11 +239,6 @@ fn build_listener(
             ListenerKind::Http { routes: built, trust_forwarded: *trust_forwarded }
         }
     };
-    if let Some(loaded) = section.steer.as_ref().and_then(|name| plugins.get(name))
-        && !loaded.plugin.hooks().steer
-    {
-        bail!("plugin {:?} exports no steer hook; it cannot weigh where connections go", loaded.plugin.name());
-    }
     let counters = before.map_or_else(|| ListenerCounters::new(workers), |before| before.counters.clone());
     Ok(Listener { name: section.name.clone(), kind, counters })
 }
@@ -269,7 +256,7 @@ impl Uses<'_> {
             Some(ListenerKind::Tcp { plugins, .. }) => plugins.as_slice(),
             _ => &[],
         };
-        self.of(names, before, |roles| roles.connection, "of TCP connections; it does nothing in a TCP listener")
+        self.of(names, before)
     }
 
     fn of_route(&self, route: &config::Route) -> anyhow::Result<Vec<PluginUse>> {
@@ -280,21 +267,12 @@ impl Uses<'_> {
             }
             _ => &[],
         };
-        self.of(&route.plugins, before, |roles| roles.route, "of requests or responses; it does nothing in a route")
+        self.of(&route.plugins, before)
     }
 
-    fn of(
-        &self,
-        names: &[String],
-        before: &[PluginUse],
-        fits: fn(Roles) -> bool,
-        otherwise: &str,
-    ) -> anyhow::Result<Vec<PluginUse>> {
+    fn of(&self, names: &[String], before: &[PluginUse]) -> anyhow::Result<Vec<PluginUse>> {
         let used = |(at, name): (usize, &String)| {
             let loaded = self.plugins.get(name).with_context(|| format!("no plugin is named {name:?}"))?;
-            if !fits(roles(loaded.plugin.hooks())) {
-                bail!("plugin {name:?} exports no hook {otherwise}");
-            }
             let kept = before.get(at).filter(|before| before.plugin.name() == name);
             let cpu = kept.map_or_else(|| CpuTime::new(self.workers), |kept| kept.cpu.clone());
             Ok(PluginUse { plugin: loaded.plugin.clone(), cpu })

@@ -1,10 +1,10 @@
 //! What a start tells on standard error. The lines are part of the interface: tests and scripts read them.
 
 use std::fmt;
-use std::io::Write as _;
 use std::net::SocketAddr;
 
 use crate::config::Traffic;
+use crate::logging;
 use crate::odin::Odin;
 use crate::plugin_spec;
 use crate::privileges::Dropped;
@@ -18,8 +18,7 @@ pub(crate) use say;
 
 /// For [`say`].
 pub(crate) fn print_line(words: fmt::Arguments<'_>) {
-    // Nobody reads standard error, then.
-    let _ = std::io::stderr().write_all(format!("odin: {words}\n").as_bytes());
+    logging::line(format!("odin: {words}\n").as_bytes());
 }
 
 /// Lines for one listener; a range of ports is one, but thousands of single ones may be listed.

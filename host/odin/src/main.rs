@@ -13,6 +13,7 @@ mod config;
 mod demo;
 mod diff;
 mod echo;
+mod files;
 mod logging;
 mod odin;
 mod plugin_metrics;
@@ -25,6 +26,7 @@ mod sockets;
 mod steering;
 mod systemd;
 mod upgrade;
+mod uses;
 mod watch;
 
 use std::process::ExitCode;
@@ -66,10 +68,12 @@ fn refuse_huge_pages() {
 }
 
 fn done(result: anyhow::Result<()>) -> ExitCode {
-    match result {
+    let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format_args!("{error:#}")),
-    }
+    };
+    logging::finish();
+    code
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {
@@ -78,5 +82,9 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
 }
 
 fn block_on(future: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?.block_on(future)
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let result = runtime.block_on(future);
+    // A resolver that does not answer keeps nobody from leaving.
+    runtime.shutdown_background();
+    result
 }

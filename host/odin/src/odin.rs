@@ -18,10 +18,11 @@ use odin_runtime::{Runtime, RuntimeOptions, Swap};
 use crate::assemble::{self, Assembly};
 use crate::cli::{HTTP_CLUSTER, Run, Start};
 use crate::diff::{self, Change};
+use crate::plugin_spec::roles;
 use crate::resolve::Names;
 use crate::sockets::Sockets;
 use crate::upgrade::{Canceller, Successor};
-use crate::{demo, plugin_spec, steering, systemd};
+use crate::{demo, steering, systemd, uses};
 
 /// Everything that lives from start to end.
 pub(crate) struct Odin {
@@ -135,14 +136,13 @@ impl Odin {
     }
 
     async fn try_reload(&self) -> anyhow::Result<Vec<Change>> {
-        if self.upgrading.get() {
-            self.missed_reload.set(true);
-            bail!("a new binary is about to take over; whoever serves then reads the config again");
-        }
+        self.refuse_during_upgrade()?;
         let mut start = self.run.start()?;
         let before = self.assembly();
         let Some(workers) = self.with_proxy(Proxy::workers) else { bail!("this process drains") };
         let assembly = assemble(&mut start, &self.demo, Some(&before), &self.runtime, workers).await?;
+        // One may have begun while names were resolved, and was given what is to be changed here.
+        self.refuse_during_upgrade()?;
         let applying = {
             let proxy = self.proxy.borrow();
             let Some(proxy) = proxy.as_ref() else { bail!("this process drains") };
@@ -152,8 +152,9 @@ impl Odin {
             proxy.apply(&assembly.snapshot, change.opened, &change.closing)
         };
         let (old, new) = (value(&before), value(&assembly));
-        for late in ["workers", "steering", "user", "admin"].into_iter().filter(|late| old[late] != new[late]) {
-            tracing::warn!("`{late}` takes effect at the next start");
+        let late = [("workers", " or upgrade"), ("admin", " or upgrade"), ("steering", ""), ("user", "")];
+        for (key, upgrade) in late.into_iter().filter(|(key, _)| old[key] != new[key]) {
+            tracing::warn!("`{key}` takes effect at the next start{upgrade}");
         }
         let changes = diff::diff(&old, &new);
         let assembly = Arc::new(assembly);
@@ -164,6 +165,14 @@ impl Odin {
         // Last: whatever is asked for meanwhile is about the new config.
         applying.done().await;
         Ok(changes)
+    }
+
+    fn refuse_during_upgrade(&self) -> anyhow::Result<()> {
+        if self.upgrading.get() {
+            self.missed_reload.set(true);
+            bail!("a new binary is about to take over; whoever serves then reads the config again");
+        }
+        Ok(())
     }
 
     /// What a reload would change now.
@@ -194,7 +203,8 @@ impl Odin {
     pub(crate) fn swap(&self, name: &str, wasm: &[u8]) -> anyhow::Result<Swap> {
         let assembly = self.assembly();
         let loaded = assembly.plugins.get(name).with_context(|| format!("no plugin is named {name:?}"))?;
-        let swap = loaded.plugin.swap(wasm)?;
+        let fits = |hooks| uses::check(&assembly.config, name, roles(hooks)).map_err(|error| format!("{error:#}"));
+        let swap = loaded.plugin.swap_if(wasm, fits)?;
         if let Swap::Swapped { generation } = &swap {
             tracing::info!(plugin = name, generation, "swapped");
             if assembly.config.listeners.iter().any(|listener| listener.steer.as_deref() == Some(name)) {
@@ -264,7 +274,7 @@ async fn assemble(
     let plugins = plugins.map_err(|error| start.places.locate(error))?;
     for name in start.unplaced_plugins.clone() {
         if let Some(loaded) = plugins.get(&name) {
-            start.place_plugin(&name, plugin_spec::roles(loaded.plugin.hooks()))?;
+            start.place_plugin(&name, roles(loaded.plugin.hooks()))?;
         }
     }
     let names = Names::resolve(assemble::new_clusters(&start.config, before)).await;

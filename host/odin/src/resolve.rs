@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -14,6 +15,9 @@ use crate::systemd;
 
 /// Threads that wait for the resolver.
 const AT_ONCE: usize = 64;
+
+/// How often the watchdog is told meanwhile.
+const ALIVE: Duration = Duration::from_secs(1);
 
 /// What was found behind names.
 #[derive(Default)]
@@ -38,9 +42,14 @@ impl Names {
             });
         }
         let mut found = HashMap::new();
-        while let Some(resolved) = resolving.join_next().await {
+        loop {
+            // Whoever waits for the resolver is alive.
             systemd::alive();
-            found.extend(resolved);
+            match tokio::time::timeout(ALIVE, resolving.join_next()).await {
+                Ok(Some(resolved)) => found.extend(resolved),
+                Ok(None) => break,
+                Err(_) => {}
+            }
         }
         Names(found)
     }

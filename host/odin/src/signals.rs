@@ -31,7 +31,7 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<()> {
     match start(run, takeover.as_ref()).await {
         Ok(life) => {
             systemd::ready();
-            life.live().await
+            life.live(takeover).await
         }
         Err(error) => {
             if let Some(takeover) = takeover {
@@ -81,6 +81,7 @@ async fn start(run: Run, takeover: Option<&Takeover>) -> anyhow::Result<Life> {
     };
     let handed = takeover.map(Takeover::take).transpose()?;
     let (ready, admin) = prepare(&start, handed)?;
+    logging::detach()?;
     let demo = !start.demo_clusters.is_empty();
     let odin = Rc::new(Odin::start(run, start, ready).await?);
     let watch = Watch::new(&odin.assembly(), odin.file().map(|file| (file.as_path(), read)), since);
@@ -127,8 +128,11 @@ fn cores() -> usize {
 }
 
 impl Life {
-    async fn live(mut self) -> anyhow::Result<()> {
+    async fn live(mut self, takeover: Option<Takeover>) -> anyhow::Result<()> {
         let end = self.obey().await;
+        if let (End::Replaced, Some(takeover)) = (end, takeover) {
+            takeover.replaced();
+        }
         let config = self.odin.assembly().config.clone();
         let draining = match end {
             End::Stopped => {
@@ -199,47 +203,56 @@ impl Life {
         };
         loop {
             let Life { odin, watch, signals, orders, .. } = self;
-            tokio::select! {
-                _ = signals.terminate.recv() => return End::Stopped,
-                _ = signals.interrupt.recv() => return End::Stopped,
-                _ = signals.hangup.recv() => self.reload(None).await,
-                _ = signals.user2.recv() => upgrade(odin, None),
+            let end = tokio::select! {
+                // Who is stopped at the moment at which another serves has been replaced, and that one is known.
+                biased;
                 Some((result, reply)) = upgrades.recv() => match result {
                     Ok(pid) => {
                         self.upgraded = reply.map(|reply| (reply, pid));
-                        return End::Replaced;
+                        Some(End::Replaced)
                     }
                     Err(error) => {
                         // Whoever asked may have gone.
                         reply.map(|reply| reply.send(Err(error)));
-                        if odin.missed_reload() {
-                            self.reload(None).await;
-                        }
+                        if odin.missed_reload() { self.reload(None).await } else { None }
                     }
                 },
-                Some(order) = orders.recv() => match order {
-                    Order::Reload(reply) => self.reload(Some(reply)).await,
-                    Order::Upgrade(reply) => upgrade(odin, Some(reply)),
-                },
-                changed = watch.changed() => match changed {
-                    Changed::Config => self.reload(None).await,
-                    Changed::Plugin(name) => odin.swap_from_file(&name),
-                },
+                _ = signals.terminate.recv() => Some(End::Stopped),
+                _ = signals.interrupt.recv() => Some(End::Stopped),
                 _ = alive.tick() => {
                     let responsive = odin.with_proxy(|proxy| proxy.alive() && proxy.responsive(ALIVE));
                     match responsive {
                         Some(false) => tracing::error!("a worker does not come round its loop any more"),
                         _ => systemd::alive(),
                     }
+                    None
                 }
+                _ = signals.user2.recv() => { upgrade(odin, None); None }
+                Some(order) = orders.recv() => match order {
+                    Order::Reload(reply) => self.reload(Some(reply)).await,
+                    Order::Upgrade(reply) => { upgrade(odin, Some(reply)); None }
+                },
+                _ = signals.hangup.recv() => self.reload(None).await,
+                changed = watch.changed() => match changed {
+                    Changed::Config => self.reload(None).await,
+                    Changed::Plugin(name) => { odin.swap_from_file(&name); None }
+                },
+            };
+            if let Some(end) = end {
+                return end;
             }
         }
     }
 
-    async fn reload(&mut self, reply: Option<Reply<Vec<crate::diff::Change>>>) {
+    /// Answers when the process is stopped meanwhile: a resolver may take long.
+    async fn reload(&mut self, reply: Option<Reply<Vec<crate::diff::Change>>>) -> Option<End> {
         // It would tell of the very change that is read now.
         self.watch.config_is_read();
-        let result = self.odin.reload().await;
+        let result = tokio::select! {
+            biased;
+            result = self.odin.reload() => result,
+            () = self.signals.stop() => return Some(End::Stopped),
+        };
         if result.is_ok() {
             self.watch.follow(&self.odin.assembly());
         }
@@ -247,6 +260,7 @@ impl Life {
             // Whoever asked may have gone.
             let _ = reply.send(result);
         }
+        None
     }
 }
 

@@ -9,7 +9,6 @@ mod lookout;
 mod sight;
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -21,6 +20,7 @@ use self::folders::Folders;
 use self::lookout::Lookout;
 use self::sight::{Id, Sight, Stamp};
 use crate::assemble::Assembly;
+use crate::files;
 
 /// A file is read when nothing has happened to it for so long: a copy in progress makes many events.
 const DEBOUNCE: Duration = Duration::from_millis(50);
@@ -296,9 +296,7 @@ pub(crate) fn content(path: &Path) -> Option<u64> {
 }
 
 fn hash(path: &Path) -> io::Result<u64> {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(&std::fs::read(path)?);
-    Ok(hasher.finish())
+    files::read(path).map(|content| files::digest(&content))
 }
 
 /// The path as events name it. The folder is resolved, the file is not: it may be a link that is swapped.

@@ -18,7 +18,7 @@ use crate::worker::{self, Applied, Command};
 const WORKER_STACK: usize = 4 * 1024 * 1024;
 
 /// A worker that has not come round its loop by then is busy.
-const BUSY: Duration = Duration::from_millis(200);
+const BUSY: Duration = Duration::from_secs(1);
 
 /// Changes how a drain that has begun goes on.
 pub struct Hurry(Vec<UnboundedSender<Command>>);

@@ -67,12 +67,9 @@ pub enum LoadError {
         /// What differs.
         reason: String,
     },
-    /// The generation that serves exports a balancer, the new one does not.
-    #[error("it exports no balancer, and the one that serves does: clusters may depend on it")]
-    LostBalancer,
-    /// The generation that serves exports the steer hook, the new one does not.
-    #[error("it exports no steer hook, and the one that serves does: listeners may depend on it")]
-    LostSteer,
+    /// It is good, and not for where the plugin is used: the words of whoever asked for the swap.
+    #[error("{0}")]
+    Unfit(String),
     /// The config section is not JSON.
     #[error("its config is not JSON: {0}")]
     Config(String),

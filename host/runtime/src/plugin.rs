@@ -95,6 +95,11 @@ impl Plugin {
     ///
     /// Takes milliseconds: not for a worker's thread.
     pub fn swap(&self, wasm: &[u8]) -> Result<Swap, LoadError> {
+        self.swap_if(wasm, |_| Ok(()))
+    }
+
+    /// Like [`Plugin::swap`], and an error if `fits` says why these hooks do not do where the plugin is used.
+    pub fn swap_if(&self, wasm: &[u8], fits: impl FnOnce(Hooks) -> Result<(), String>) -> Result<Swap, LoadError> {
         let _one_at_a_time = self.swapping.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.current.load();
         if generation::hash(wasm) == old.hash {
@@ -102,13 +107,8 @@ impl Plugin {
             return Ok(Swap::Unchanged { generation: old.number });
         }
         let number = old.number + 1;
-        let loaded =
-            Generation::load(&self.runtime, &self.slot, wasm, number).and_then(|new| match (old.hooks, new.hooks) {
-                (old, new) if old.balancer && !new.balancer => Err(LoadError::LostBalancer),
-                (old, new) if old.steer && !new.steer => Err(LoadError::LostSteer),
-                _ => Ok(new),
-            });
-        match loaded {
+        let loaded = Generation::load(&self.runtime, &self.slot, wasm, number);
+        match loaded.and_then(|new| fits(new.hooks).map(|()| new).map_err(LoadError::Unfit)) {
             Ok(new) => {
                 self.current.store(Arc::new(new));
                 self.slot.breaker.swapped();

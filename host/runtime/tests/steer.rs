@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use odin_runtime::{
-    BreakerPolicy, CallError, Cause, CustomValue, Hook, LoadError, Plugin, PluginSpec, SteerBinding, SteerWeight,
-    WorkerPlugin,
+    BreakerPolicy, CallError, Cause, CustomValue, Hook, Hooks, LoadError, Plugin, PluginSpec, SteerBinding,
+    SteerWeight, WorkerPlugin,
 };
 
 const BINDING: SteerBinding<'_> =
@@ -200,8 +200,9 @@ fn callers_and_a_worker_at_once_lose_no_count() {
 #[test]
 fn a_swap_keeps_the_hook() {
     let plugin = plugin("");
-    let error = plugin.swap(&guest(&["request-headers"], &noop())).unwrap_err();
-    assert_eq!(error, LoadError::LostSteer);
+    let keeps = |hooks: Hooks| if hooks.steer { Ok(()) } else { Err("no steer hook".to_owned()) };
+    let error = plugin.swap_if(&guest(&["request-headers"], &noop()), keeps).unwrap_err();
+    assert_eq!(error, LoadError::Unfit("no steer hook".to_owned()));
     plugin.swap(&steering(&echo())).unwrap();
     assert_eq!(plugin.steer(&BINDING).unwrap().len(), 2);
 }

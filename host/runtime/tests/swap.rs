@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 
 use common::*;
-use odin_runtime::{CustomMetric, CustomValue, LoadError, Plugin, Swap, WorkerPlugin};
+use odin_runtime::{CustomMetric, CustomValue, Hooks, LoadError, Plugin, Swap, WorkerPlugin};
 
 fn balancer(index: u32) -> Vec<u8> {
     guest(&["balancer"], &always(index))
@@ -60,10 +60,13 @@ fn a_failed_swap_keeps_the_old_one_and_the_reason() {
 }
 
 #[test]
-fn a_balancer_is_not_swapped_for_a_file_without_one() {
+fn a_file_is_not_swapped_in_where_its_hooks_do_not_fit() {
     let plugin = load(&balancer(1)).unwrap();
-    assert_eq!(plugin.swap(&guest(&["request-headers"], &noop())).unwrap_err(), LoadError::LostBalancer);
-    plugin.swap(&guest(&["balancer", "request-headers"], &(always(2) + &noop()))).unwrap();
+    let picks = |hooks: Hooks| if hooks.balancer { Ok(()) } else { Err("it cannot pick".to_owned()) };
+    let error = plugin.swap_if(&guest(&["request-headers"], &noop()), picks).unwrap_err();
+    assert_eq!(error, LoadError::Unfit("it cannot pick".to_owned()));
+    assert_eq!(plugin.status().last_error.as_deref(), Some("it cannot pick"));
+    plugin.swap_if(&guest(&["balancer", "request-headers"], &(always(2) + &noop())), picks).unwrap();
     assert!(plugin.hooks().request_headers);
 }
 

@@ -68,7 +68,9 @@ impl Announcement {
         let bind = |name: String| UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?);
         let listener = match bind(format!("{NAMES}{pid}")) {
             // By a process that goes on for one that had this pid, or by anybody: all that anyone can guess may be taken.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => bind(format!("{NAMES}{pid}/{:016x}", random()?))?,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                bind(format!("{NAMES}{pid}/{:016x}", u64::from_ne_bytes(random()?)))?
+            }
             bound => bound?,
         };
         Announcement::at(listener)
@@ -134,11 +136,11 @@ impl Drop for Announcement {
     }
 }
 
-fn random() -> io::Result<u64> {
-    let mut bytes = [0; 8];
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
     // So few bytes are given whole or not at all.
     getrandom(&mut bytes, GetRandomFlags::empty())?;
-    Ok(u64::from_ne_bytes(bytes))
+    Ok(bytes)
 }
 
 /// Whether this process answers at that name.

@@ -80,8 +80,8 @@ fn not_steered(bindings: &[Binding], answers: &[Answer]) -> Result<(), SteerErro
 fn not_listened(bindings: &[Binding], sockets: &[&SocketAddr]) -> Result<(), SteerError> {
     let theirs: Vec<_> = sockets.iter().map(|address| Binding::from(**address)).collect();
     let (any, exact): (Vec<_>, Vec<_>) = bindings.iter().copied().partition(|binding| binding.ports() == Ports::Any);
-    if let Some(&(at, socket)) = Overlaps::new(&exact).with(&theirs).first() {
-        let by = format!("a socket that listens on {}", sockets[socket]);
+    if let Some((at, socket)) = clash(&exact, &theirs) {
+        let by = format!("a socket that listens on {socket}");
         return Err(SteerError::Taken { binding: exact[at], by });
     }
     let mut covered: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
@@ -93,6 +93,47 @@ fn not_listened(bindings: &[Binding], sockets: &[&SocketAddr]) -> Result<(), Ste
         tracing::warn!("{} takes the connections of other listening sockets too: {sockets}", any[at]);
     }
     Ok(())
+}
+
+/// A binding and a socket that want the same connections, both of one port.
+fn clash(bindings: &[Binding], sockets: &[Binding]) -> Option<(usize, Binding)> {
+    let ours = Overlaps::new(bindings);
+    let mut sockets = sockets.to_vec();
+    loop {
+        let pairs = ours.with(&sockets);
+        // A network of IPv4 lies in that of every IPv6 address, whose socket may leave it alone.
+        let apart = |&&(at, socket): &&(usize, usize)| {
+            let (ours, theirs) = (bindings[at].network().addr(), &sockets[socket]);
+            let is_free = |theirs: SocketAddr| is_free(SocketAddr::new(ours, theirs.port()));
+            ours.is_ipv4()
+                && theirs.network().addr().is_ipv6()
+                && theirs.socket_addresses().is_none_or(|mut theirs| theirs.all(is_free))
+        };
+        if let Some((at, socket)) = pairs.iter().find(|pair| !apart(pair)) {
+            return Some((*at, sockets[*socket]));
+        }
+        if pairs.is_empty() {
+            return None;
+        }
+        // Behind those there may be others.
+        let seen: HashSet<usize> = pairs.into_iter().map(|(_, socket)| socket).collect();
+        let mut at = 0..;
+        sockets.retain(|_| at.next().is_none_or(|at| !seen.contains(&at)));
+    }
+}
+
+/// Whether an IPv4 address could be bound. It cannot if a socket that listens on every IPv6 address takes the connections
+/// of IPv4 as well, of which the table of sockets tells nothing; nor where this process may not ask.
+fn is_free(address: SocketAddr) -> bool {
+    let bind = || {
+        let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        // What has ended is not in the way; it does not listen, so nobody comes to it.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        // Not every address that is steered is this host's.
+        sockopt::set_ip_freebind(&socket, true)?;
+        rustix::net::bind(&socket, &address)
+    };
+    bind().is_ok()
 }
 
 /// What the other Odins tell. All are asked at once: one that does not answer keeps nobody waiting for the next.
@@ -180,17 +221,40 @@ fn read(mut stream: UnixStream, deadline: Instant, allowed: impl Fn(usize, usize
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::net::TcpListener;
+
+    use rustix::net::socket_with;
+
     use super::*;
+
+    fn checked(texts: &[String], sockets: &[&TcpListener]) -> Result<(), SteerError> {
+        let bindings: Vec<_> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        let addresses: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        not_listened(&bindings, &addresses.iter().collect::<Vec<_>>())
+    }
 
     #[test]
     fn an_exact_port_that_listens_is_taken_and_any_port_is_not() {
-        let socket: SocketAddr = "[::]:80".parse().unwrap();
-        let check = |texts: &[&str]| {
-            let bindings: Vec<_> = texts.iter().map(|text| text.parse().unwrap()).collect();
-            not_listened(&bindings, &[&socket])
-        };
-        check(&["192.0.2.0/24:*", "192.0.2.1:81"]).unwrap();
-        let error = check(&["192.0.2.0/24:*", "192.0.2.1:80"]).unwrap_err();
-        assert_eq!(error.to_string(), "192.0.2.1:80 is taken by a socket that listens on [::]:80");
+        let socket = TcpListener::bind("[::]:0").unwrap();
+        let (port, sockets) = (socket.local_addr().unwrap().port(), [&socket]);
+        checked(&["192.0.2.0/24:*".to_owned(), format!("192.0.2.1:{}", port ^ 1)], &sockets).unwrap();
+        let error = checked(&["192.0.2.0/24:*".to_owned(), format!("192.0.2.1:{port}")], &sockets).unwrap_err();
+        assert_eq!(error.to_string(), format!("192.0.2.1:{port} is taken by a socket that listens on [::]:{port}"));
+    }
+
+    #[test]
+    fn a_socket_of_ipv6_alone_leaves_ipv4_to_others() {
+        let socket = socket_with(AddressFamily::INET6, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        sockopt::set_ipv6_v6only(&socket, true).unwrap();
+        rustix::net::bind(&socket, &"[::]:0".parse::<SocketAddr>().unwrap()).unwrap();
+        rustix::net::listen(&socket, 1).unwrap();
+        let only_ipv6 = TcpListener::from(socket);
+        let port = only_ipv6.local_addr().unwrap().port();
+        checked(&[format!("0.0.0.0:{port}"), format!("192.0.2.1:{port}")], &[&only_ipv6]).unwrap();
+        checked(&[format!("0.0.0.0:{port}"), format!("[2001:db8::1]:{port}")], &[&only_ipv6]).unwrap_err();
+        // The one behind it is seen.
+        let ipv4 = TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
+        checked(&[format!("192.0.2.1:{port}"), format!("127.0.0.2:{port}")], &[&only_ipv6, &ipv4]).unwrap();
+        checked(&[format!("192.0.2.1:{port}"), format!("127.0.0.1:{port}")], &[&only_ipv6, &ipv4]).unwrap_err();
     }
 }

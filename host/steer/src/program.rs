@@ -10,8 +10,8 @@ use aya::programs::links::FdLink;
 use aya::{EbpfError, EbpfLoader};
 use odin_steer_abi as abi;
 use rustix::process::{Resource, Rlimit};
-use rustix::rand::{GetRandomFlags, getrandom};
 
+use crate::announce;
 use crate::maps::Maps;
 use crate::plan::RunStats;
 use crate::unavailable::{self, Unavailable};
@@ -31,7 +31,10 @@ impl Program {
         unavailable::check()?;
         raise_memlock();
         let loading = |error| unavailable::explain("loading the steering program", error);
-        let secret = secret().map_err(|error| Unavailable::other("asking the system for a random number", error))?;
+        // A new process goes on with the program of the old one, and so with its secret.
+        let secret = announce::random()
+            .map(u32::from_ne_bytes)
+            .map_err(|error| Unavailable::other("asking the system for a random number", error))?;
         let mut object = EbpfLoader::new()
             .override_global(abi::SECRET, &secret, true)
             .load(OBJECT)
@@ -79,14 +82,6 @@ impl Program {
         let number = |field| described(self.program.as_raw_fd(), field).map(Option::unwrap_or_default);
         Ok(RunStats { runs: number("run_cnt")?, nanos: number("run_time_ns")? })
     }
-}
-
-/// A new process goes on with the program of the old one, and so with its secret.
-fn secret() -> io::Result<u32> {
-    let mut bytes = [0; 4];
-    // So few bytes are given whole or not at all.
-    getrandom(&mut bytes, GetRandomFlags::empty())?;
-    Ok(u32::from_ne_bytes(bytes))
 }
 
 /// aya does not give out a link's descriptor, so it is looked up among this process's own, and duplicated by its number.

@@ -1,6 +1,5 @@
 //! The program, its maps and what this process knows of them, in one hand.
 
-use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -203,7 +202,6 @@ impl Steering {
 
     /// What others shall be told.
     fn tell(&self) {
-        let hidden: HashSet<_> = self.state.hidden.iter().copied().collect();
-        self.announcement.set(self.state.bindings(), hidden.into_iter().collect());
+        self.announcement.set(self.state.bindings(), self.state.hidden.iter().copied().collect());
     }
 }

@@ -98,7 +98,7 @@ fn render(status: &Status) -> String {
         }
     }
     text.push('\n');
-    table(&mut text, &listeners, 2..6);
+    table(&mut text, &listeners, 2..5);
     text.push('\n');
     table(&mut text, &addresses, 3..5);
     text

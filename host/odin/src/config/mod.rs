@@ -37,6 +37,7 @@ pub(crate) use schema::{
 };
 pub(crate) use units::{binding, endpoint_address, socket_address};
 
+use crate::files;
 use check::References;
 use report::Report;
 use syntax::{Lines, Syntax};
@@ -45,7 +46,7 @@ use syntax::{Lines, Syntax};
 /// `.yml` or `.json`.
 pub(crate) fn load(file: &Path) -> Result<(Config, Places), Errors> {
     let fail = |message: String| Errors::from(ConfigError::in_file(file, None, "", message));
-    let bytes = std::fs::read(file).map_err(|error| fail(format!("cannot read the file: {error}")))?;
+    let bytes = files::read(file).map_err(|error| fail(format!("cannot read the file: {error}")))?;
     match String::from_utf8(bytes) {
         Ok(text) => parse(&text, file),
         Err(error) => {

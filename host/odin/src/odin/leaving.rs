@@ -2,7 +2,6 @@
 //!
 //! Must never let go of anything before the new process serves.
 
-use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -12,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::Odin;
 use crate::systemd;
-use crate::upgrade::{Attempt, Successor, supervisor};
+use crate::upgrade::{Attempt, Serving, Successor, supervisor};
 
 impl Odin {
     /// Starts the binary again, as it is on the disk now, and lets it take over. Answers its process id once it
@@ -26,7 +25,7 @@ impl Odin {
         if self.proxy.borrow().is_none() {
             self.upgrading.set(false);
             // It came up all the same, and is what was stopped.
-            if let Ok(mut child) = result {
+            if let Ok(Serving { mut child, .. }) = result {
                 let pid = Pid::from_raw(child.id().cast_signed());
                 pid.map(|pid| rustix::process::kill_process(pid, Signal::TERM));
                 // It has a drain of its own; this process does not wait for it.
@@ -35,12 +34,12 @@ impl Odin {
             bail!("this process was stopped");
         }
         match result {
-            Ok(child) => {
-                let pid = child.id();
+            Ok(serving) => {
+                let pid = serving.child.id();
                 tracing::info!(pid, "a new process serves");
                 self.sockets.borrow().retire();
                 systemd::replaced_by(pid);
-                let watched = Successor::watch(child);
+                let watched = Successor::watch(serving);
                 let watched = watched.inspect_err(|error| tracing::warn!(%error, "nobody will notice if it dies"));
                 *self.successor.borrow_mut() = watched.ok();
                 Ok(pid)
@@ -55,7 +54,7 @@ impl Odin {
         }
     }
 
-    async fn try_upgrade(&self) -> anyhow::Result<Child> {
+    async fn try_upgrade(&self) -> anyhow::Result<Serving> {
         if self.proxy.borrow().is_none() {
             bail!("this process drains");
         }

@@ -12,24 +12,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use odin_proxy::{Closing, Opened, SocketId};
-use odin_steer::{Binding, Steering, Unavailable, Weight};
+use odin_steer::{Binding, Weight};
 use rustix::thread::CapabilitySet;
 
-use crate::config::{Config, Listener, Section, SteeringMode, takes_admin};
+use crate::config::{Config, Listener, Section, takes_admin};
 use crate::upgrade::{Handed, Tag};
 
 pub(crate) use open::is_free;
-use open::{Activated, Inherited};
+use open::{Activated, Inherited, inode};
 use status::Last;
 pub(crate) use status::Statuses;
 pub(crate) use steered::Key;
 use steered::Steered;
 
-/// A connection that was steered here before the steering changed has had its whole handshake by then.
+/// A connection that was steered here before the steering changed has had its whole handshake by then, unless a packet of
+/// it was lost.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// The weights that plugins gave, by listener and binding.
@@ -62,6 +63,10 @@ pub(crate) struct Sockets {
     closing: Vec<(SocketAddr, Weak<TcpListener>)>,
     /// Where sockets were bound before this process was there: those addresses stay bound.
     bound_before: BTreeSet<SocketAddr>,
+    /// Where the process before listens until it has left.
+    predecessor: BTreeSet<SocketAddr>,
+    /// Since when this one serves.
+    since: Option<Instant>,
     /// Bindings whose plugin is to be asked again.
     unanswered: BTreeSet<Key>,
     /// The admin pages: no binding takes their connections.
@@ -104,11 +109,11 @@ impl Sockets {
     pub(crate) fn new(config: &Config, workers: usize, handed: Option<Handed>) -> anyhow::Result<Self> {
         let (steering, reason, inherited, activated) = match handed {
             Some(handed) => {
-                let (steering, reason) = resume(config.steering, handed.steering)?;
+                let (steering, reason) = steered::resume(config.steering, handed.steering)?;
                 (steering, reason, Inherited::handed(handed.sockets), handed.activated)
             }
             None => {
-                let (steering, reason) = attach(config.steering)?;
+                let (steering, reason) = steered::attach(config.steering)?;
                 let inherited = Inherited::activated().context("socket activation")?;
                 let activated = inherited.addresses();
                 (steering, reason, inherited, activated)
@@ -116,6 +121,7 @@ impl Sockets {
         };
         let steered = steering.map(Steered::new);
         let (listeners, given, bound_before) = (BTreeMap::new(), BTreeSet::new(), inherited.addresses());
+        let predecessor = bound_before.clone();
         let activated = inherited.shares(&activated).context("socket activation")?;
         Ok(Sockets {
             steered,
@@ -128,6 +134,8 @@ impl Sockets {
             activated,
             closing: Vec::new(),
             bound_before,
+            predecessor,
+            since: None,
             unanswered: BTreeSet::new(),
             admin: None,
             last: None,
@@ -213,37 +221,18 @@ impl Sockets {
                 steered.steering.forget_unplanned();
             }
         })?;
-        let mut opened = Vec::new();
-        for (name, open) in &next {
-            for held in open.held().filter(|held| !self.given.contains(&held.id)) {
-                odin_proxy::listen(&held.socket).context("cannot listen").with_context(|| Section::listener(name))?;
-                let Held { id, worker, socket } = held.clone();
-                opened.push(Opened { id, listener: name.clone(), worker, socket });
-            }
-        }
-        let kept: BTreeSet<SocketId> = next.values().flat_map(Open::held).map(|held| held.id).collect();
-        let gone = |held: &&Held| self.given.contains(&held.id) && !kept.contains(&held.id);
-        let mut closing = Vec::new();
-        self.closing.retain(|(_, socket)| socket.strong_count() > 0);
-        for open in self.listeners.values() {
-            let bound = open.bound.iter().flat_map(|(address, held)| held.iter().map(move |held| (address, held)));
-            let bound = bound.filter(|(_, held)| gone(held));
-            for (address, held) in bound {
-                self.closing.push((*address, Arc::downgrade(&held.socket)));
-                let moved = next.values().any(|open| open.bound.contains_key(address));
-                closing.push(Closing { id: held.id, linger: Duration::ZERO, moved });
-            }
-            closing.extend(open.hidden.iter().filter(gone).map(|held| Closing {
-                id: held.id,
-                linger: LINGER,
-                moved: false,
-            }));
-        }
+        let opened = self.opened(&next).map(|(name, held)| {
+            let Held { id, worker, socket } = held.clone();
+            Opened { id, listener: name.clone(), worker, socket }
+        });
+        let opened = opened.collect();
+        let closing = self.close_unwanted(&next);
         self.tell_unserved(wanted.listeners);
         self.tell_unused(&next);
-        self.given = kept;
+        self.given = next.values().flat_map(Open::held).map(|held| held.id).collect();
         self.unanswered = wanted.unanswered;
         self.listeners = next;
+        self.since.get_or_insert_with(Instant::now);
         // Whoever was not asked for by now is not needed.
         self.inherited = Inherited::default();
         // What is bound no more need not be bound again.
@@ -252,8 +241,39 @@ impl Sockets {
         Ok(Change { opened, closing })
     }
 
+    /// The sockets that the workers do not have yet, each with the name of its listener.
+    fn opened<'a>(&self, next: &'a BTreeMap<String, Open>) -> impl Iterator<Item = (&'a String, &'a Held)> {
+        let all = next.iter().flat_map(|(name, open)| open.held().map(move |held| (name, held)));
+        all.filter(|(_, held)| !self.given.contains(&held.id))
+    }
+
+    /// What the workers have and nobody wants any more.
+    fn close_unwanted(&mut self, next: &BTreeMap<String, Open>) -> Vec<Closing> {
+        let kept: BTreeSet<SocketId> = next.values().flat_map(Open::held).map(|held| held.id).collect();
+        let gone = |held: &&Held| self.given.contains(&held.id) && !kept.contains(&held.id);
+        // Shared by two descriptors: whoever waits in the queue is for the new one's listener.
+        let taken_over: BTreeSet<_> = self.opened(next).filter_map(|(_, held)| inode(&held.socket)).collect();
+        self.closing.retain(|(_, socket)| socket.strong_count() > 0);
+        let mut closing = Vec::new();
+        for open in self.listeners.values() {
+            let bound = open.bound.iter().flat_map(|(address, held)| held.iter().map(move |held| (address, held)));
+            for (address, held) in bound.filter(|(_, held)| gone(held)) {
+                self.closing.push((*address, Arc::downgrade(&held.socket)));
+                let moved = inode(&held.socket).is_some_and(|inode| taken_over.contains(&inode));
+                closing.push(Closing { id: held.id, linger: Duration::ZERO, moved });
+            }
+            let hidden = open.hidden.iter().filter(gone);
+            closing.extend(hidden.map(|held| Closing { id: held.id, linger: LINGER, moved: false }));
+        }
+        closing
+    }
+
+    /// The steering comes last: what leads to sockets must not be changed and then fail.
     fn open_and_steer(&mut self, wanted: &Wanted<'_>) -> anyhow::Result<BTreeMap<String, Open>> {
         let next = self.open_all(wanted.listeners)?;
+        for (name, held) in self.opened(&next) {
+            odin_proxy::listen(&held.socket).context("cannot listen").with_context(|| Section::listener(name))?;
+        }
         if let Some(steered) = &mut self.steered {
             steered.apply(wanted, &next, &self.bound_before, self.admin)?;
         }
@@ -353,44 +373,4 @@ pub(crate) struct Given {
     pub(crate) sockets: Vec<(Tag, Arc<TcpListener>)>,
     /// Where systemd listens.
     pub(crate) activated: BTreeSet<SocketAddr>,
-}
-
-/// aya reads the types of the whole kernel when it loads a program, which takes 27 MB for a moment. In a thread of its
-/// own they leave no holes in this one's heap, and they go back to the system, and not only to the allocator.
-#[allow(unsafe_code, reason = "a function of the allocator that has no safe name")]
-fn attach_apart() -> Result<Steering, Unavailable> {
-    let attached = std::thread::scope(|scope| scope.spawn(Steering::attach).join());
-    // SAFETY: it may be called from any thread at any time.
-    unsafe { libmimalloc_sys::mi_collect(true) };
-    attached.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-fn attach(mode: SteeringMode) -> anyhow::Result<(Option<Steering>, Option<String>)> {
-    if mode == SteeringMode::Bind {
-        return Ok((None, None));
-    }
-    match (mode, attach_apart()) {
-        (_, Ok(steering)) => Ok((Some(steering), None)),
-        (SteeringMode::Bpf, Err(error)) => Err(error).context(r#"steering = "bpf", and connections cannot be steered"#),
-        (_, Err(error)) => Ok((None, Some(error.to_string()))),
-    }
-}
-
-/// A new binary goes on as the old one did: sockets that are bound cannot become steered while they are in use.
-fn resume(
-    mode: SteeringMode,
-    handed: Option<(String, Vec<OwnedFd>)>,
-) -> anyhow::Result<(Option<Steering>, Option<String>)> {
-    let handed = handed.map(|(state, descriptors)| Steering::resume(&state, descriptors)).transpose();
-    let steering = handed.context("cannot go on with the steering of the process before")?;
-    match (mode, steering) {
-        (SteeringMode::Bpf, None) => bail!(
-            r#"steering = "bpf", and the process before binds its sockets: an upgrade cannot change that; restart Odin"#
-        ),
-        (SteeringMode::Bind, Some(_)) => {
-            bail!(r#"steering = "bind", and the process before steers: an upgrade cannot change that; restart Odin"#)
-        }
-        (SteeringMode::Auto, None) => Ok((None, Some("the process before this one binds its sockets".to_owned()))),
-        (_, steering) => Ok((steering, None)),
-    }
 }

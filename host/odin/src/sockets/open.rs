@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use listenfd::ListenFd;
@@ -14,6 +15,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{Held, Open, Sockets};
 use crate::config::{Listener, Section};
 use crate::upgrade::Tag;
+
+/// A process from which this one has taken over accepts no more by then.
+const PREDECESSOR_LEAVES: Duration = Duration::from_secs(3);
 
 /// What systemd listens on for this service. It does so whether Odin has a share of it or not, so a share is kept: an
 /// address that a reload takes away can come back.
@@ -164,18 +168,23 @@ impl Sockets {
 
     fn cannot_bind(&self, address: SocketAddr, error: io::Error) -> anyhow::Error {
         match error.kind() {
-            io::ErrorKind::AddrInUse if self.own().are_in_the_way_of(address) => held_by_self(address),
+            io::ErrorKind::AddrInUse if self.own().are_in_the_way_of(address) => {
+                let activated = self.activated.keys().find(|activated| activated.port() == address.port());
+                activated.map_or_else(|| held_by_self(address), |activated| held_by_systemd(address, *activated))
+            }
             _ => refused(address, error, self.reason.as_deref()),
         }
     }
 
-    /// Where sockets of this process are bound, or were bound for it. Goes through all of them.
+    /// Where sockets of this process are bound, or were bound for it and may be open elsewhere still. Goes through all of them.
     fn own(&self) -> Own {
         let open = self.listeners.values().flat_map(|open| open.bound.keys());
         let closing = self.closing.iter().filter(|(_, socket)| socket.strong_count() > 0).map(|(address, _)| address);
         let mut own = Own::default();
         let inherited = self.inherited.by_address.keys().chain(self.activated.keys());
-        for address in open.chain(closing).chain(inherited) {
+        let leaving = self.since.is_none_or(|since| since.elapsed() < PREDECESSOR_LEAVES);
+        let predecessor = self.predecessor.iter().filter(|_| leaving);
+        for address in open.chain(closing).chain(inherited).chain(predecessor) {
             own.0.entry(address.port()).or_default().insert(address.ip());
         }
         own
@@ -251,6 +260,11 @@ impl Own {
     }
 }
 
+/// The socket itself, however many descriptors lead to it.
+pub(super) fn inode(socket: &TcpListener) -> Option<u64> {
+    rustix::fs::fstat(socket).ok().map(|file| file.st_ino)
+}
+
 /// Whether nobody listens there; asked by binding a socket that shares nothing, and does not listen.
 pub(crate) fn is_free(address: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -259,8 +273,14 @@ pub(crate) fn is_free(address: SocketAddr) -> io::Result<()> {
 }
 
 fn has(listener: &Listener, address: SocketAddr) -> bool {
-    let wanted = Binding::from(address);
-    listener.addresses.iter().any(|binding| binding.socket_addresses().is_some() && binding.overlaps(&wanted))
+    listener.addresses.iter().filter_map(Binding::socket_addresses).flatten().any(|own| own == address)
+}
+
+fn held_by_systemd(address: SocketAddr, activated: SocketAddr) -> anyhow::Error {
+    anyhow!(
+        "cannot listen on {address}: systemd listens on {activated} for this service and shares the port with nobody; \
+         change ListenStream= of the socket unit, or set ReusePort=yes there"
+    )
 }
 
 /// Sockets share an address only if the same user opened them.

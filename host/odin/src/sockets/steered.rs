@@ -1,14 +1,15 @@
-//! The steering with what it counted: which bindings it has, and what those had counted that it has no more.
+//! How the steering begins, and the steering with what it counted: which bindings it has, and what those had counted that it has no more.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 
+use anyhow::{Context as _, bail};
 use ipnet::IpNet;
-use odin_steer::{Binding, BindingStatus, Plan, PlannedBinding, PlannedListener, SteerError, Steering};
+use odin_steer::{Binding, BindingStatus, Plan, PlannedBinding, PlannedListener, SteerError, Steering, Unavailable};
 
 use super::{Open, Wanted, reachable};
-use crate::config::Section;
+use crate::config::{Section, SteeringMode};
 
 /// A binding of a listener.
 pub(crate) type Key = (String, Binding);
@@ -101,15 +102,52 @@ impl Steered {
 
     /// By listener, how often its bindings were steered and dropped, those that are gone included.
     pub(super) fn totals(&self) -> BTreeMap<String, (u64, u64)> {
-        let mut totals: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        let mut totals: BTreeMap<String, (u64, u64)> = self.gone.clone().into_iter().collect();
         for ((listener, _), status) in self.status() {
             let total = totals.entry(listener).or_default();
             *total = (total.0 + status.steered, total.1 + status.dropped);
         }
-        for (listener, total) in &mut totals {
-            let gone = self.gone.get(listener).copied().unwrap_or_default();
-            *total = (total.0 + gone.0, total.1 + gone.1);
-        }
         totals
+    }
+}
+
+/// aya reads the types of the whole kernel when it loads a program, which takes 27 MB for a moment. In a thread of its
+/// own they leave no holes in this one's heap, and they go back to the system, and not only to the allocator.
+#[allow(unsafe_code, reason = "a function of the allocator that has no safe name")]
+fn attach_apart() -> Result<Steering, Unavailable> {
+    let attached = std::thread::scope(|scope| scope.spawn(Steering::attach).join());
+    // SAFETY: it may be called from any thread at any time.
+    unsafe { libmimalloc_sys::mi_collect(true) };
+    attached.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Steers if that is wanted and possible; if it is wanted and not possible, the reason, or an error.
+pub(super) fn attach(mode: SteeringMode) -> anyhow::Result<(Option<Steering>, Option<String>)> {
+    if mode == SteeringMode::Bind {
+        return Ok((None, None));
+    }
+    match (mode, attach_apart()) {
+        (_, Ok(steering)) => Ok((Some(steering), None)),
+        (SteeringMode::Bpf, Err(error)) => Err(error).context(r#"steering = "bpf", and connections cannot be steered"#),
+        (_, Err(error)) => Ok((None, Some(error.to_string()))),
+    }
+}
+
+/// A new binary goes on as the old one did: sockets that are bound cannot become steered while they are in use.
+pub(super) fn resume(
+    mode: SteeringMode,
+    handed: Option<(String, Vec<OwnedFd>)>,
+) -> anyhow::Result<(Option<Steering>, Option<String>)> {
+    let handed = handed.map(|(state, descriptors)| Steering::resume(&state, descriptors)).transpose();
+    let steering = handed.context("cannot go on with the steering of the process before")?;
+    match (mode, steering) {
+        (SteeringMode::Bpf, None) => bail!(
+            r#"steering = "bpf", and the process before binds its sockets: an upgrade cannot change that; restart Odin"#
+        ),
+        (SteeringMode::Bind, Some(_)) => {
+            bail!(r#"steering = "bind", and the process before steers: an upgrade cannot change that; restart Odin"#)
+        }
+        (SteeringMode::Auto, None) => Ok((None, Some("the process before this one binds its sockets".to_owned()))),
+        (_, steering) => Ok((steering, None)),
     }
 }

@@ -38,14 +38,23 @@ impl Channel {
         Channel(socket)
     }
 
-    /// How long the other end may take for one step.
-    pub(super) fn set_patience(&self, patience: Duration) -> io::Result<()> {
-        set_socket_timeout(&self.0, Timeout::Recv, Some(patience))?;
-        set_socket_timeout(&self.0, Timeout::Send, Some(patience))?;
+    /// How long the other end may take for one step; as long as it likes without one.
+    pub(super) fn set_patience(&self, patience: Option<Duration>) -> io::Result<()> {
+        set_socket_timeout(&self.0, Timeout::Recv, patience)?;
+        set_socket_timeout(&self.0, Timeout::Send, patience)?;
         Ok(())
     }
 
     pub(super) fn send(&self, text: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.put(text, descriptors, SendFlags::empty())
+    }
+
+    /// Sends if there is room.
+    pub(super) fn send_now(&self, text: &[u8]) -> io::Result<()> {
+        self.put(text, &[], SendFlags::DONTWAIT)
+    }
+
+    fn put(&self, text: &[u8], descriptors: &[BorrowedFd<'_>], flags: SendFlags) -> io::Result<()> {
         // The bounds of a message are the protocol; a longer one would be cut on the way in.
         let text = text.get(..MAX_TEXT).unwrap_or(text);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
@@ -54,7 +63,7 @@ impl Channel {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one message"));
         }
         loop {
-            match rustix::net::sendmsg(&self.0, &[IoSlice::new(text)], &mut control, SendFlags::NOSIGNAL) {
+            match rustix::net::sendmsg(&self.0, &[IoSlice::new(text)], &mut control, flags | SendFlags::NOSIGNAL) {
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
                 sent => return sent.map(|_| ()).map_err(io::Error::from),

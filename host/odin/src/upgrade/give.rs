@@ -5,20 +5,26 @@ use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
 use super::channel::{Channel, MAX_DESCRIPTORS};
-use super::{Manifest, PATIENCE, PREDECESSOR, READY, STOP, Tag, VERSION};
+use super::{Manifest, PATIENCE, PREDECESSOR, READY, REPLACED, STOP, Tag, VERSION};
 use crate::sockets::Given;
 
 /// A new process that is to take over, and nothing given to it yet.
 pub(crate) struct Attempt {
     channel: Arc<Channel>,
     child: Child,
+}
+
+/// A new process that has taken over.
+pub(crate) struct Serving {
+    pub(crate) child: Child,
+    channel: Arc<Channel>,
 }
 
 /// Ends an attempt from elsewhere.
@@ -28,7 +34,7 @@ impl Attempt {
     /// Starts `binary` with the arguments of this process.
     pub(crate) fn start(binary: &Path) -> anyhow::Result<Self> {
         let (channel, theirs) = Channel::pair()?;
-        channel.set_patience(PATIENCE)?;
+        channel.set_patience(Some(PATIENCE))?;
         let mut command = Command::new(binary);
         command.args(std::env::args_os().skip(1)).stdin(Stdio::from(theirs));
         command.env(PREDECESSOR, std::process::id().to_string());
@@ -44,20 +50,30 @@ impl Attempt {
     }
 
     /// Hands everything over and answers the new process once it serves. Blocks. After an error it is gone.
-    pub(crate) fn finish(mut self, admin: Option<Arc<TcpListener>>, mut given: Given) -> anyhow::Result<Child> {
+    pub(crate) fn finish(mut self, admin: Option<Arc<TcpListener>>, mut given: Given) -> anyhow::Result<Serving> {
         given.sockets.extend(admin.map(|admin| (Tag::Admin, admin)));
         match hand_over(&self.channel, given).and_then(|()| ready(&self.channel)) {
-            Ok(()) => Ok(self.child),
+            Ok(()) => Ok(Serving { child: self.child, channel: self.channel }),
             Err(error) => Err(error.context(end(&mut self.child))),
         }
+    }
+}
+
+impl Serving {
+    /// Waits for its end, and answers whether it was still this one that served then. Blocks.
+    pub(super) fn wait(mut self) -> io::Result<(ExitStatus, bool)> {
+        self.channel.set_patience(None)?;
+        let replaced = matches!(self.channel.receive(), Ok(Some(message)) if message.text == REPLACED);
+        Ok((self.child.wait()?, !replaced))
     }
 }
 
 impl Canceller {
     /// This process is stopped, so the new one shall not take over.
     pub(crate) fn cancel(&self) {
-        // If it is gone, nobody has to be told; whoever waits for its word waits no more.
-        let _ = self.0.send(STOP, &[]);
+        // If it is gone, nobody has to be told; if it does not read, the end of the channel tells it. Whoever waits for its
+        // word waits no more.
+        let _ = self.0.send_now(STOP);
         let _ = rustix::net::shutdown(&*self.0, rustix::net::Shutdown::Read);
     }
 }

@@ -6,7 +6,8 @@
 //! new:        take them, start up, serve, say ready ->
 //! ```
 //!
-//! Until the new process says that it is ready the old one has given nothing up. Must never be asked twice at once.
+//! Until the new process says that it is ready the old one has given nothing up. Must never be asked twice at once. The
+//! channel stays: by it the old process, while it drains, hears that one more has taken over from the new one.
 
 mod channel;
 mod give;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use give::{Attempt, Canceller};
+pub(crate) use give::{Attempt, Canceller, Serving};
 pub(crate) use successor::Successor;
 pub(crate) use take::{Handed, Takeover};
 
@@ -35,6 +36,7 @@ const PREDECESSOR: &str = "ODIN_PREDECESSOR";
 const PATIENCE: Duration = Duration::from_secs(60);
 const READY: &[u8] = b"ready";
 const STOP: &[u8] = b"stop";
+const REPLACED: &[u8] = b"replaced";
 
 /// The path that this process was started by, which may be a link that leads to a new binary by the time of an upgrade.
 pub(crate) fn binary() -> io::Result<PathBuf> {

@@ -9,7 +9,9 @@ use std::os::fd::OwnedFd;
 use anyhow::{Context as _, bail};
 
 use super::channel::Channel;
-use super::{Manifest, PATIENCE, PREDECESSOR, READY, STOP, Tag, VERSION};
+use super::{Manifest, PATIENCE, PREDECESSOR, READY, REPLACED, STOP, Tag, VERSION};
+
+const STOPPED: &str = "the process before was stopped, so this one does not take over";
 
 /// The old process waits for a word.
 pub(crate) struct Takeover {
@@ -38,7 +40,7 @@ impl Takeover {
         let channel = Channel::of(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?);
         // Nothing of this process reads there, and the channel must close when it ends.
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-        channel.set_patience(PATIENCE)?;
+        channel.set_patience(Some(PATIENCE))?;
         Ok(Some(Takeover { channel, predecessor }))
     }
 
@@ -71,6 +73,9 @@ impl Takeover {
     fn next(&self) -> anyhow::Result<Vec<OwnedFd>> {
         let message = self.channel.receive().context("cannot hear from the process before")?;
         let message = message.context("the process before ended while it handed over")?;
+        if message.text == STOP {
+            bail!(STOPPED);
+        }
         if message.descriptors.is_empty() {
             bail!("the limit of open files is too low to take what the process before hands over (LimitNOFILE)");
         }
@@ -80,13 +85,19 @@ impl Takeover {
     /// This process serves now. An error when the one before was stopped meanwhile, and with it this one.
     pub(crate) fn ready(&self) -> anyhow::Result<()> {
         if self.channel.waiting()?.is_some_and(|message| message.text == STOP) {
-            bail!("the process before was stopped, so this one does not take over");
+            bail!(STOPPED);
         }
         if let Err(error) = self.channel.send(READY, &[]) {
             // Killed. What it had is here.
             tracing::warn!(%error, "the process before is gone; this one serves");
         }
         Ok(())
+    }
+
+    /// Another process has taken over from this one: what becomes of this one matters to nobody who waits for its end.
+    pub(crate) fn replaced(&self) {
+        // The process before has gone long ago, as a rule.
+        let _ = self.channel.send_now(REPLACED);
     }
 
     /// This process cannot take over.
