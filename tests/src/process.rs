@@ -63,7 +63,7 @@ pub fn children(pid: u32) -> Vec<u32> {
 }
 
 /// Lets this process be the parent of those whose parent has ended, so that it hears of their end.
-pub(crate) fn adopt_orphans() {
+pub fn adopt_orphans() {
     let this = Pid::from_raw(std::process::id().try_into().expect("a pid fits"));
     rustix::process::set_child_subreaper(this).expect("a process can be a subreaper");
 }

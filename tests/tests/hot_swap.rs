@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use http::Request;
-use odin_tests::{HttpBackend, Odin, PluginEntry, Protocol, body, paths, until};
+use odin_tests::{HttpBackend, Odin, PluginEntry, Protocol, TcpPeer, body, paths, until};
 use tokio::sync::watch;
 
 struct Pair {
@@ -125,6 +125,20 @@ async fn a_posted_plugin_that_does_not_load_changes_nothing_and_the_reply_says_w
     assert!(listed.contains("chooser") && listed.contains("balancer"), "{listed}");
     pair.odin.post_plugin("chooser", paths::plugin_bytes("lb_last")).await.has_status(200);
     assert_eq!(pair.chosen().await, "last");
+}
+
+#[tokio::test]
+async fn a_file_without_the_hooks_that_are_needed_is_refused_wherever_the_plugin_is_used() {
+    let (http, echo) = (HttpBackend::named("a", Protocol::Http1).await, TcpPeer::echo("").await);
+    let odin = Odin::builder().target(&http).tcp_target(&echo).plugin("headers").tcp_plugin("counting_tcp");
+    let odin = odin.start().await;
+    for (plugin, wrong, right) in [("headers", "lb_rr", "trivial"), ("counting_tcp", "headers", "counting_tcp")] {
+        let refused = odin.post_plugin(plugin, paths::plugin_bytes(wrong)).await.has_status(422);
+        refused.mentions("listener").mentions(plugin).mentions("exports no hook of");
+        odin.post_plugin(plugin, paths::plugin_bytes(right)).await.has_status(200);
+    }
+    // What serves is right, so a reload is.
+    odin.post_admin("/reload").await.has_status(200);
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use odin_tests::load::{Load, Talk};
 use odin_tests::{
-    DeadPort, HttpBackend, Odin, PluginEntry, Protocol, ReservedPort, Target, TcpPeer, paths, until, within,
+    Connection, DeadPort, HttpBackend, Odin, PluginEntry, Protocol, Raw, ReservedPort, Target, TcpPeer, paths, until,
+    within,
 };
 
 /// A config with one HTTP listener on `port` whose routes are these lines.
@@ -195,6 +196,29 @@ async fn open_tcp_connections_survive_a_reload() {
     .await;
     open.send("still here").await;
     assert_eq!(open.read(10).await, b"still here");
+}
+
+#[tokio::test]
+async fn one_more_port_that_the_system_chooses_is_one_of_its_own() {
+    let (a, b) = (named("a").await, named("b").await);
+    let before = config(0, "[[listeners.routes]]\ncluster = \"c0\"\n", &[&a, &b]);
+    let odin = Odin::builder().with_config(&before).start().await;
+    let more = "[[listeners]]\nname = \"more\"\naddress = \"0.0.0.0:0\"\ncluster = \"c1\"\n";
+    odin.reload(&(before.clone() + more)).await.has_status(200);
+    let (web, more) = (odin.address("web"), odin.listed("more").await);
+    assert_ne!(web.port(), more.port());
+    for _ in 0..20 {
+        odin.get("/").await.has_field("backend", "a");
+        Connection::http1(more).await.get("/").await.has_field("backend", "b");
+    }
+    // Who waits in the queue of one that goes is served, though another has the same address in the config.
+    odin.freeze().await;
+    let waiting = Raw::connect(more).await;
+    odin.thaw();
+    odin.reload(&before).await.has_status(200);
+    let mut waiting = waiting;
+    waiting.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(waiting.response("GET").await.expect("it is served").head.status(), 200);
 }
 
 #[tokio::test]

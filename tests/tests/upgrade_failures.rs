@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use odin_tests::load::{Load, Talk};
-use odin_tests::{Builder, HttpBackend, Odin, PluginEntry, Protocol, Target, TcpPeer, netns, paths, process, until};
+use odin_tests::{
+    Builder, HttpBackend, Odin, PluginEntry, Protocol, Raw, Target, TcpPeer, netns, paths, process, until,
+};
 use rustix::process::Signal;
 
 /// A file that Odin is started from, and that the test may replace.
@@ -279,4 +281,48 @@ async fn one_that_another_replaces_while_the_first_still_drains_is_nobodys_loss(
     open.finish().await;
     open.ends().await;
     assert_eq!(odin.exit_code(first).await, Some(0));
+}
+
+#[tokio::test]
+async fn one_that_dies_after_another_took_over_from_it_is_nobodys_loss() {
+    let echo = TcpPeer::echo("").await;
+    let mut odin = Odin::builder().top("shutdown-grace = \"200ms\"").tcp_target(&echo).start().await;
+    let (first, mut open) = (odin.pid(), odin.connect_tcp().await);
+    let second = odin.upgrade().await;
+    let listens = |file: &String| file.contains(" 00000000:0000 0A ");
+    let left = async || (!process::open_files(first).iter().any(listens)).then_some(());
+    until("the first one accepts no more", left).await;
+    let _drains = odin.connect_tcp().await;
+    odin.upgrade().await;
+    process::signal(second, Signal::KILL);
+    until("the first one has waited for it", async || (!process::exists(second)).then_some(())).await;
+    // The connection of the first one lives on, as long as its client likes.
+    for _ in 0..20 {
+        open.send("more").await;
+        assert_eq!(open.read(4).await, b"more");
+        let _new = odin.connect_tcp().await;
+    }
+    assert!(!odin.log().all().iter().any(|line| line.contains("nobody serves")), "{:#?}", odin.log().all());
+    open.finish().await;
+    open.ends().await;
+    assert_eq!(odin.exit_code(first).await, Some(0));
+}
+
+#[tokio::test]
+async fn one_whose_predecessor_dies_before_it_has_begun_serves_with_all_that_it_was_given() {
+    let (installed, http) = (Installed::new(), HttpBackend::saying("ok").await);
+    let odin = Odin::builder().target(&http).binary(&installed.file).start().await;
+    let (first, go) = (odin.pid(), installed.file.with_extension("go"));
+    installed.script(&format!("until [ -e {} ]; do sleep 0.02; done; exec ODIN \"$@\"", go.display()));
+    process::adopt_orphans();
+    process::signal(first, Signal::USR2);
+    let second = until("the new one is there", async || process::children(first).first().copied()).await;
+    odin.succeeded_by(second);
+    process::signal(first, Signal::KILL);
+    // It waits in the queue of a socket that nobody accepts from.
+    let mut waiting = Raw::connect(odin.address("web")).await;
+    fs::write(go, "").unwrap();
+    waiting.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(waiting.response("GET").await.expect("it is served").head.status(), 200);
+    assert!(odin.is_ready().await);
 }

@@ -1,5 +1,6 @@
 //! What systemd is told, if it started this process: ready, reloading, another process, alive.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -43,18 +44,20 @@ pub(crate) fn watchdog() -> Option<Duration> {
 fn tell(state: &[NotifyState<'_>]) {
     // Without systemd there is nobody to tell, which is no error.
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let told = match socket.as_bytes().strip_prefix(b"@") {
-        Some(name) => tell_abstract(name, state),
-        None => sd_notify::notify(state),
-    };
-    if let Err(error) = told {
+    let lines: String = state.iter().map(|state| format!("{state}\n")).collect();
+    if let Err(error) = send(&socket, lines.as_bytes()) {
         tracing::warn!(%error, "systemd was not told");
     }
 }
 
-/// As sd_notify(3) has it for a name that begins with `@`, which the crate takes for that of a file.
-fn tell_abstract(name: &[u8], state: &[NotifyState<'_>]) -> io::Result<()> {
-    let lines: String = state.iter().map(|state| format!("{state}\n")).collect();
-    let address = SocketAddr::from_abstract_name(name)?;
-    UnixDatagram::unbound()?.send_to_addr(lines.as_bytes(), &address).map(drop)
+/// As sd_notify(3) has it, but for the crate's `notify`: that knows no name that begins with `@`, and waits for a reader
+/// that does not read.
+fn send(socket: &OsStr, lines: &[u8]) -> io::Result<()> {
+    let address = match socket.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(socket)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(lines, &address).map(drop)
 }

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, bail};
+use rustix::net::{SocketType, sockopt};
 
 use super::channel::Channel;
 use super::{Manifest, PATIENCE, PREDECESSOR, READY, REPLACED, STOP, Tag, VERSION};
@@ -31,12 +32,11 @@ pub(crate) struct Handed {
 }
 
 impl Takeover {
-    /// Whether this process was started to take over from another: that one is its parent, and at the other end of its
-    /// standard input.
+    /// Whether this process was started to take over from another, which made the channel that is its standard input. It
+    /// need not be the parent: it may be gone, or have started a script.
     pub(crate) fn begun() -> anyhow::Result<Option<Self>> {
         let predecessor = std::env::var(PREDECESSOR).ok().and_then(|pid| pid.parse::<u32>().ok());
-        let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
-        let Some(predecessor) = predecessor.filter(|pid| Some(*pid) == parent) else { return Ok(None) };
+        let Some(predecessor) = predecessor.filter(|pid| Some(*pid) == maker_of_stdin()) else { return Ok(None) };
         let channel = Channel::of(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?);
         // Nothing of this process reads there, and the channel must close when it ends.
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
@@ -105,6 +105,14 @@ impl Takeover {
         // If nobody listens, nobody has to know.
         let _ = self.channel.send(format!("{error:#}").as_bytes(), &[]);
     }
+}
+
+/// The process that made the channel which is this one's standard input, if it is one.
+fn maker_of_stdin() -> Option<u32> {
+    let stdin = rustix::stdio::stdin();
+    let is_channel = sockopt::socket_type(stdin).is_ok_and(|kind| kind == SocketType::SEQPACKET);
+    let maker = sockopt::socket_peercred(stdin).ok().filter(|_| is_channel)?;
+    Some(maker.pid.as_raw_nonzero().get().unsigned_abs())
 }
 
 fn read(manifest: OwnedFd) -> anyhow::Result<Manifest> {
