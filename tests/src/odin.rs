@@ -18,6 +18,7 @@ use crate::output::Lines;
 use crate::process;
 use crate::program::{Finished, Program};
 use crate::raw::Raw;
+use crate::steered::Steering;
 use crate::succession::Successors;
 use crate::wait::{until, within};
 
@@ -168,11 +169,15 @@ impl Odin {
     /// Writes the config file and reloads; answers what `/reload` says, whether that was refused or not. The file is
     /// watched as well: when that was quicker, there is nothing left to change.
     pub async fn reload(&self, config: &str) -> Response {
-        // At once: the file is watched, and a half of it would be refused.
+        self.replace_config(config);
+        self.post_admin("/reload").await
+    }
+
+    /// Writes the config file, which is watched. At once: a half of it would be refused.
+    pub fn replace_config(&self, config: &str) {
         let new = self.config.with_extension("new");
         std::fs::write(&new, config).expect("a file is written");
         std::fs::rename(new, &self.config).expect("a file is replaced");
-        self.post_admin("/reload").await
     }
 
     /// Sends a plugin to the admin listener.
@@ -336,37 +341,6 @@ impl Odin {
         let finished = within("odin drains and exits", self.finished()).await;
         assert!(finished.success(), "{finished:?}");
         finished
-    }
-}
-
-/// What `/listeners` says.
-pub struct Steering(pub Value);
-
-impl Steering {
-    /// `bpf` or `bind`.
-    pub fn mode(&self) -> &str {
-        self.0["steering"]["mode"].as_str().expect("a mode")
-    }
-
-    /// The listener with this name.
-    #[track_caller]
-    pub fn listener(&self, name: &str) -> &Value {
-        let listeners = self.0["listeners"].as_array().expect("listeners");
-        listeners.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("no listener {name} in {}", self.0))
-    }
-
-    /// The binding of a listener, by its address as in the config.
-    #[track_caller]
-    pub fn binding(&self, listener: &str, address: &str) -> &Value {
-        let bindings = self.listener(listener)["bindings"].as_array().expect("bindings");
-        let found = bindings.iter().find(|binding| binding["address"] == address);
-        found.unwrap_or_else(|| panic!("no binding {address} in {}", self.listener(listener)))
-    }
-
-    /// How many connections the bindings of a listener have got, all together.
-    pub fn steered(&self, listener: &str) -> u64 {
-        let bindings = self.listener(listener)["bindings"].as_array().expect("bindings");
-        bindings.iter().map(|binding| binding["steered"].as_u64().unwrap_or(0)).sum()
     }
 }
 

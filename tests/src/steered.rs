@@ -1,5 +1,7 @@
 //! Listeners with thousands of addresses, and a plugin that tells which of them the client has dialled.
 
+use serde_json::Value;
+
 use crate::Target;
 use crate::builder::Builder;
 use crate::dial::{below, one_of};
@@ -62,6 +64,14 @@ pub fn listener(name: &str, protocol: &str, addresses: &[impl AsRef<str>], backe
     )
 }
 
+/// Fails unless so many connections were counted where so many were dialled: each of them once. A packet that comes too
+/// late may be counted as well, as the docs say; where nobody has dialled there is none.
+#[track_caller]
+pub fn has_counted(counted: u64, dialled: u64) {
+    let late = if dialled == 0 { 0 } else { 1 + dialled / 100 };
+    assert!((dialled..=dialled + late).contains(&counted), "{counted} counted, {dialled} dialled");
+}
+
 /// Odin with these listeners, and an access log that tells what the plugin was told.
 pub fn with(workers: usize, steering: &str, listeners: &[String]) -> Builder {
     let top = format!("workers = {workers}\nadmin = \"127.0.0.1:0\"\nsteering = \"{steering}\"\n");
@@ -84,4 +94,42 @@ pub fn web_config(top: &str, steering: &str, addresses: &[&str], backend: &TcpPe
          address = {addresses:?}\ncluster = \"web\"\n[clusters.web]\nendpoints = [\"{}\"]\n",
         backend.address()
     )
+}
+
+/// What `/listeners` says.
+pub struct Steering(pub Value);
+
+impl Steering {
+    /// `bpf` or `bind`.
+    pub fn mode(&self) -> &str {
+        self.0["steering"]["mode"].as_str().expect("a mode")
+    }
+
+    /// The listener with this name.
+    #[track_caller]
+    pub fn listener(&self, name: &str) -> &Value {
+        let listeners = self.0["listeners"].as_array().expect("listeners");
+        listeners.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("no listener {name} in {}", self.0))
+    }
+
+    /// The binding of a listener, by its address as in the config.
+    #[track_caller]
+    pub fn binding(&self, listener: &str, address: &str) -> &Value {
+        let bindings = self.listener(listener)["bindings"].as_array().expect("bindings");
+        let found = bindings.iter().find(|binding| binding["address"] == address);
+        found.unwrap_or_else(|| panic!("no binding {address} in {}", self.listener(listener)))
+    }
+
+    /// How many connections a binding of a listener has got.
+    #[track_caller]
+    pub fn steered_to(&self, listener: &str, address: &str) -> u64 {
+        let binding = self.binding(listener, address);
+        binding["steered"].as_u64().unwrap_or_else(|| panic!("nothing is steered by {binding}"))
+    }
+
+    /// How many connections the bindings of a listener have got, all together.
+    pub fn steered(&self, listener: &str) -> u64 {
+        let bindings = self.listener(listener)["bindings"].as_array().expect("bindings");
+        bindings.iter().map(|binding| binding["steered"].as_u64().unwrap_or(0)).sum()
+    }
 }

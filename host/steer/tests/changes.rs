@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Worker, dial, in_namespace, plan, refused, weight, who};
+use common::{Worker, at_most, dial, has_counted, in_namespace, plan, refused, weight, who};
 use odin_steer::{Applied, Plan, PlannedListener, SteerError, Steering};
 use rustix::process::Uid;
 
@@ -82,7 +82,7 @@ fn sockets_are_replaced_under_load_and_nothing_is_lost() {
         }
         println!("{} connections during 60 replacements", dialled.load(Ordering::Relaxed));
         let counted: u64 = steering.status().unwrap().iter().map(|status| status.steered).sum();
-        assert_eq!(counted, dialled.load(Ordering::Relaxed));
+        has_counted(counted, dialled.load(Ordering::Relaxed));
         assert!(steering.status().unwrap().iter().all(|status| status.dropped == 0));
         drop(workers);
     });
@@ -125,7 +125,7 @@ fn ports_that_go_to_another_listener_lose_nobody() {
         sum += counted(&steering);
         // Those between a look and the move count for nobody, and none counts twice.
         println!("{dialled} connections, {sum} counted");
-        assert!(sum <= dialled && sum > dialled / 2, "{sum} of {dialled}");
+        assert!(sum <= at_most(dialled) && sum > dialled / 2, "{sum} of {dialled}");
         assert!(steering.status().unwrap().iter().all(|status| status.dropped == 0));
     });
 }
@@ -293,7 +293,7 @@ fn updates_need_no_capability() {
         drop(steering);
         let mut steering = Steering::resume(&state, descriptors).unwrap();
         steering.apply(&plan(&[("a", &[&b])], &[("[::]:81", "a")])).unwrap();
-        assert_eq!(steering.status().unwrap()[0].steered, 1);
+        has_counted(steering.status().unwrap()[0].steered, 1);
         assert!(refused("192.0.2.1:80"));
         steering.run_stats().unwrap();
     });

@@ -186,6 +186,19 @@ pub(crate) fn weight(listener: &str, worker: Option<u32>, weight: u32) -> Weight
     Weight { listener: listener.to_owned(), worker, weight }
 }
 
+/// Fails unless so many connections were counted where so many were dialled: each of them once, and now and then a packet
+/// that comes too late.
+#[track_caller]
+pub(crate) fn has_counted(counted: u64, dialled: u64) {
+    let all = dialled..=at_most(dialled);
+    assert!(all.contains(&counted), "{counted} counted, {dialled} dialled");
+}
+
+/// How many may be counted.
+pub(crate) fn at_most(dialled: u64) -> u64 {
+    if dialled == 0 { 0 } else { dialled + 1 + dialled / 100 }
+}
+
 /// Asks the only Odin of this namespace what it steers.
 pub(crate) fn ask() -> UnixStream {
     let table = std::fs::read_to_string("/proc/thread-self/net/unix").unwrap();
