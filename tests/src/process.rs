@@ -4,18 +4,24 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process};
 
 /// The resident memory of the process in bytes, from `/proc`.
 pub fn resident_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is running");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a running process has VmRSS");
-    let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("VmRSS is a number");
-    kib * 1024
+    bytes(pid, "VmRSS")
 }
 
 /// The most that the process has had resident since the last [`forget_peak`], in bytes.
 pub(crate) fn peak_resident_bytes(pid: u32) -> u64 {
+    bytes(pid, "VmHWM")
+}
+
+fn bytes(pid: u32, key: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is running");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a running process has VmHWM");
-    let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("VmHWM is a number");
-    kib * 1024
+    let kib = field(&status, key).strip_suffix(" kB").and_then(|kib| kib.parse::<u64>().ok());
+    kib.unwrap_or_else(|| panic!("{key} is a number of kB in {status}")) * 1024
+}
+
+/// What a status in `/proc` says there.
+fn field<'a>(status: &'a str, key: &str) -> &'a str {
+    let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    value.unwrap_or_else(|| panic!("no {key} in {status}")).trim()
 }
 
 /// Sets the peak to what is resident now (`man 5 proc`, `clear_refs`).
@@ -111,19 +117,16 @@ pub fn user(name: &str) -> (u32, u32) {
 
 impl Thread {
     fn parse(status: &str) -> Thread {
-        let value = |key: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-            line.unwrap_or_else(|| panic!("no {key} in {status}")).trim().to_string()
-        };
-        let numbers = |key| value(key).split_whitespace().map(|id| id.parse().expect("an id is a number")).collect();
-        let set = |key| u64::from_str_radix(&value(key), 16).expect("a set is a number");
+        let numbers =
+            |key| field(status, key).split_whitespace().map(|id| id.parse().expect("an id is a number")).collect();
+        let set = |key| u64::from_str_radix(field(status, key), 16).expect("a set is a number");
         Thread {
-            name: value("Name"),
-            stopped: value("State").starts_with('T'),
+            name: field(status, "Name").to_string(),
+            stopped: field(status, "State").starts_with('T'),
             uids: numbers("Uid"),
             gids: numbers("Gid"),
             groups: numbers("Groups"),
-            no_new_privileges: value("NoNewPrivs") == "1",
+            no_new_privileges: field(status, "NoNewPrivs") == "1",
             capabilities: ["CapInh", "CapPrm", "CapEff", "CapAmb"].into_iter().map(set).fold(0, |all, set| all | set),
         }
     }

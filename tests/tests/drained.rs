@@ -53,7 +53,8 @@ async fn one_more_request(ends: impl AsyncFn(&Odin)) {
     // From here on, connections end as soon as they are idle.
     unused.ends().await;
     let mut kept = Vec::new();
-    for (mut client, head, feed) in clients {
+    // The first one last: from the end of its response on, its client has only a second to use the connection.
+    for (mut client, head, feed) in clients.into_iter().rev() {
         drop(feed);
         let (content, _, end) = client.body(&head, "GET").await;
         assert_eq!((content.as_slice(), end), (&b"long"[..], BodyEnd::Complete));
@@ -62,7 +63,7 @@ async fn one_more_request(ends: impl AsyncFn(&Odin)) {
             None => kept.push(client),
         }
     }
-    let (mut uses_it, mut does_not) = (kept.remove(0), kept.remove(0));
+    let (mut does_not, mut uses_it) = (kept.remove(0), kept.remove(0));
     uses_it.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc").await;
     let last = uses_it.response("POST").await.expect("one more answer");
     assert_eq!((last.head.status(), last.head.field("connection")), (200, Some("close")));

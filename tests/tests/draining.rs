@@ -7,13 +7,12 @@ use odin_tests::{
 };
 use tokio::net::TcpStream;
 
-async fn refuses_connections(odin: &Odin, address: std::net::SocketAddr) {
+async fn refuses_connections(address: std::net::SocketAddr) {
     until("the listener is closed", || async {
         // One that gets in before the listener is closed is given up at once.
         TcpStream::connect(address).await.is_err().then_some(())
     })
     .await;
-    assert!(odin.log().all().len() > 1);
 }
 
 #[tokio::test]
@@ -35,7 +34,7 @@ async fn a_response_that_streams_is_finished() {
         let response = client.start(Request::get("/").body(body::empty()).unwrap()).await;
         assert!(feed.send("before, ").await);
         odin.terminate();
-        refuses_connections(&odin, address).await;
+        refuses_connections(address).await;
         assert!(odin.is_running());
         assert!(feed.send("after").await);
         drop(feed);
@@ -73,7 +72,7 @@ async fn a_tcp_connection_is_finished() {
     assert_eq!(client.read(6).await, b"before");
     let address = odin.address("tcp");
     odin.terminate();
-    refuses_connections(&odin, address).await;
+    refuses_connections(address).await;
     client.send("after").await;
     client.finish().await;
     assert_eq!(client.rest().await.0, b"after");
@@ -116,7 +115,7 @@ async fn the_last_response_says_that_the_connection_ends() {
     backend.has_seen(1).await;
     let address = odin.address("web");
     odin.terminate();
-    refuses_connections(&odin, address).await;
+    refuses_connections(address).await;
     release.send_replace(true);
     let response = client.response("GET").await.unwrap();
     assert_eq!((response.body.as_slice(), response.end.clone()), (&b"last"[..], BodyEnd::Complete));
@@ -201,8 +200,8 @@ async fn a_removed_listener_refuses_connections_and_finishes_what_runs() {
     backend.has_seen(5).await;
 
     remove(&odin).await;
-    refuses_connections(&odin, gone).await;
-    refuses_connections(&odin, tcp).await;
+    refuses_connections(gone).await;
+    refuses_connections(tcp).await;
     // Who uses the connection in these moments gets an answer, and is told that it is the last one.
     kept.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let last = kept.response("GET").await.expect("one more answer");
@@ -311,7 +310,7 @@ async fn a_second_signal_ends_the_waiting() {
     until("the exchange runs", || async { (backend.connections() == 1).then_some(()) }).await;
     let address = odin.address("web");
     odin.terminate();
-    refuses_connections(&odin, address).await;
+    refuses_connections(address).await;
     assert!(odin.is_running());
     let started = std::time::Instant::now();
     odin.terminate();

@@ -78,15 +78,23 @@ async fn it_is_ready_when_it_serves_and_says_when_it_reloads_and_stops() {
     assert_eq!(notified.lines(0, 1).await, ["READY=1"]);
     odin.get("/").await.has_status(200);
     let good = std::fs::read_to_string(odin.config_file()).unwrap();
-    // One reload that works, and one that does not: both come to an end.
-    for config in [good.clone() + "[timeouts]\nconnect = \"3s\"\n", good.replace("endpoints", "endpionts")] {
-        let (from, before) = (notified.len(), monotonic());
-        odin.reload(&config).await;
-        let lines = notified.lines(from, 3).await;
-        let [reloading, at, ready] = &lines[..] else { panic!("{lines:?}") };
-        assert_eq!((reloading.as_str(), ready.as_str()), ("RELOADING=1", "READY=1"));
-        let at: u64 = at.strip_prefix("MONOTONIC_USEC=").unwrap_or_else(|| panic!("{lines:?}")).parse().unwrap();
-        assert!((before..=monotonic()).contains(&at), "{before} {at}");
+    // Reloads that work, and some that do not: all of them come to an end.
+    for (config, status) in
+        [(good.clone() + "[timeouts]\nconnect = \"3s\"\n", 200), (good.replace("endpoints", "endpionts"), 422)]
+    {
+        // Each alone, so that it is known which lines are whose: by the watch, and of the same file by hand.
+        for by_hand in [false, true] {
+            let (from, before) = (notified.len(), monotonic());
+            match by_hand {
+                true => drop(odin.post_admin("/reload").await.has_status(status)),
+                false => odin.replace_config(&config),
+            }
+            let lines = notified.lines(from, 3).await;
+            let [reloading, at, ready] = &lines[..] else { panic!("{lines:?}") };
+            assert_eq!((reloading.as_str(), ready.as_str()), ("RELOADING=1", "READY=1"));
+            let at: u64 = at.strip_prefix("MONOTONIC_USEC=").unwrap_or_else(|| panic!("{lines:?}")).parse().unwrap();
+            assert!((before..=monotonic()).contains(&at), "{before} {at}");
+        }
     }
     let from = notified.len();
     odin.hang_up();
@@ -170,7 +178,7 @@ async fn an_upgrade_that_fails_changes_nothing_for_systemd() {
 
 #[tokio::test]
 async fn signs_of_life_come_in_time_and_from_the_new_process_as_well() {
-    const WITHIN: Duration = Duration::from_secs(2);
+    const WITHIN: Duration = Duration::from_secs(3);
     let (notified, backend) = (Notified::listen(), HttpBackend::echo(Protocol::Http1).await);
     let builder = Odin::builder().workers(2).target(&backend).environment("WATCHDOG_USEC", WITHIN.as_micros());
     let odin = notified.told(builder).start().await;
@@ -189,8 +197,8 @@ async fn signs_of_life_come_in_time_and_from_the_new_process_as_well() {
     let times = alive();
     let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
     let longest = gaps.max().unwrap();
-    // Half of the time, and the machine may be busy; systemd would kill after all of it.
-    assert!(longest < WITHIN * 3 / 4, "{longest:?} without a sign of life");
+    // They come after half of it; the rest is for a busy machine, and systemd kills only after all of it.
+    assert!(longest < WITHIN, "{longest:?} without a sign of life");
 }
 
 /// The config of an Odin with a listener `web` at this address.
@@ -229,8 +237,9 @@ async fn an_inherited_socket_is_served_with_those_who_waited_in_it() {
         let text = std::fs::read_to_string(odin.config_file()).unwrap();
         let elsewhere = text.replace(&address.to_string(), "127.0.0.1:0");
         for by_upgrade in [false, true] {
+            let from = odin.log().len();
             odin.reload(&elsewhere).await.has_status(200);
-            odin.log_contains(&["systemd listens on", &address.to_string()]).await;
+            odin.log_contains_after(from, &["systemd listens on", &address.to_string()]).await;
             let mut waiting = Raw::connect(address).await;
             waiting.send("GET /waiting HTTP/1.1\r\nHost: a\r\n\r\n").await;
             if by_upgrade {
