@@ -87,6 +87,8 @@ pub struct Thread {
     pub name: String,
     /// Whether a signal has stopped it.
     pub stopped: bool,
+    /// Whether it waits for something.
+    pub sleeps: bool,
     /// Real, effective, saved and file system user id.
     pub uids: Vec<u32>,
     /// The same of the group.
@@ -123,6 +125,7 @@ impl Thread {
         Thread {
             name: field(status, "Name").to_string(),
             stopped: field(status, "State").starts_with('T'),
+            sleeps: field(status, "State").starts_with('S'),
             uids: numbers("Uid"),
             gids: numbers("Gid"),
             groups: numbers("Groups"),

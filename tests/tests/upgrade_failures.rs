@@ -329,6 +329,9 @@ async fn one_whose_predecessor_dies_before_it_has_begun_serves_with_all_that_it_
     process::signal(first, Signal::USR2);
     let second = until("the new one is there", async || process::children(first).first().copied()).await;
     odin.succeeded_by(second);
+    // Its thread has given everything when it waits for an answer.
+    let waits = |thread: &process::Thread| thread.name == "upgrade" && thread.sleeps;
+    until("all is given", async || process::threads(first).iter().any(waits).then_some(())).await;
     process::signal(first, Signal::KILL);
     // It waits in the queue of a socket that nobody accepts from.
     let mut waiting = Raw::connect(odin.address("web")).await;
