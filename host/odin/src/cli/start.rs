@@ -49,7 +49,8 @@ pub(crate) struct Roles {
 }
 
 impl Run {
-    /// Makes the config: from the file with `--workers`, `--admin`, `--steering` and `--log-format` on top, or from flags alone.
+    /// Makes the config: from the file with `--workers`, `--admin`, `--steering` and `--log-format` on top, or from flags
+    /// alone.
     pub(crate) fn start(&self) -> Result<Start, Errors> {
         let mut start = match &self.file {
             Some(file) => {
@@ -185,7 +186,8 @@ impl Start {
     }
 
     /// Puts a plugin of [`Start::unplaced_plugins`] to its work: in every cluster if it is a balancer, in every HTTP
-    /// route and every TCP listener if it has a hook there, for every listener if it steers. An error when there is a second balancer, or nothing to do.
+    /// route and every TCP listener if it has a hook there, for every listener if it steers. An error when there is a
+    /// second balancer, or nothing to do.
     pub(crate) fn place_plugin(&mut self, name: &str, roles: Roles) -> Result<(), Errors> {
         let fail = |message: String| Err(ConfigError::in_flag("--plugin", message).into());
         let is_http = |listener: &Listener| matches!(listener.traffic, Traffic::Http { .. });

@@ -176,7 +176,8 @@ impl Sockets {
         }
     }
 
-    /// Where sockets of this process are bound, or were bound for it and may be open elsewhere still. Goes through all of them.
+    /// Where sockets of this process are bound, or were bound for it and may be open elsewhere still. Goes through all of
+    /// them.
     fn own(&self) -> Own {
         let open = self.listeners.values().flat_map(|open| open.bound.keys());
         let closing = self.closing.iter().filter(|(_, socket)| socket.strong_count() > 0).map(|(address, _)| address);

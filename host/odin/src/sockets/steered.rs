@@ -1,4 +1,5 @@
-//! How the steering begins, and the steering with what it counted: which bindings it has, and what those had counted that it has no more.
+//! How the steering begins, and the steering with what it counted: which bindings it has, and what those had counted
+//! that it has no more.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
