@@ -3,7 +3,7 @@
 use http::{Request, Response, Version};
 use http_body_util::BodyExt;
 use odin_tests::h2raw::{self, H2Raw};
-use odin_tests::{Connection, HttpBackend, Odin, Protocol, Raw, body, echoed, within};
+use odin_tests::{Connection, HttpBackend, Odin, Protocol, Raw, body, echoed, until, within};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -261,4 +261,40 @@ async fn clients_whose_bodies_make_no_sense_do_not_end_the_exchanges_of_others()
         }
     }
     odin.stop().await;
+}
+
+/// How many exchanges the endpoints of an Odin have.
+async fn active(odin: &Odin) -> u64 {
+    let all = odin.admin("/clusters").await.has_status(200).json();
+    let count = |cluster: &serde_json::Value| cluster["endpoints"][0]["active"].as_u64();
+    all.as_array().into_iter().flatten().filter_map(count).sum()
+}
+
+/// It finds them given up as soon as it finds them begun: it stood still meanwhile.
+#[tokio::test]
+async fn bodies_that_go_wrong_all_at_once_do_not_end_the_exchange_of_another() {
+    let backend = HttpBackend::echo(Protocol::Http1).await;
+    let upstream = Odin::builder().workers(1).target(&backend).start().await;
+    let odin = Odin::builder().workers(1).upstream(Protocol::Http2).target(&upstream.address("web")).start().await;
+    let mut whole = odin.connect_raw().await;
+    whole.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello").await;
+    until("it has begun", async || (active(&upstream).await == 1).then_some(())).await;
+
+    upstream.freeze().await;
+    let mut bad = Vec::new();
+    for _ in 0..60 {
+        let mut client = odin.connect_raw().await;
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+        bad.push(client);
+    }
+    until("all have begun", async || (active(&odin).await == 61).then_some(())).await;
+    for client in &mut bad {
+        client.send("no number\r\n").await;
+    }
+    for client in &mut bad {
+        assert_eq!(client.response("POST").await.expect("an answer").head.status(), 400);
+    }
+    upstream.thaw();
+    whole.send("world").await;
+    assert_eq!(whole.response("POST").await.expect("an answer").head.status(), 200);
 }

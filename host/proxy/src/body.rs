@@ -70,6 +70,18 @@ impl Body {
     }
 }
 
+impl Body {
+    /// Nothing of it is still to come, so nothing can go wrong with it.
+    pub(crate) fn is_here(&self) -> bool {
+        match self {
+            Body::Empty | Body::Full(..) => true,
+            Body::Begun(begun) => begun.rest.is_here(),
+            Body::Watched(body, _) => body.is_here(),
+            _ => false,
+        }
+    }
+}
+
 /// As much as is looked at.
 const GLANCE: usize = 16 * 1024;
 

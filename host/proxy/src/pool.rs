@@ -13,8 +13,9 @@ const MAX_IDLE: Duration = Duration::from_secs(50);
 pub(crate) struct Pool {
     limit: Cell<usize>,
     http1: RefCell<Vec<(Instant, Box<Connection>)>>,
-    /// The one HTTP/2 connection that all exchanges of this worker share.
-    pub(crate) http2: RefCell<Option<Sender>>,
+    /// The HTTP/2 connections that all exchanges of this worker share: one, unless that has too many streams that its
+    /// upstream may see given up.
+    pub(crate) http2: RefCell<Vec<Sender>>,
 }
 
 impl Pool {
@@ -48,9 +49,9 @@ impl Pool {
     /// Closes what has been idle too long. For the worker's tick.
     pub(crate) fn sweep(&self) {
         self.http1.borrow_mut().retain(|(since, _)| since.elapsed() < MAX_IDLE);
-        let closed = self.http2.borrow().as_ref().is_some_and(Sender::is_closed);
-        if closed {
-            self.http2.borrow_mut().take();
-        }
+        let mut first = true;
+        self.http2
+            .borrow_mut()
+            .retain(|sender| !sender.is_worn() && (std::mem::take(&mut first) || sender.has_exchanges()));
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP/2 to an upstream: one connection per worker and endpoint, shared by its exchanges.
+//! HTTP/2 to an upstream: a connection per worker and endpoint, shared by its exchanges, and more where one cannot be.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -28,41 +28,67 @@ pub(super) const CONNECTION_WINDOW: u32 = 1024 * 1024;
 #[derive(Clone)]
 pub(crate) struct Sender {
     requests: SendRequest<Body>,
-    /// Streams that were begun on the connection and given up without an answer.
-    given_up: Rc<Cell<u32>>,
+    streams: Rc<Streams>,
+}
+
+/// Streams of a connection that upstreams do not like.
+#[derive(Default)]
+struct Streams {
+    /// Begun, and given up without an answer.
+    given_up: Cell<u32>,
+    /// Without an answer yet, and with a request of which not all is here: it may turn out to be none.
+    unsure: Cell<u32>,
 }
 
 /// Upstreams close a connection on which more streams than that are given up at a time (20 in hyper, 100 in others), and
-/// with it the exchanges of others. It is left to those before.
-const MOST_GIVEN_UP: u32 = 10;
+/// with it the exchanges of others.
+const MOST_GIVEN_UP: u32 = 20;
+/// After so many a connection is left to the exchanges that it has.
+const WORN: u32 = MOST_GIVEN_UP / 2;
 
 /// A stream without an answer.
-struct Unanswered<'a>(Option<&'a Cell<u32>>);
+struct Unanswered {
+    streams: Rc<Streams>,
+    unsure: bool,
+    answered: bool,
+}
 
-impl Drop for Unanswered<'_> {
+impl Unanswered {
+    fn new(streams: &Rc<Streams>, unsure: bool) -> Self {
+        streams.unsure.set(streams.unsure.get() + u32::from(unsure));
+        Unanswered { streams: streams.clone(), unsure, answered: false }
+    }
+}
+
+impl Drop for Unanswered {
     fn drop(&mut self) {
-        if let Some(given_up) = self.0 {
-            given_up.set(given_up.get() + 1);
-        }
+        let Streams { given_up, unsure } = &*self.streams;
+        unsure.set(unsure.get() - u32::from(self.unsure));
+        given_up.set(given_up.get() + u32::from(!self.answered));
     }
 }
 
 impl Sender {
-    pub(crate) fn is_closed(&self) -> bool {
-        self.requests.is_closed()
+    /// No later exchange may use it.
+    pub(crate) fn is_worn(&self) -> bool {
+        self.requests.is_closed() || self.streams.given_up.get() >= WORN
     }
 
-    /// Whether one more exchange may use it.
-    fn is_good(&self) -> bool {
-        !self.is_closed() && self.given_up.get() < MOST_GIVEN_UP
+    /// An exchange waits for an answer on it.
+    pub(crate) fn has_exchanges(&self) -> bool {
+        Rc::strong_count(&self.streams) > 1
+    }
+
+    /// Whether one more exchange may use it, of whose request not all is here if `unsure`.
+    fn takes(&self, unsure: bool) -> bool {
+        let Streams { given_up, unsure: others } = &*self.streams;
+        let room = given_up.get() + others.get() < MOST_GIVEN_UP;
+        !self.is_worn() && (room || !unsure)
     }
 
     /// No later exchange uses this connection.
     fn retire(&self, pool: &Pool) {
-        let mut kept = pool.http2.borrow_mut();
-        if kept.as_ref().is_some_and(|kept| Rc::ptr_eq(&kept.given_up, &self.given_up)) {
-            kept.take();
-        }
+        pool.http2.borrow_mut().retain(|kept| !Rc::ptr_eq(&kept.streams, &self.streams));
     }
 }
 
@@ -72,13 +98,14 @@ pub(crate) async fn send(attempt: &Attempt<'_>, body: &mut Body, deadline: &mut 
     // What makes no sense begins no stream.
     poll_fn(|cx| Poll::Ready(body.begin(cx))).await?;
     loop {
-        let kept = pool.http2.borrow().clone().filter(Sender::is_good);
+        let unsure = !body.is_here();
+        let kept = pool.http2.borrow().iter().find(|sender| sender.takes(unsure)).cloned();
         let reused = kept.is_some();
         let sender = match kept {
             Some(sender) => sender,
             None => {
                 let sender = connect(attempt, deadline).await?;
-                *pool.http2.borrow_mut() = Some(sender.clone());
+                pool.http2.borrow_mut().push(sender.clone());
                 sender
             }
         };
@@ -104,8 +131,7 @@ async fn send_on(
     }
     let replayable = request.method().is_idempotent() && matches!(request.body(), Body::Empty);
     deadline.set(attempt.call.snapshot.timeouts.response);
-    let given_up = sender.given_up.clone();
-    let mut unanswered = Unanswered(Some(&given_up));
+    let mut unanswered = Unanswered::new(&sender.streams, !request.body().is_here());
     let mut sending = pin!(sender.requests.try_send_request(request));
     let mut seen = uploaded();
     let answered = loop {
@@ -125,14 +151,14 @@ async fn send_on(
             return Err(Error::new(Kind::UpstreamTimeout, "no response head in time"));
         }
         Ok(Ok(response)) => {
-            unanswered.0 = None;
+            unanswered.answered = true;
             response
         }
         Ok(Err(mut failed)) => {
             // What was not sent comes back, and may be sent to another.
             let unsent = failed.take_message();
             let error = failed.into_error();
-            if sender.is_closed() || unsent.is_some() || refused_unseen(&error) {
+            if sender.requests.is_closed() || unsent.is_some() || refused_unseen(&error) {
                 sender.retire(attempt.pool());
             }
             let retryable = unsent.is_some() || (replayable && refused_unseen(&error));
@@ -174,7 +200,7 @@ async fn connect(attempt: &Attempt<'_>, deadline: &mut Deadline) -> Result<Sende
             tracing::debug!(%error, "HTTP/2 upstream connection ended");
         }
     });
-    Ok(Sender { requests: sender, given_up: Rc::default() })
+    Ok(Sender { requests: sender, streams: Rc::default() })
 }
 
 /// The request as hyper sends it: scheme and authority in the URI, no `Host`.
