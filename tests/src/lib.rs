@@ -41,7 +41,7 @@ pub use metrics::{Metrics, Sample};
 pub use odin::{Listening, Odin};
 pub use output::Lines;
 pub use process::resident_bytes;
-pub use program::{Finished, Launch, Program};
+pub use program::{Finished, Launch, Program, script};
 pub use raw::{BodyEnd, Ending, Head, Raw, RawResponse};
 pub use script::Script;
 pub use steered::Steering;

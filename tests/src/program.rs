@@ -1,7 +1,9 @@
 //! A running odin process and what it prints. Never outlives the test: it is killed when it is dropped.
 
 use std::ffi::OsStr;
+use std::fs::Permissions;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -20,6 +22,16 @@ pub struct Program {
     pub stdout: Lines,
     /// What it prints on standard error: the start lines and Odin's own log.
     pub stderr: Lines,
+}
+
+/// A script to be started as Odin, which it becomes: `$ODIN` in it is the binary. The folder is its own.
+pub fn script(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("odin");
+    let text = format!("#!/bin/bash\nODIN={}\n{text}\n", paths::odin().display());
+    std::fs::write(&file, text).expect("a file is written");
+    std::fs::set_permissions(&file, Permissions::from_mode(0o755)).expect("it is this user's");
+    (folder, file)
 }
 
 /// A process that has ended, and all that it said.

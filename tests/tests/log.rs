@@ -1,19 +1,12 @@
 //! Odin's log when nobody reads it: lines are lost, and nothing else.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use odin_tests::{Builder, HttpBackend, Odin, PluginEntry, Protocol, paths};
+use odin_tests::{Builder, HttpBackend, Odin, PluginEntry, Protocol, script};
 
-/// A script that becomes an Odin whose standard error is read until it is ready; what happens to it then is `then`.
+/// An Odin whose standard error is read until it is ready; what happens to it then is `then`.
 fn read_until_ready(then: &str) -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let script = folder.path().join("odin");
-    let odin = paths::odin();
-    let reader = format!("sed -u '/odin: ready/q' >&2; {then}");
-    std::fs::write(&script, format!("#!/bin/bash\nexec {} \"$@\" 2> >({reader})\n", odin.display())).unwrap();
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-    (folder, script)
+    script(&format!("exec $ODIN \"$@\" 2> >(sed -u '/odin: ready/q' >&2; {then})"))
 }
 
 /// One with a plugin that logs a line for each request, and all that Odin itself can say.

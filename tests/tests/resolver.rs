@@ -1,9 +1,8 @@
 //! A resolver that does not answer: a reload waits for it, and nobody else does.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 
-use odin_tests::{HttpBackend, Odin, Protocol, netns, paths, within};
+use odin_tests::{HttpBackend, Odin, Protocol, netns, script, within};
 use tokio::net::UdpSocket;
 
 #[test]
@@ -11,14 +10,11 @@ fn a_reload_that_waits_for_a_resolver_holds_nobody_up() {
     netns::run(async || {
         let backend = HttpBackend::named("a", Protocol::Http1).await;
         let deaf = UdpSocket::bind("127.0.0.1:53").await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let (resolver, script) = (folder.path().join("resolv.conf"), folder.path().join("odin"));
+        let resolver = tempfile::NamedTempFile::new().unwrap();
         // Longer than any test waits for anything.
         fs::write(&resolver, "nameserver 127.0.0.1\noptions timeout:30 attempts:1\n").unwrap();
-        let own =
-            format!("mount --bind {} /etc/resolv.conf && exec {} \"$@\"", resolver.display(), paths::odin().display());
-        fs::write(&script, format!("#!/bin/sh\nexec unshare -m sh -c '{own}' odin \"$@\"\n")).unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let own = format!("mount --bind {} /etc/resolv.conf && exec \"$0\" \"$@\"", resolver.path().display());
+        let (_folder, script) = script(&format!("exec unshare -m sh -c '{own}' $ODIN \"$@\""));
         let odin = Odin::builder().target(&backend).binary(&script).start().await;
 
         let text = fs::read_to_string(odin.config_file()).unwrap();
