@@ -81,11 +81,10 @@ impl Odin {
 
     /// Where a listener is by now whose address the system has chosen: `/listeners` tells.
     pub async fn listed(&self, name: &str) -> SocketAddr {
-        let all = self.admin("/listeners").await.has_status(200).json();
-        let mut listeners = all["listeners"].as_array().into_iter().flatten();
-        let found = listeners.find(|listener| listener["name"] == name);
-        let address = found.and_then(|listener| listener["bindings"][0]["address"].as_str());
-        address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("no listener {name} in {all}"))
+        let all = self.steering().await;
+        let listener = all.listener(name);
+        let address = listener["bindings"][0]["address"].as_str().and_then(|address| address.parse().ok());
+        address.unwrap_or_else(|| panic!("no address in {listener}"))
     }
 
     /// All listeners with a single address, as the start lines name them.

@@ -68,9 +68,7 @@ impl Body {
             _ => 0,
         }
     }
-}
 
-impl Body {
     /// Nothing of it is still to come, so nothing can go wrong with it.
     pub(crate) fn is_here(&self) -> bool {
         match self {

@@ -250,10 +250,13 @@ impl Sockets {
     /// What the workers have and nobody wants any more.
     fn close_unwanted(&mut self, next: &BTreeMap<String, Open>) -> Vec<Closing> {
         let kept: BTreeSet<SocketId> = next.values().flat_map(Open::held).map(|held| held.id).collect();
+        self.closing.retain(|(_, socket)| socket.strong_count() > 0);
+        if self.given.is_subset(&kept) {
+            return Vec::new();
+        }
         let gone = |held: &&Held| self.given.contains(&held.id) && !kept.contains(&held.id);
         // Shared by two descriptors: whoever waits in the queue is for the new one's listener.
         let taken_over: BTreeSet<_> = self.opened(next).filter_map(|(_, held)| inode(&held.socket)).collect();
-        self.closing.retain(|(_, socket)| socket.strong_count() > 0);
         let mut closing = Vec::new();
         for open in self.listeners.values() {
             let bound = open.bound.iter().flat_map(|(address, held)| held.iter().map(move |held| (address, held)));
