@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use odin_proxy::{
-    AccessLog, CpuTime, Limits, Listener, ListenerCounters, ListenerKind, PluginUse, Protocol, Route, Snapshot,
-    Timeouts,
+    AccessLog, CpuTime, EncodedSlashes, HttpRules, Limits, Listener, ListenerCounters, ListenerKind, PathRules,
+    PluginUse, Protocol, Route, Snapshot, Timeouts,
 };
 use odin_runtime::{Plugin, Runtime};
 
@@ -226,7 +226,7 @@ fn build_listener(
         Traffic::Tcp { cluster: name, plugins } => {
             ListenerKind::Tcp { cluster: cluster(name)?, plugins: uses.of_tcp(plugins)? }
         }
-        Traffic::Http { trust_forwarded, routes } => {
+        Traffic::Http { rules, routes } => {
             let mut built = Vec::new();
             for route in routes {
                 built.push(Route {
@@ -236,11 +236,24 @@ fn build_listener(
                     plugins: uses.of_route(route)?,
                 });
             }
-            ListenerKind::Http { routes: built, trust_forwarded: *trust_forwarded }
+            ListenerKind::Http { routes: built, rules: http_rules(*rules) }
         }
     };
     let counters = before.map_or_else(|| ListenerCounters::new(workers), |before| before.counters.clone());
     Ok(Listener { name: section.name.clone(), kind, counters })
+}
+
+fn http_rules(section: config::HttpRules) -> HttpRules {
+    let slashes = match section.encoded_slashes {
+        config::EncodedSlashes::Refuse => EncodedSlashes::Refuse,
+        config::EncodedSlashes::Keep => EncodedSlashes::Keep,
+        config::EncodedSlashes::Decode => EncodedSlashes::Decode,
+    };
+    let paths = match section.path_normalization {
+        config::PathNormalization::Strict => PathRules::Strict(slashes),
+        config::PathNormalization::Off => PathRules::Off,
+    };
+    HttpRules { trust_forwarded: section.trust_forwarded, paths }
 }
 
 /// Finds the plugins of a listener, with what they have cost there so far.

@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request, response};
 use odin_runtime::{HookState, Routed};
 use tokio::net::TcpStream;
@@ -15,6 +16,7 @@ use crate::error::{Error, Kind};
 use crate::fields::{self, Downstream};
 use crate::hooks::{self, Run, Side};
 use crate::local::{LocalCluster, LocalKind, LocalListener, Target};
+use crate::path::PathRules;
 use crate::record::{Record, RecordedBody};
 use crate::timer::Deadline;
 use crate::upstream::{self, Call, Reply};
@@ -118,13 +120,14 @@ fn respond(mut head: response::Parts, mut body: Body, mut record: Box<Record>) -
 async fn run(origin: &Origin, request: Request, record: &mut Record, deadline: &mut Deadline) -> Result<Reply, Error> {
     let Request { mut head, authority, wishes, mut body } = request;
     let listener = &origin.listener;
-    let LocalKind::Http { trust_forwarded } = listener.kind else {
+    let LocalKind::Http(rules) = listener.kind else {
         return Err(Error::new(Kind::NoRoute, "the listener became a TCP listener"));
     };
+    normalize(&mut head, rules.paths)?;
     let target = listener.router.find(authority.to_str().unwrap_or(""), &head.uri).map(|at| &listener.targets[at]);
     let target = target.ok_or_else(|| Error::new(Kind::NoRoute, "no route matches host and path"))?;
     let ids = &origin.worker.request_ids;
-    let id = fields::forward_request(&mut head, &origin.downstream, &authority, "http", trust_forwarded, ids);
+    let id = fields::forward_request(&mut head, &origin.downstream, &authority, "http", rules.trust_forwarded, ids);
     record.id = Some(id.clone());
     if !matches!(body, Body::Empty) {
         let upload = Rc::new(Upload::default());
@@ -157,6 +160,24 @@ async fn run(origin: &Origin, request: Request, record: &mut Record, deadline: &
             Err(error) => Err(error),
         },
     })
+}
+
+/// Gives the path its one spelling, before anything looks at it.
+fn normalize(head: &mut request::Parts, paths: PathRules) -> Result<(), Error> {
+    let malformed = |why: &'static str| Error::new(Kind::MalformedRequest, why);
+    let path = head.uri.path();
+    // Else it is the `*` of OPTIONS.
+    if !path.starts_with('/') {
+        return Ok(());
+    }
+    let Some(mut target) = paths.apply(path).map_err(malformed)? else { return Ok(()) };
+    if let Some(query) = head.uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    let target = PathAndQuery::from_maybe_shared(Bytes::from(target));
+    head.uri = target.map_err(|_| malformed("invalid request target"))?.into();
+    Ok(())
 }
 
 /// The response's side of an exchange that switches protocols: a head, and then no message that a plugin could see.

@@ -18,6 +18,7 @@ mod http2;
 mod listener;
 mod local;
 mod outbound;
+mod path;
 mod pool;
 mod proxy;
 mod record;
@@ -32,8 +33,9 @@ mod worker;
 
 pub use cluster::{Cluster, Endpoint, EndpointTotals, Protocol};
 pub use listener::{bind, listen};
+pub use path::{EncodedSlashes, PathRules, check_route_path};
 pub use proxy::{Applying, Closing, Draining, Hurry, Opened, Proxy, SocketId};
-pub use settings::{Limits, Timeouts};
+pub use settings::{HttpRules, Limits, Timeouts};
 pub use snapshot::{
     AccessLog, CpuTime, DURATION_BUCKETS_MS, Listener, ListenerCounters, ListenerKind, ListenerTotals, PluginUse,
     Route, Snapshot,

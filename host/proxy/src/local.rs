@@ -10,8 +10,10 @@ use odin_runtime::{OutboundSender, Plugin, Routing, WorkerPlugin};
 
 use crate::balance::Candidates;
 use crate::cluster::{Cluster, Endpoint};
+use crate::path::PathRules;
 use crate::pool::Pool;
 use crate::route::{Route, Routes};
+use crate::settings::HttpRules;
 use crate::snapshot::{CpuTime, Listener, ListenerKind, PluginUse, Snapshot};
 
 /// The snapshot, as this worker uses it.
@@ -40,14 +42,14 @@ pub(crate) struct LocalListener {
 
 #[derive(Clone, Copy)]
 pub(crate) enum LocalKind {
-    Http { trust_forwarded: bool },
+    Http(HttpRules),
     Tcp,
 }
 
 impl LocalKind {
     /// Whether a connection of the one can go on as one of the other.
     pub(crate) fn same_protocol(self, other: LocalKind) -> bool {
-        matches!((self, other), (LocalKind::Tcp, LocalKind::Tcp) | (LocalKind::Http { .. }, LocalKind::Http { .. }))
+        matches!((self, other), (LocalKind::Tcp, LocalKind::Tcp) | (LocalKind::Http(_), LocalKind::Http(_)))
     }
 }
 
@@ -77,13 +79,14 @@ impl RoutePlugin {
 /// Matches the routes of a listener, for the exchange and for plugins.
 pub(crate) struct Router {
     routes: Routes<usize>,
+    paths: PathRules,
     snapshot: Arc<Snapshot>,
 }
 
 impl Router {
     /// The index of the target.
     pub(crate) fn find(&self, authority: &str, uri: &Uri) -> Option<usize> {
-        self.routes.find(authority, uri).copied()
+        self.routes.find(authority, &self.paths.for_matching(uri.path())).copied()
     }
 }
 
@@ -151,7 +154,7 @@ impl Build<'_> {
                 let cluster = clusters.get(&cluster.name)?.clone();
                 (LocalKind::Tcp, vec![Target { name, cluster, plugins: self.uses(plugins) }], Vec::new())
             }
-            ListenerKind::Http { routes, trust_forwarded } => {
+            ListenerKind::Http { routes, rules } => {
                 let (mut targets, mut matching) = (Vec::new(), Vec::new());
                 for (at, route) in routes.iter().enumerate() {
                     let cluster = clusters.get(&route.cluster.name)?.clone();
@@ -159,10 +162,14 @@ impl Build<'_> {
                     targets.push(Target { name: Arc::from(route.name()), cluster, plugins });
                     matching.push(Route::new(route.host.as_deref(), route.path.as_deref(), at));
                 }
-                (LocalKind::Http { trust_forwarded: *trust_forwarded }, targets, matching)
+                (LocalKind::Http(*rules), targets, matching)
             }
         };
-        let router = Arc::new(Router { routes: Routes::new(routes), snapshot: self.snapshot.clone() });
+        let paths = match kind {
+            LocalKind::Http(rules) => rules.paths,
+            LocalKind::Tcp => PathRules::Off,
+        };
+        let router = Arc::new(Router { routes: Routes::new(routes), paths, snapshot: self.snapshot.clone() });
         Some(LocalListener {
             name: Arc::from(listener.name.as_str()),
             shared: listener.clone(),

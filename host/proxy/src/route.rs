@@ -1,7 +1,5 @@
 //! Which cluster and which plugins serve a request: by host, then by path prefix.
 
-use http::Uri;
-
 /// What a route matches and where it leads; `T` is what the worker keeps for it.
 pub(crate) struct Route<T> {
     host: HostPattern,
@@ -66,9 +64,9 @@ impl<T> Routes<T> {
     }
 
     /// Where the route for a request leads, or none.
-    pub(crate) fn find(&self, authority: &str, uri: &Uri) -> Option<&T> {
+    pub(crate) fn find(&self, authority: &str, path: &str) -> Option<&T> {
         let host = host_of(authority);
-        self.0.iter().find(|route| route.matches(host, uri.path())).map(|route| &route.target)
+        self.0.iter().find(|route| route.matches(host, path)).map(|route| &route.target)
     }
 }
 
@@ -96,7 +94,7 @@ mod tests {
         for (authority, path, expected) in [
             ("x", "/", "any"),
             ("x:80", "/api", "api"),
-            ("x", "/api/v1?q=/", "api"),
+            ("x", "/api/v1", "api"),
             ("x", "/apis", "any"),
             ("c.B.com:8080", "/api", "suffix"),
             ("b.com", "/", "any"),
@@ -104,8 +102,7 @@ mod tests {
             ("a.b.com:1", "/api/1", "exact api"),
             ("[::1]:80", "/", "any"),
         ] {
-            let uri: Uri = path.parse().unwrap();
-            assert_eq!(routes.find(authority, &uri), Some(&expected), "{authority} {path}");
+            assert_eq!(routes.find(authority, path), Some(&expected), "{authority} {path}");
         }
     }
 }

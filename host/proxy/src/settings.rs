@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::path::PathRules;
+
 /// How long things may take. Zero means for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -36,4 +38,13 @@ pub struct Limits {
     pub streams: u32,
     /// Idle upstream connections kept per endpoint and worker.
     pub idle_upstream_connections: usize,
+}
+
+/// How the requests of an HTTP listener are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HttpRules {
+    /// Believe `Forwarded`, `X-Forwarded-*` and `X-Request-Id` of the client.
+    pub trust_forwarded: bool,
+    /// What becomes of paths before they are matched.
+    pub paths: PathRules,
 }

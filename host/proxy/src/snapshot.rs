@@ -6,7 +6,7 @@ use std::sync::Arc;
 use odin_runtime::Plugin;
 
 use crate::cluster::{Cluster, Counter};
-use crate::settings::{Limits, Timeouts};
+use crate::settings::{HttpRules, Limits, Timeouts};
 
 /// Everything that a worker needs to know.
 pub struct Snapshot {
@@ -51,8 +51,8 @@ pub enum ListenerKind {
     Http {
         /// Where requests go.
         routes: Vec<Route>,
-        /// Believe `Forwarded`, `X-Forwarded-*` and `X-Request-Id` of the client.
-        trust_forwarded: bool,
+        /// How its requests are read.
+        rules: HttpRules,
     },
     /// Bytes, relayed to a cluster.
     Tcp {

@@ -9,7 +9,7 @@ use odin_steer::Binding;
 
 use super::{Admin, Run};
 use crate::config::{
-    self, Cluster, Config, ConfigError, Endpoint, EndpointAddress, Errors, Listener, Places, Plugin, Route,
+    self, Cluster, Config, ConfigError, Endpoint, EndpointAddress, Errors, HttpRules, Listener, Places, Plugin, Route,
     SteeringMode, Traffic, UpstreamProtocol,
 };
 
@@ -125,7 +125,7 @@ impl Run {
             start.add(
                 "web",
                 address,
-                Traffic::Http { trust_forwarded: false, routes: vec![route] },
+                Traffic::Http { rules: HttpRules::default(), routes: vec![route] },
                 HTTP_CLUSTER,
                 endpoints,
             );

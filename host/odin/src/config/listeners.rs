@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use odin_proxy::check_route_path;
+
 use super::bindings;
 use super::check::References;
 use super::decoder::{Field, Table};
@@ -12,7 +14,7 @@ use super::node::Value;
 use super::places::Kind;
 use super::readers::{boolean, choice, name, parsed};
 use super::report::KeyPath;
-use super::schema::{Listener, Route, SteeringMode, Traffic};
+use super::schema::{EncodedSlashes, HttpRules, Listener, PathNormalization, Route, SteeringMode, Traffic};
 use super::syntax::Syntax;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,6 +108,11 @@ fn tcp(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
     if let Some(field) = table.take("trust-forwarded") {
         field.fail(r#"TCP has no such fields; remove it, or set protocol to "http""#);
     }
+    for key in ["path-normalization", "encoded-slashes"] {
+        if let Some(field) = table.take(key) {
+            field.fail(r#"TCP has no paths; remove it, or set protocol to "http""#);
+        }
+    }
     let cluster = table.take("cluster");
     let plugins = table.take("plugins").map(|field| plugin_names(field, references)).unwrap_or_default();
     if let Some(field) = table.take("routes") {
@@ -120,7 +127,7 @@ fn tcp(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
 }
 
 fn http(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
-    let trust_forwarded = table.read("trust-forwarded", boolean).unwrap_or(false);
+    let rules = rules(table);
     let cluster = table.take("cluster");
     let plugins = table.take("plugins");
     let routes = table.take("routes");
@@ -138,6 +145,12 @@ fn http(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
     for field in items {
         let (report, path, line) = (field.report, field.path.clone(), field.node.line);
         let Some(route) = route(field, references) else { continue };
+        if rules.path_normalization == PathNormalization::Strict
+            && let Some(written) = &route.path
+            && let Err(message) = check_route_path(written)
+        {
+            report.error(line, &path.key("path"), format!("`{written}` is not a path to match; {message}"));
+        }
         add(&mut placed, line, route, |message| report.error(line, &path, message));
     }
     if let Some(field) = cluster {
@@ -148,7 +161,19 @@ fn http(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
         add(&mut placed, line, route, |message| field.fail(&message));
     }
     let routes: Vec<Route> = placed.into_iter().map(|(_, route)| route).collect();
-    (!routes.is_empty()).then_some(Traffic::Http { trust_forwarded, routes })
+    (!routes.is_empty()).then_some(Traffic::Http { rules, routes })
+}
+
+/// How requests are read.
+fn rules(table: &mut Table<'_>) -> HttpRules {
+    let modes = [("strict", PathNormalization::Strict), ("off", PathNormalization::Off)];
+    let slashes =
+        [("refuse", EncodedSlashes::Refuse), ("keep", EncodedSlashes::Keep), ("decode", EncodedSlashes::Decode)];
+    HttpRules {
+        trust_forwarded: table.read("trust-forwarded", boolean).unwrap_or_default(),
+        path_normalization: table.read("path-normalization", choice(&modes)).unwrap_or_default(),
+        encoded_slashes: table.read("encoded-slashes", choice(&slashes)).unwrap_or_default(),
+    }
 }
 
 /// Adds a route unless an earlier one matches the same requests.

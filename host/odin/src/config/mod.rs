@@ -32,8 +32,9 @@ pub(crate) use places::{Places, Section};
 #[cfg(test)]
 pub(crate) use schema::{AccessLog, Breaker};
 pub(crate) use schema::{
-    BodyOverflow, Cluster, Config, DEFAULT_ADMIN, Endpoint, EndpointAddress, Grant, Isolation, Limits, Listener,
-    LogFormat, OnFailure, Plugin, Route, SteeringMode, Timeouts, Traffic, UpstreamProtocol,
+    BodyOverflow, Cluster, Config, DEFAULT_ADMIN, EncodedSlashes, Endpoint, EndpointAddress, Grant, HttpRules,
+    Isolation, Limits, Listener, LogFormat, OnFailure, PathNormalization, Plugin, Route, SteeringMode, Timeouts,
+    Traffic, UpstreamProtocol,
 };
 pub(crate) use units::{binding, endpoint_address, socket_address};
 

@@ -134,9 +134,9 @@ pub(crate) struct Listener {
 pub(crate) enum Traffic {
     /// HTTP/1.1 and HTTP/2 with prior knowledge. The default.
     Http {
-        /// Believe `Forwarded`, `X-Forwarded-*` and `X-Request-Id` of the client. Default false.
-        #[serde(rename = "trust-forwarded")]
-        trust_forwarded: bool,
+        /// How its requests are read.
+        #[serde(flatten)]
+        rules: HttpRules,
         /// At least one; no two match the same host and path. The listener's own `cluster` and `plugins` are the
         /// last one, without host and path.
         routes: Vec<Route>,
@@ -148,6 +148,42 @@ pub(crate) enum Traffic {
         /// Keys of `plugins`, in the order in which connections meet them. Default none.
         plugins: Vec<String>,
     },
+}
+
+/// How the requests of an HTTP listener are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct HttpRules {
+    /// Believe `Forwarded`, `X-Forwarded-*` and `X-Request-Id` of the client. Default false.
+    pub(crate) trust_forwarded: bool,
+    /// What becomes of paths before they are matched. Default strict.
+    pub(crate) path_normalization: PathNormalization,
+    /// What becomes of `%2F` in a normalised path. Default refuse.
+    pub(crate) encoded_slashes: EncodedSlashes,
+}
+
+/// The `path-normalization` of a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PathNormalization {
+    /// One spelling for each path; what has no safe one is refused.
+    #[default]
+    Strict,
+    /// Paths stay as they came.
+    Off,
+}
+
+/// The `encoded-slashes` of a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EncodedSlashes {
+    /// 400.
+    #[default]
+    Refuse,
+    /// They stay as they are.
+    Keep,
+    /// They separate segments.
+    Decode,
 }
 
 /// What an HTTP request must match to go to a cluster; exact host first, then the longest path.

@@ -5,7 +5,9 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, Version, request};
 
-use super::head::{ConnectionFields, Framing, HeadError, MAX_FIELDS, Result, is_authority, lists, read_fields};
+use super::head::{
+    ConnectionFields, Framing, HeadError, MAX_FIELDS, Result, is_authority, lists, read_fields, same_authority,
+};
 use crate::exchange::Wishes;
 
 /// A checked request head.
@@ -99,6 +101,10 @@ fn target_uri(method: &Method, target: Bytes, authority: &HeaderValue) -> Result
     if *method == Method::CONNECT {
         return Err(HeadError::NotImplemented);
     }
+    // Neither belongs into a target (RFC 3986, section 2), and peers disagree on what they mean there.
+    if target.iter().any(|byte| !byte.is_ascii() || *byte == b'#') {
+        return Err(HeadError::Malformed("the request target holds what must be percent-encoded"));
+    }
     if target.first() == Some(&b'/') {
         // A `//` would be read as an authority by some; `Uri` reads an origin-form path as it is.
         let path = http::uri::PathAndQuery::from_maybe_shared(target).map_err(|_| INVALID)?;
@@ -110,7 +116,7 @@ fn target_uri(method: &Method, target: Bytes, authority: &HeaderValue) -> Result
     let uri = Uri::from_maybe_shared(target).map_err(|_| INVALID)?;
     let http = uri.scheme_str().is_some_and(|scheme| scheme == "http" || scheme == "https");
     match uri.authority() {
-        Some(named) if http && named.as_str().as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => {}
+        Some(named) if http && same_authority(named.as_str().as_bytes(), authority.as_bytes(), uri.scheme_str()) => {}
         Some(_) if http => return Err(HeadError::Malformed("Host differs from the request target")),
         _ => return Err(INVALID),
     }

@@ -22,7 +22,7 @@ use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::exchange::{self, Origin, Outcome, Request, Wishes};
 use crate::fields::{self, Downstream};
-use crate::http1::head::{is_authority, parse_length};
+use crate::http1::head::{is_authority, parse_length, same_authority};
 use crate::listener::Handle;
 use crate::record::{Record, RecordedBody};
 use crate::timer::Deadline;
@@ -162,7 +162,9 @@ fn check(request: hyper::Request<Incoming>, max_fields: usize, open: &OpenExchan
     let named = head.uri.authority().map(|authority| HeaderValue::from_str(authority.as_str()));
     let authority = match (named, head.headers.remove(header::HOST)) {
         (Some(Ok(named)), None) => named,
-        (Some(Ok(named)), Some(host)) if named.as_bytes().eq_ignore_ascii_case(host.as_bytes()) => named,
+        (Some(Ok(named)), Some(host)) if same_authority(named.as_bytes(), host.as_bytes(), head.uri.scheme_str()) => {
+            named
+        }
         (None, Some(host)) => host,
         (None, None) => return refuse("no :authority", head),
         _ => return refuse("Host differs from :authority", head),
@@ -170,7 +172,8 @@ fn check(request: hyper::Request<Incoming>, max_fields: usize, open: &OpenExchan
     if !is_authority(authority.as_bytes()) {
         return refuse("invalid :authority", head);
     }
-    let plain = |path: &str| path.starts_with('/') || (path == "*" && head.method == Method::OPTIONS);
+    let plain =
+        |path: &str| path.is_ascii() && (path.starts_with('/') || (path == "*" && head.method == Method::OPTIONS));
     let Some(path) = head.uri.path_and_query().filter(|path| plain(path.as_str())) else {
         return refuse("invalid :path", head);
     };
