@@ -95,6 +95,8 @@ impl Assembly {
                 (true, LogFormat::Json) => AccessLog::Json,
             },
             access_log_context: config.access_log.context.clone(),
+            // Checked when the config was read.
+            access_log_fields: config.access_log.fields.iter().filter_map(|name| name.parse().ok()).collect(),
         });
         Ok(Assembly { config, places, plugins, clusters, snapshot })
     }
@@ -253,7 +255,7 @@ fn http_rules(section: config::HttpRules) -> HttpRules {
         config::PathNormalization::Strict => PathRules::Strict(slashes),
         config::PathNormalization::Off => PathRules::Off,
     };
-    HttpRules { trust_forwarded: section.trust_forwarded, paths }
+    HttpRules { trust_forwarded: section.trust_forwarded, half_close: section.half_close, paths }
 }
 
 /// Finds the plugins of a listener, with what they have cost there so far.
@@ -299,6 +301,9 @@ fn timeouts(section: &config::Timeouts, drain: Duration) -> Timeouts {
         connect: section.connect,
         header: section.header,
         idle: section.idle,
+        queue: section.queue,
+        upstream_idle: section.upstream_idle,
+        http2_ping: section.http2_ping,
         response: section.response,
         request: section.request,
         tcp_idle: section.tcp_idle,
@@ -314,6 +319,8 @@ fn limits(section: &config::Limits) -> Limits {
         trailer_bytes: bytes(section.trailer_bytes),
         connections: section.connections,
         streams: section.streams,
-        idle_upstream_connections: section.idle_upstream_connections,
+        upstream_connections: section.upstream_connections,
+        streams_per_upstream: section.streams_per_upstream,
+        body_rate: section.body_rate,
     }
 }

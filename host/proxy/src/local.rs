@@ -202,13 +202,13 @@ impl Build<'_> {
         let kept = self.before.and_then(|before| before.clusters.get(&cluster.name));
         let kept = kept.map(|kept| kept.shared.endpoints.iter().map(Endpoint::identity).zip(&kept.pools));
         let kept: HashMap<_, _> = kept.into_iter().flatten().collect();
-        let limit = self.snapshot.limits.idle_upstream_connections;
+        let Snapshot { limits, timeouts, .. } = &**self.snapshot;
         let pool = |endpoint: &Endpoint| match kept.get(&endpoint.identity()) {
             Some(pool) => {
-                pool.set_limit(limit);
+                pool.configure(limits, timeouts);
                 Rc::clone(pool)
             }
-            None => Rc::new(Pool::new(limit)),
+            None => Rc::new(Pool::new(limits, timeouts)),
         };
         Rc::new(LocalCluster {
             shared: cluster.clone(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::HeaderName;
 use odin_runtime::Plugin;
 
 use crate::cluster::{Cluster, Counter};
@@ -22,6 +23,8 @@ pub struct Snapshot {
     pub access_log: AccessLog,
     /// Values of the context that every line names.
     pub access_log_context: Vec<String>,
+    /// Fields of the request's head that every line names.
+    pub access_log_fields: Vec<HeaderName>,
 }
 
 /// The shape of a line of the access log.

@@ -113,6 +113,9 @@ fn tcp(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
             field.fail(r#"TCP has no paths; remove it, or set protocol to "http""#);
         }
     }
+    if let Some(field) = table.take("half-close") {
+        field.fail(r#"a TCP relay always passes it on; remove it, or set protocol to "http""#);
+    }
     let cluster = table.take("cluster");
     let plugins = table.take("plugins").map(|field| plugin_names(field, references)).unwrap_or_default();
     if let Some(field) = table.take("routes") {
@@ -171,6 +174,7 @@ fn rules(table: &mut Table<'_>) -> HttpRules {
         [("refuse", EncodedSlashes::Refuse), ("keep", EncodedSlashes::Keep), ("decode", EncodedSlashes::Decode)];
     HttpRules {
         trust_forwarded: table.read("trust-forwarded", boolean).unwrap_or_default(),
+        half_close: table.read("half-close", boolean).unwrap_or_default(),
         path_normalization: table.read("path-normalization", choice(&modes)).unwrap_or_default(),
         encoded_slashes: table.read("encoded-slashes", choice(&slashes)).unwrap_or_default(),
     }

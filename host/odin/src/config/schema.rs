@@ -94,11 +94,13 @@ pub(crate) struct AccessLog {
     pub(crate) format: LogFormat,
     /// Names of context values that every line tells, in this order. Default none.
     pub(crate) context: Vec<String>,
+    /// Fields of the request's head that every line tells, in lower case and in this order. Default none.
+    pub(crate) fields: Vec<String>,
 }
 
 impl Default for AccessLog {
     fn default() -> Self {
-        AccessLog { enabled: true, format: LogFormat::Text, context: Vec::new() }
+        AccessLog { enabled: true, format: LogFormat::Text, context: Vec::new(), fields: Vec::new() }
     }
 }
 
@@ -156,6 +158,8 @@ pub(crate) enum Traffic {
 pub(crate) struct HttpRules {
     /// Believe `Forwarded`, `X-Forwarded-*` and `X-Request-Id` of the client. Default false.
     pub(crate) trust_forwarded: bool,
+    /// A client that has ended its sending side still waits for its answer. Default false.
+    pub(crate) half_close: bool,
     /// What becomes of paths before they are matched. Default strict.
     pub(crate) path_normalization: PathNormalization,
     /// What becomes of `%2F` in a normalised path. Default refuse.
@@ -284,6 +288,17 @@ pub(crate) struct Timeouts {
     /// Between the requests of a connection, and between two steps of a body. Default 60 s.
     #[serde(serialize_with = "duration")]
     pub(crate) idle: Duration,
+    /// For a connection to an endpoint all of whose connections are in use. Default 3 s.
+    #[serde(serialize_with = "duration")]
+    pub(crate) queue: Duration,
+    /// Until an idle upstream connection is closed. Default 50 s: before the usual server (60 s and more) closes it
+    /// under a request.
+    #[serde(serialize_with = "duration")]
+    pub(crate) upstream_idle: Duration,
+    /// Until a silent HTTP/2 upstream is asked by a ping whether it is there. Default zero: never, for some gRPC servers
+    /// close connections that ping more often than every five minutes.
+    #[serde(serialize_with = "duration")]
+    pub(crate) http2_ping: Duration,
     /// From the last step of a request to the head of its response. Default 60 s.
     #[serde(serialize_with = "duration")]
     pub(crate) response: Duration,
@@ -301,6 +316,9 @@ impl Default for Timeouts {
             connect: Duration::from_secs(3),
             header: Duration::from_secs(10),
             idle: Duration::from_secs(60),
+            queue: Duration::from_secs(3),
+            upstream_idle: Duration::from_secs(50),
+            http2_ping: Duration::ZERO,
             response: Duration::from_secs(60),
             request: Duration::ZERO,
             tcp_idle: Duration::from_secs(3600),
@@ -324,8 +342,12 @@ pub(crate) struct Limits {
     pub(crate) connections: usize,
     /// Concurrent streams of one HTTP/2 connection. Default 100.
     pub(crate) streams: u32,
-    /// Idle connections kept per endpoint and worker. Default 64.
-    pub(crate) idle_upstream_connections: usize,
+    /// Connections that HTTP exchanges may have in use per endpoint and worker. Default 1,024.
+    pub(crate) upstream_connections: usize,
+    /// Concurrent streams of one HTTP/2 connection to an upstream, if that does not allow fewer. Default 100.
+    pub(crate) streams_per_upstream: usize,
+    /// The lowest rate of a request's body after its first 20 s, in bytes a second; 0 for any. Default 240.
+    pub(crate) body_rate: u64,
 }
 
 impl Default for Limits {
@@ -336,7 +358,9 @@ impl Default for Limits {
             trailer_bytes: 8 << 10,
             connections: 10_000,
             streams: 100,
-            idle_upstream_connections: 64,
+            upstream_connections: 1_024,
+            streams_per_upstream: 100,
+            body_rate: 240,
         }
     }
 }

@@ -6,6 +6,8 @@ mod plugins;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::check::References;
 use super::decoder::{Field, Table};
 use super::node::{Node, Value};
@@ -78,8 +80,19 @@ fn access_log(field: Field<'_>) -> Option<AccessLog> {
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let format = table.read("format", choice(&formats)).unwrap_or(defaults.format);
     let context = table.take("context").map(|field| field.distinct("names", |field| field.read(context_name)));
+    let fields = table.take("fields").map(|field| field.distinct("field names", |field| field.read(field_name)));
     table.deny_rest();
-    Some(AccessLog { enabled, format, context: context.unwrap_or_default() })
+    let (context, fields) = (context.unwrap_or_default(), fields.unwrap_or_default());
+    Some(AccessLog { enabled, format, context, fields })
+}
+
+/// The name of a field of a head, in lower case.
+fn field_name(value: &Value) -> Result<String, String> {
+    let name = text(value)?;
+    match HeaderName::from_bytes(name.as_bytes()) {
+        Ok(name) => Ok(name.to_string()),
+        Err(_) => Err(format!("`{name}` is not the name of a field, such as \"user-agent\"")),
+    }
 }
 
 /// The name of a value that plugins set for each other, and so for the log.
@@ -150,6 +163,9 @@ fn timeouts(field: Field<'_>) -> Option<Timeouts> {
     set(&mut timeouts.connect, &mut table, "connect", duration(Duration::ZERO));
     set(&mut timeouts.header, &mut table, "header", duration(Duration::ZERO));
     set(&mut timeouts.idle, &mut table, "idle", duration(Duration::ZERO));
+    set(&mut timeouts.queue, &mut table, "queue", duration(Duration::ZERO));
+    set(&mut timeouts.upstream_idle, &mut table, "upstream-idle", duration(Duration::ZERO));
+    set(&mut timeouts.http2_ping, &mut table, "http2-ping", duration(Duration::ZERO));
     set(&mut timeouts.response, &mut table, "response", duration(Duration::ZERO));
     set(&mut timeouts.request, &mut table, "request", duration(Duration::ZERO));
     set(&mut timeouts.tcp_idle, &mut table, "tcp-idle", duration(Duration::ZERO));
@@ -165,8 +181,14 @@ fn limits(field: Field<'_>) -> Option<Limits> {
     set(&mut limits.trailer_bytes, &mut table, "trailer-bytes", size(0..=16 << 20));
     set(&mut limits.connections, &mut table, "connections", whole(1..=10_000_000));
     set(&mut limits.streams, &mut table, "streams", whole(1..=1_000_000));
-    let idle = "idle-upstream-connections";
-    set(&mut limits.idle_upstream_connections, &mut table, idle, whole(0..=1_000_000));
+    set(&mut limits.upstream_connections, &mut table, "upstream-connections", whole(1..=1_000_000));
+    set(&mut limits.streams_per_upstream, &mut table, "streams-per-upstream", whole(1..=1_000_000));
+    set(&mut limits.body_rate, &mut table, "body-rate", size(0..=1 << 40));
+    if let Some(field) = table.take("idle-upstream-connections") {
+        field.fail(
+            "idle connections are not counted any more but closed by time; write timeouts.upstream-idle, or remove it",
+        );
+    }
     table.deny_rest();
     Some(limits)
 }

@@ -6,6 +6,8 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::fields::is_twin;
+
 /// Why a head was refused. The words go to the log, and to the client when the head was its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HeadError {
@@ -90,7 +92,7 @@ pub(crate) fn read_fields(
     for field in fields {
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
             .map_err(|_| HeadError::Malformed("control character in a field value"))?;
-        if !connection.take(field.name, &value, chunked_allowed)? {
+        if !connection.take(field.name, &value, chunked_allowed)? && !is_twin(field.name) {
             let name = HeaderName::from_bytes(field.name.as_bytes())
                 .map_err(|_| HeadError::Malformed("invalid field name"))?;
             map.try_append(name, value).map_err(|_| HeadError::TooLarge)?;

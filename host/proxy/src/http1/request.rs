@@ -8,6 +8,7 @@ use http::{HeaderValue, Method, Request, Uri, Version, request};
 use super::head::{
     ConnectionFields, Framing, HeadError, MAX_FIELDS, Result, is_authority, lists, read_fields, same_authority,
 };
+use super::websocket;
 use crate::exchange::Wishes;
 
 /// A checked request head.
@@ -34,6 +35,7 @@ pub(crate) fn parse(head: Bytes, max_fields: usize) -> Result<RequestHead> {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Ok(_) => return Err(HeadError::Malformed("incomplete head")),
         Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
+        Err(httparse::Error::Version) if let Some(head) = as_http11(&head) => return parse(head, max_fields),
         Err(error) => return Err(HeadError::Malformed(words(error))),
     }
     let version = match parsed.version {
@@ -61,6 +63,17 @@ pub(crate) fn parse(head: Bytes, max_fields: usize) -> Result<RequestHead> {
     finish(parts, authority, fields)
 }
 
+/// The head of a later minor version, as the one that Odin knows (RFC 9110, section 2.5).
+fn as_http11(head: &Bytes) -> Option<Bytes> {
+    let line = head.windows(2).position(|two| two == b"\r\n")?;
+    let minor = line.checked_sub(1).filter(|at| head[..*at].ends_with(b" HTTP/1."))?;
+    matches!(head[minor], b'2'..=b'9').then(|| {
+        let mut head = head.to_vec();
+        head[minor] = b'1';
+        head.into()
+    })
+}
+
 fn finish(parts: request::Parts, authority: HeaderValue, fields: ConnectionFields) -> Result<RequestHead> {
     let framing = match (fields.transfer_encoding, fields.content_length) {
         (true, _) => Framing::Chunked,
@@ -85,8 +98,11 @@ fn finish(parts: request::Parts, authority: HeaderValue, fields: ConnectionField
     let upgrade = fields.upgrade.filter(|protocol| {
         upgradable && !lists(protocol).any(|name| name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("h2c")))
     });
+    if upgrade.as_ref().is_some_and(websocket::is_asked) {
+        websocket::check(&parts.method, &parts.headers)?;
+    }
     Ok(RequestHead {
-        wishes: Wishes { upgrade, trailers: fields.te_trailers },
+        wishes: Wishes { upgrade, trailers: fields.te_trailers, interim: None },
         parts,
         authority,
         framing,
@@ -175,7 +191,8 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nA : b\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n",
-            "GET / HTTP/1.2\r\nHost: a\r\n\r\n",
+            "GET / HTTP/2.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.10\r\nHost: a\r\n\r\n",
             "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
         ] {
             assert!(parse_str(text).is_err(), "{text:?}");

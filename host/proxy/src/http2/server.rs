@@ -15,9 +15,9 @@ use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::activity::{Activity, OpenExchange};
-use super::client::{CONNECTION_WINDOW, STREAM_WINDOW};
-use super::io::{Io, LocalExecutor};
+use super::activity::{Activity, OpenExchange, StreamBody, StreamExecutor};
+use super::io::Io;
+use super::shared::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::exchange::{self, Origin, Outcome, Request, Wishes};
@@ -28,6 +28,8 @@ use crate::record::{Record, RecordedBody};
 use crate::timer::Deadline;
 use crate::worker::Worker;
 
+/// Bytes of a response that wait in a stream whose client takes them slowly, whatever its window.
+const STREAM_BUFFER: usize = 16 * 1024;
 /// How long a client may take to see that the connection has ended.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -50,11 +52,12 @@ pub(crate) async fn serve(
     });
     let (io, back) = Io::returning(early, stream);
     let ended = {
-        let connection = Builder::new(LocalExecutor)
+        let connection = Builder::new(StreamExecutor { activity: activity.clone(), idle })
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(STREAM_BUFFER)
             .serve_connection(io, service);
         let mut connection = pin!(connection);
         let (mut ending, mut seen, mut deadline) = (false, None, Deadline::default());
@@ -115,23 +118,18 @@ async fn linger(mut stream: TcpStream) {
 #[error("cut by a plugin")]
 struct Cut;
 
-async fn answer(
-    origin: Origin,
-    request: hyper::Request<Incoming>,
-    open: OpenExchange,
-) -> Option<Response<RecordedBody>> {
+async fn answer(origin: Origin, request: hyper::Request<Incoming>, open: OpenExchange) -> Option<Response<StreamBody>> {
     let timeouts = &origin.listener.snapshot.timeouts;
     let mut deadline = Deadline::default();
     deadline.begin(timeouts.request);
     let request = match check(request, origin.listener.snapshot.limits.head_fields, &open) {
         Ok(request) => request,
         Err(refused) => {
-            let mut response = exchange::refuse(&refused.0, Record::new(&origin, Some(&refused.1)))?;
-            response.body_mut().watch(deadline, timeouts.idle, open);
-            return Some(response);
+            let response = exchange::refuse(&refused.0, Record::new(&origin, Some(&refused.1)))?;
+            return Some(watched(response, deadline, timeouts.idle, open));
         }
     };
-    let mut response = match exchange::handle(&origin, request, &mut deadline).await {
+    let response = match exchange::handle(&origin, request, &mut deadline).await {
         Outcome::Response(response) => response,
         Outcome::Switched(mut switched) => {
             let error = Error::new(Kind::MalformedResponse, "101 to an HTTP/2 request");
@@ -140,8 +138,19 @@ async fn answer(
         }
         Outcome::Cut => return None,
     };
-    response.body_mut().watch(deadline, timeouts.idle, open);
-    Some(response)
+    Some(watched(response, deadline, timeouts.idle, open))
+}
+
+/// Gives the body what hyper does not: a deadline for what comes, and one for what goes.
+fn watched(
+    mut response: Response<RecordedBody>,
+    deadline: Deadline,
+    idle: Duration,
+    open: OpenExchange,
+) -> Response<StreamBody> {
+    let watch = open.watch();
+    response.body_mut().watch(deadline, idle, open);
+    response.map(|body| StreamBody::new(body, watch))
 }
 
 type Refused = (Error, http::request::Parts);
@@ -178,9 +187,10 @@ fn check(request: hyper::Request<Incoming>, max_fields: usize, open: &OpenExchan
         return refuse("invalid :path", head);
     };
     head.uri = path.clone().into();
-    let wishes = Wishes { upgrade: None, trailers: head.headers.remove(header::TE).is_some() };
+    let wishes = Wishes { trailers: head.headers.remove(header::TE).is_some(), ..Wishes::default() };
     head.headers.remove(header::EXPECT);
     fields::join_cookies(&mut head.headers);
+    fields::drop_twins(&mut head.headers);
     let body = if incoming.is_end_stream() { Body::Empty } else { Body::Http2Request(incoming, open.activity()) };
     Ok(Request { head, authority, wishes, body })
 }

@@ -18,7 +18,7 @@ use crate::hooks::{Run, stream};
 use crate::local::{LocalCluster, LocalListener, Target};
 use crate::relay::{self, RelayOptions};
 use crate::timer::Deadline;
-use crate::upstream::{self, Assigned};
+use crate::upstream::{self, Assigned, Place};
 use crate::worker::Worker;
 
 /// Serves one accepted connection to its end.
@@ -95,7 +95,8 @@ async fn open(
     let timeout = listener.snapshot.timeouts.connect;
     loop {
         let index = assigned.next(run, &cluster, &mut tries, &mut deadline).await?;
-        match upstream::connect(&cluster, index, assigned.worker, timeout, &mut deadline).await {
+        let place = Place { cluster: cluster.clone(), index, worker: assigned.worker };
+        match upstream::connect(&place, timeout, &mut deadline).await {
             Ok(stream) => return Ok(stream),
             Err(error) => tries.failed(index, error),
         }

@@ -39,9 +39,6 @@ admin = "{admin}"
 steering = "{steering}"
 [access-log]
 enabled = false
-[limits]
-connections = {MAX_CONNECTIONS}
-idle-upstream-connections = {IDLE_UPSTREAM}
 [[listeners]]
 name = "bench"
 address = {addresses:?}
