@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
@@ -55,7 +55,8 @@ struct Shared {
 
 enum State {
     Opening,
-    Open(SendRequest<Body>, Rc<Driver>),
+    /// The driver is dropped when the connection has ended: that closes what sends.
+    Open(SendRequest<Body>, Weak<Driver>),
     Failed(Error),
 }
 
@@ -170,10 +171,11 @@ impl Sender {
     fn room(&self) -> usize {
         match &*self.0.state.borrow() {
             State::Opening => self.0.most,
-            // While hyper drives it, it cannot be asked; it is not asked from there.
             State::Open(_, driver) => {
-                let allowed = driver.try_borrow().map_or(0, |connection| connection.current_max_send_streams());
-                self.0.most.min(allowed)
+                let driver = driver.upgrade();
+                // It cannot be asked while hyper drives it, and is not asked from there.
+                let connection = driver.as_ref().and_then(|driver| driver.try_borrow().ok());
+                self.0.most.min(connection.map_or(0, |connection| connection.current_max_send_streams()))
             }
             State::Failed(_) => 0,
         }
@@ -246,7 +248,7 @@ async fn connect(
     place: &Place,
     timeouts: &Timeouts,
     head_bytes: u32,
-) -> Result<(SendRequest<Body>, Rc<Driver>), Error> {
+) -> Result<(SendRequest<Body>, Weak<Driver>), Error> {
     let stream = upstream::connect(place, timeouts.connect, &mut Deadline::default()).await?;
     let failed = |error: hyper::Error| Error::new(Kind::ConnectFailed, error.to_string()).retryable(true);
     let (io, heard) = Io::telling(stream);
@@ -261,13 +263,13 @@ async fn connect(
     }
     let (requests, connection) = builder.handshake(io).await.map_err(failed)?;
     let driver = Rc::new(RefCell::new(connection));
-    let driven = driver.clone();
+    let known = Rc::downgrade(&driver);
     tokio::task::spawn_local(async move {
-        if let Err(error) = poll_fn(|cx| Pin::new(&mut *driven.borrow_mut()).poll(cx)).await {
+        if let Err(error) = poll_fn(|cx| Pin::new(&mut *driver.borrow_mut()).poll(cx)).await {
             tracing::debug!(%error, "HTTP/2 upstream connection ended");
         }
     });
     // Without them it would be a guess how many streams the upstream takes. One that says nothing is asked all the same.
     let _ = tokio::time::timeout(SETTINGS_WAIT, heard.notified()).await;
-    Ok((requests, driver))
+    Ok((requests, known))
 }
