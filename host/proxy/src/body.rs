@@ -50,6 +50,8 @@ pub(crate) struct Begun {
 pub(crate) struct Upload {
     /// Bytes that went through.
     pub(crate) bytes: Cell<u64>,
+    /// All of it has been read.
+    pub(crate) ended: Cell<bool>,
     /// Why it broke off: whoever sends it upstream may only say that it did.
     pub(crate) failure: RefCell<Option<Error>>,
 }
@@ -151,6 +153,7 @@ impl HttpBody for Body {
                     Some(Err(error)) => *upload.failure.borrow_mut() = Some(error.clone()),
                     None => {}
                 }
+                upload.ended.set(frame.is_none() || body.is_end_stream());
                 Poll::Ready(frame)
             }
             Body::Begun(begun) => match begun.frames.pop_front() {
