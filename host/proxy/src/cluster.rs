@@ -105,8 +105,8 @@ impl Cluster {
         Candidates::all(self.clone()).take_turn()
     }
 
-    /// Endpoints whose penalty is over may be picked again.
-    pub(crate) fn refresh(&self) {
+    /// Endpoints whose penalty is over may be picked again. To be called before each pick.
+    pub fn refresh(&self) {
         if let Some((now, over)) = self.eligible.overdue(clock::millis) {
             over.into_iter().for_each(|index| self.health(index as usize).expire(now));
         }
