@@ -40,5 +40,5 @@ pub use proxy::{Applying, Closing, Draining, Hurry, Opened, Proxy, SocketId};
 pub use settings::{Limits, Timeouts};
 pub use snapshot::{
     AccessLog, CpuTime, DURATION_BUCKETS_MS, Listener, ListenerCounters, ListenerKind, ListenerTotals, PluginUse,
-    Route, Snapshot,
+    Route, RouteTable, Snapshot,
 };
