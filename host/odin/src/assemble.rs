@@ -1,7 +1,7 @@
 //! Turns a config into a snapshot for the data path, and keeps of the one before whatever did not change: plugins with
 //! their counters, clusters with their health, listeners with their numbers. A fault leaves everything as it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use odin_proxy::{
     AccessLog, CpuTime, EncodedSlashes, HttpRules, Limits, Listener, ListenerCounters, ListenerKind, PathRules,
-    PluginUse, Protocol, Route, Snapshot, Timeouts,
+    PluginUse, Protocol, Route, RouteTable, Snapshot, Timeouts,
 };
 use odin_runtime::{Plugin, Runtime};
 
@@ -87,6 +87,7 @@ impl Assembly {
         let snapshot = Arc::new(Snapshot {
             listeners: listeners.collect::<anyhow::Result<_>>()?,
             clusters: clusters.iter().map(|(name, built)| (name.clone(), built.cluster.clone())).collect(),
+            plugins: plugins.values().map(|loaded| loaded.plugin.clone()).collect(),
             timeouts: timeouts(&config.timeouts, config.drain_timeout),
             limits: limits(&config.limits),
             access_log: match (config.access_log.enabled, config.access_log.format) {
@@ -223,7 +224,7 @@ fn build_listener(
         anyhow::Ok(built.cluster.clone())
     };
     let before = before.and_then(|before| before.snapshot.listeners.get(&section.name));
-    let uses = Uses { plugins, before: before.map(|before| &before.kind), workers };
+    let uses = Uses::new(plugins, before.map(|before| &before.kind), workers);
     let kind = match &section.traffic {
         Traffic::Tcp { cluster: name, plugins } => {
             ListenerKind::Tcp { cluster: cluster(name)?, plugins: uses.of_tcp(plugins)? }
@@ -238,7 +239,7 @@ fn build_listener(
                     plugins: uses.of_route(route)?,
                 });
             }
-            ListenerKind::Http { routes: built, rules: http_rules(*rules) }
+            ListenerKind::Http { routes: RouteTable::new(built), rules: http_rules(*rules) }
         }
     };
     let counters = before.map_or_else(|| ListenerCounters::new(workers), |before| before.counters.clone());
@@ -261,28 +262,35 @@ fn http_rules(section: config::HttpRules) -> HttpRules {
 /// Finds the plugins of a listener, with what they have cost there so far.
 struct Uses<'a> {
     plugins: &'a BTreeMap<String, Loaded>,
-    before: Option<&'a ListenerKind>,
+    /// Of a TCP listener.
+    connection: &'a [PluginUse],
+    /// Of the routes that have any, by host and path.
+    routes: HashMap<(Option<&'a str>, Option<&'a str>), &'a [PluginUse]>,
     workers: usize,
 }
 
-impl Uses<'_> {
+impl<'a> Uses<'a> {
+    fn new(plugins: &'a BTreeMap<String, Loaded>, before: Option<&'a ListenerKind>, workers: usize) -> Self {
+        let mut uses = Uses { plugins, connection: &[], routes: HashMap::new(), workers };
+        match before {
+            Some(ListenerKind::Tcp { plugins, .. }) => uses.connection = plugins,
+            Some(ListenerKind::Http { routes, .. }) => {
+                let used = routes.iter().filter(|route| !route.plugins.is_empty());
+                let keyed = |route: &'a Route| ((route.host.as_deref(), route.path.as_deref()), &route.plugins[..]);
+                uses.routes = used.map(keyed).collect();
+            }
+            None => {}
+        }
+        uses
+    }
+
     fn of_tcp(&self, names: &[String]) -> anyhow::Result<Vec<PluginUse>> {
-        let before = match self.before {
-            Some(ListenerKind::Tcp { plugins, .. }) => plugins.as_slice(),
-            _ => &[],
-        };
-        self.of(names, before)
+        self.of(names, self.connection)
     }
 
     fn of_route(&self, route: &config::Route) -> anyhow::Result<Vec<PluginUse>> {
-        let before = match self.before {
-            Some(ListenerKind::Http { routes, .. }) => {
-                let same = routes.iter().find(|before| before.host == route.host && before.path == route.path);
-                same.map_or(&[][..], |before| &before.plugins)
-            }
-            _ => &[],
-        };
-        self.of(&route.plugins, before)
+        let before = self.routes.get(&(route.host.as_deref(), route.path.as_deref()));
+        self.of(&route.plugins, before.copied().unwrap_or_default())
     }
 
     fn of(&self, names: &[String], before: &[PluginUse]) -> anyhow::Result<Vec<PluginUse>> {

@@ -179,6 +179,7 @@ impl HttpBody for Body {
                 if let Some(Err(error)) = &frame {
                     *upload.failure.borrow_mut() = Some(error.clone());
                 }
+                upload.ended.set(frame.is_none() || body.is_end_stream());
                 Poll::Ready(frame)
             }
             Body::Begun(begun) => match begun.frames.pop_front() {

@@ -135,7 +135,8 @@ async fn run(origin: &Origin, request: Request, record: &mut Record, deadline: &
         return Err(Error::new(Kind::NoRoute, "the listener became a TCP listener"));
     };
     normalize(&mut head, rules.paths)?;
-    let target = listener.router.find(authority.to_str().unwrap_or(""), &head.uri).map(|at| &listener.targets[at]);
+    let target =
+        listener.router.find(authority.to_str().unwrap_or(""), head.uri.path()).and_then(|at| listener.target(at));
     let target = target.ok_or_else(|| Error::new(Kind::NoRoute, "no route matches host and path"))?;
     let ids = &origin.worker.request_ids;
     let id = fields::forward_request(&mut head, &origin.downstream, &authority, "http", rules.trust_forwarded, ids);
@@ -237,10 +238,10 @@ async fn ask(
 fn reroute(origin: &Origin, state: &mut HookState, routed: Routed) -> Result<Rc<LocalCluster>, Error> {
     let listener = &origin.listener;
     let cluster = match (&routed, &state.request) {
-        (Routed::Cluster(name), _) => listener.clusters.get(&**name).cloned(),
+        (Routed::Cluster(name), _) => listener.clusters.get(name),
         (Routed::Rematch, Some(head)) => {
-            let found = listener.router.find(state.authority.to_str().unwrap_or(""), &head.uri);
-            found.map(|at| &listener.targets[at]).map(|target| {
+            let found = listener.router.find(state.authority.to_str().unwrap_or(""), head.uri.path());
+            found.and_then(|at| listener.target(at)).map(|target| {
                 state.facts.route = Some(target.name.clone());
                 target.cluster.clone()
             })

@@ -14,6 +14,8 @@ const GRACE: Duration = Duration::from_secs(20);
 pub(crate) struct Upload {
     /// Bytes that went through.
     pub(crate) bytes: Cell<u64>,
+    /// All of it has been read.
+    pub(crate) ended: Cell<bool>,
     /// Why it broke off: whoever sends it upstream may only say that it did.
     pub(crate) failure: RefCell<Option<Error>>,
     /// Bytes that must come in a second, see `limits.body-rate`; zero for any.

@@ -46,6 +46,13 @@ pub(crate) struct Call<'a> {
     pub(crate) upload: Option<Rc<Upload>>,
 }
 
+impl Call<'_> {
+    /// All of the request's body has been read, so a wait is not for the client.
+    fn has_gone(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.ended.get())
+    }
+}
+
 /// The endpoint that an exchange is given to; released when this is dropped.
 pub(crate) struct Assigned {
     pub(crate) worker: usize,
@@ -107,11 +114,21 @@ pub(crate) async fn send(
     let mut tries = Tries::up_to(MAX_ATTEMPTS);
     loop {
         let index = assigned.next(call.run, call.cluster, &mut tries, deadline).await?;
-        let attempt = Attempt { call, index, worker: assigned.worker };
+        let (shared, worker) = (&call.cluster.shared, assigned.worker);
+        let began = shared.begin(index, worker);
+        let attempt = Attempt { call, index, worker };
         match attempt.send(body, deadline).await {
-            Ok(reply) => return Ok(reply),
+            Ok(reply) => {
+                shared.answered(index, worker);
+                return Ok(reply);
+            }
             Err(error) if error.retryable => tries.failed(index, error),
-            Err(error) => return Err(error),
+            Err(error) => {
+                if error.kind == Kind::UpstreamTimeout && call.has_gone() && !deadline.is_over() {
+                    shared.timed_out(index, worker, began);
+                }
+                return Err(error);
+            }
         }
     }
 }
@@ -194,6 +211,7 @@ pub(crate) async fn connect(place: &Place, timeout: Duration, deadline: &mut Dea
     let Place { cluster, index, worker } = place;
     let (index, worker) = (*index, *worker);
     let endpoint = &cluster.shared.endpoints[index];
+    let began = cluster.shared.begin(index, worker);
     deadline.set(timeout);
     let result = match deadline.race(TcpStream::connect(endpoint.address)).await {
         Ok(result) => result,
@@ -214,7 +232,7 @@ pub(crate) async fn connect(place: &Place, timeout: Duration, deadline: &mut Dea
         }
         Err(error) => {
             counters.connect_failures.add(1);
-            cluster.shared.connect_failed(index);
+            cluster.shared.connect_failed(index, began);
             Err(Error::new(Kind::ConnectFailed, format!("{}: {error}", endpoint.address)).retryable(true))
         }
     }

@@ -2,7 +2,7 @@
 //! `bindings.rs`).
 //! Must never bind or look anything up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use odin_proxy::check_route_path;
@@ -143,7 +143,7 @@ fn http(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
     if let (None, Some(plugins)) = (&cluster, &plugins) {
         plugins.fail("goes with the listener's own `cluster`; move it into the routes");
     }
-    let mut placed: Vec<(u32, Route)> = Vec::new();
+    let mut placed = Placement::default();
     let items = routes.and_then(|field| field.list("tables")).unwrap_or_default();
     for field in items {
         let (report, path, line) = (field.report, field.path.clone(), field.node.line);
@@ -154,16 +154,16 @@ fn http(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
         {
             report.error(line, &path.key("path"), format!("`{written}` is not a path to match; {message}"));
         }
-        add(&mut placed, line, route, |message| report.error(line, &path, message));
+        placed.add(line, route, |message| report.error(line, &path, message));
     }
     if let Some(field) = cluster {
         let line = field.node.line;
         let cluster = references.read(Kind::Cluster, &field);
         let plugins = plugins.map(|field| plugin_names(field, references)).unwrap_or_default();
         let route = Route { host: None, path: None, cluster: cluster?, plugins };
-        add(&mut placed, line, route, |message| field.fail(&message));
+        placed.add(line, route, |message| field.fail(&message));
     }
-    let routes: Vec<Route> = placed.into_iter().map(|(_, route)| route).collect();
+    let routes = placed.routes;
     (!routes.is_empty()).then_some(Traffic::Http { rules, routes })
 }
 
@@ -180,17 +180,27 @@ fn rules(table: &mut Table<'_>) -> HttpRules {
     }
 }
 
-/// Adds a route unless an earlier one matches the same requests.
-fn add(routes: &mut Vec<(u32, Route)>, line: u32, route: Route, fail: impl FnOnce(String)) {
-    match routes.iter().find(|(_, other)| (&other.host, &other.path) == (&route.host, &route.path)) {
-        None => routes.push((line, route)),
-        Some((first, _)) => {
+/// The routes of a listener, and on which line the first of those is that match the same requests.
+#[derive(Default)]
+struct Placement {
+    routes: Vec<Route>,
+    lines: HashMap<(Option<String>, Option<String>), u32>,
+}
+
+impl Placement {
+    /// Adds a route unless an earlier one matches the same requests.
+    fn add(&mut self, line: u32, route: Route, fail: impl FnOnce(String)) {
+        let matched = (route.host.clone(), route.path.clone());
+        if let Some(first) = self.lines.get(&matched) {
             let what = match (&route.host, &route.path) {
                 (None, None) => "every host and path".to_owned(),
                 (host, path) => format!("{}{}", host.as_deref().unwrap_or("*"), path.as_deref().unwrap_or("/")),
             };
             fail(format!("the route on line {first} matches the same requests ({what}); keep one of the two"));
+            return;
         }
+        self.lines.insert(matched, line);
+        self.routes.push(route);
     }
 }
 

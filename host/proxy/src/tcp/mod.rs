@@ -29,7 +29,7 @@ pub(crate) async fn serve(
     drain: &Rc<Drain>,
     worker: &Worker,
 ) {
-    let Some(target) = listener.targets.first() else { return };
+    let Some(target) = listener.target(0) else { return };
     let started = Instant::now();
     let snapshot = &listener.snapshot;
     let run = Run::new(&target.plugins, state(&info, listener, target, started));
@@ -107,7 +107,7 @@ async fn open(
 fn chosen(state: &mut HookState, target: &Target, listener: &LocalListener) -> Result<Rc<LocalCluster>, Error> {
     match state.routed.take() {
         Some(Routed::Cluster(name)) => {
-            let found = listener.clusters.get(&*name).cloned();
+            let found = listener.clusters.get(&name);
             found.ok_or_else(|| Error::new(Kind::NoRoute, format!("no cluster is named {name:?}")))
         }
         Some(Routed::Rematch) | None => Ok(target.cluster.clone()),
