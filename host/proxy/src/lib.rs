@@ -12,6 +12,8 @@ mod drain;
 mod error;
 mod exchange;
 mod fields;
+#[cfg(test)]
+mod fuzz;
 mod hooks;
 mod http1;
 mod http2;

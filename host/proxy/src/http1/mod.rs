@@ -7,7 +7,7 @@ mod arrival;
 pub(crate) mod chunked;
 pub(crate) mod client;
 pub(crate) mod encode;
-mod framing;
+pub(crate) mod framing;
 pub(crate) mod halves;
 pub(crate) mod head;
 pub(crate) mod reader;
