@@ -19,6 +19,16 @@ test: fetch guests grpc namespaces
 	@: >$(ODIN_SKIPPED)
 	cargo test --workspace --locked --no-fail-fast; passed=$$?; tests/skipped.sh $(ODIN_SKIPPED); exit $$passed
 
+## Swaps, reloads and clients of all kinds for ten minutes, a quarter of which abort: no error, and the memory stays.
+soak: fetch guests
+	cargo build --workspace --bin odin --locked
+	ODIN_SOAK_SECONDS=$${ODIN_SOAK_SECONDS:-600} cargo test --workspace --locked --test soak -- --nocapture
+
+## Each fuzz target for ten minutes, or for ODIN_FUZZ_SECONDS: see tests/fuzz. Those of one crate run side by side.
+fuzz: setup fetch
+	ODIN_FUZZ_SECONDS=$${ODIN_FUZZ_SECONDS:-600} cargo test --workspace --locked --no-fail-fast \
+		--lib --bins --test fuzz fuzz -- --nocapture
+
 ## Format, lints, and what the dependencies may be.
 lint: setup fetch guests
 	cargo fmt --all --check
