@@ -3,7 +3,10 @@
 SHELL := /bin/sh
 WASM := plugins/target/wasm32-unknown-unknown/release
 
-.PHONY: run test lint bench bench-quick bench-processor plugins guests bpf grpc build setup namespaces fetch clean
+# Where tests that could not run here tell of it: tests/src/skipped.rs.
+export ODIN_SKIPPED ?= $(CURDIR)/target/skipped
+
+.PHONY: run test soak fuzz lint bench bench-quick bench-processor plugins guests bpf grpc build setup namespaces fetch clean
 
 ## Builds Odin and its plugins and serves the demo: HTTP on 127.0.0.1:8080, TCP on 127.0.0.1:7000.
 run: build plugins
@@ -13,7 +16,18 @@ run: build plugins
 test: fetch guests grpc namespaces
 	cd plugins && cargo test --workspace --all-features --locked
 	cargo build --workspace --all-targets --locked
-	cargo test --workspace --locked --no-fail-fast
+	@: >$(ODIN_SKIPPED)
+	cargo test --workspace --locked --no-fail-fast; passed=$$?; tests/skipped.sh $(ODIN_SKIPPED); exit $$passed
+
+## Swaps, reloads and clients of all kinds for ten minutes, a quarter of which abort: no error, and the memory stays.
+soak: fetch guests
+	cargo build --workspace --bin odin --locked
+	ODIN_SOAK_SECONDS=$${ODIN_SOAK_SECONDS:-600} cargo test --workspace --locked --test soak -- --nocapture
+
+## Each fuzz target for ten minutes, or for ODIN_FUZZ_SECONDS: see tests/fuzz. Those of one crate run side by side.
+fuzz: setup fetch
+	ODIN_FUZZ_SECONDS=$${ODIN_FUZZ_SECONDS:-600} cargo test --workspace --locked --no-fail-fast \
+		--lib --bins --test fuzz fuzz -- --nocapture
 
 ## Format, lints, and what the dependencies may be.
 lint: setup fetch guests

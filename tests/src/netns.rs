@@ -5,11 +5,12 @@
 //! tasks, processes. It has no name, so that it ends with the last of them, however that ends. Its loopback takes all
 //! addresses of [`ROUTES`].
 
-use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
+
+use crate::skipped::skipped;
 
 /// Addresses that are here although no interface has them: those that are kept for documentation.
 pub const ROUTES: [&str; 4] = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"];
@@ -30,13 +31,11 @@ const CAP_NET_BIND_SERVICE: &str = "CAP_NET_BIND_SERVICE";
 /// The set that has only CAP_NET_BIND_SERVICE.
 pub const ONLY_NET_BIND_SERVICE: u64 = 1 << 10;
 
-/// Runs a test in a network namespace of its own, on one thread. Where that is not possible the test is skipped, loudly.
+/// Runs a test in a network namespace of its own, on one thread. Where that is not possible the test is [`skipped`].
+#[track_caller]
 pub fn run<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
-    // The output of a test that passes is not shown; this is.
     if let Err(why) = possible() {
-        let name = std::thread::current().name().unwrap_or("a test").to_string();
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {name}: needs {why}");
-        return;
+        return skipped(&why);
     }
     // The thread is the test's own: nothing else may find itself in the namespace.
     let name = std::thread::current().name().unwrap_or("a test").to_string();

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use odin_tests::{Builder, HttpBackend, Odin, Protocol, Raw, TcpPeer, paths, process, until};
+use odin_tests::{Builder, HttpBackend, Odin, Protocol, Raw, TcpPeer, paths, process, skipped, until};
 use tokio::net::TcpListener;
 
 /// What systemd would hear, and when.
@@ -330,10 +330,4 @@ async fn the_units_in_the_repository_are_valid() {
     let known = |line: &&str| line.contains("odin") && !line.ends_with("service type, ignoring: notify-reload");
     let ours: Vec<_> = said.lines().filter(known).collect();
     assert!(verified.status.success() && ours.is_empty(), "{said}");
-}
-
-fn skipped(tool: &str) {
-    use std::io::Write as _;
-    let name = std::thread::current().name().unwrap_or("a test").to_string();
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {name}: needs {tool}");
 }

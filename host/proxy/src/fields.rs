@@ -204,7 +204,8 @@ pub(crate) fn drop_twins(headers: &mut HeaderMap) {
     }
 }
 
-/// Fields that HTTP/2 forbids (RFC 9113, section 8.2.2) and that a plain head does not hold.
+/// Fields that HTTP/2 forbids (RFC 9113, section 8.2.2), or whose name is no token (RFC 9110, section 5.1): a plain head
+/// holds neither.
 pub(crate) fn connection_fields(headers: &HeaderMap) -> bool {
     headers.contains_key(header::CONNECTION)
         || headers.contains_key(header::TRANSFER_ENCODING)
@@ -212,6 +213,12 @@ pub(crate) fn connection_fields(headers: &HeaderMap) -> bool {
         || headers.contains_key("keep-alive")
         || headers.contains_key("proxy-connection")
         || headers.get_all(header::TE).iter().any(|te| te != "trailers")
+        || headers.keys().any(|name| !is_token(name))
+}
+
+/// Whether HTTP/1 can carry the name. The only name that is none and is a [`HeaderName`]: h2 lets a quote through.
+pub(crate) fn is_token(name: &HeaderName) -> bool {
+    memchr::memchr(b'"', name.as_str().as_bytes()).is_none()
 }
 
 /// Cookies may come in pieces over HTTP/2; HTTP/1 wants one field (RFC 9113, section 8.2.3).
@@ -219,7 +226,8 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
         return;
     }
-    let parts: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let pieces = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let parts: Vec<&[u8]> = pieces.filter(|piece| !piece.is_empty()).collect();
     if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(parts.join(&b"; "[..]))) {
         headers.insert(header::COOKIE, joined);
     }

@@ -13,6 +13,8 @@ mod eligible;
 mod error;
 mod exchange;
 mod fields;
+#[cfg(test)]
+mod fuzz;
 mod gate;
 mod health;
 mod hooks;

@@ -6,14 +6,16 @@ use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
+#[path = "../../../tests/src/skipped.rs"]
+#[allow(unreachable_pub, reason = "the end-to-end tests export it")]
+mod skipped;
+use skipped::skipped;
+
 #[test]
 fn the_committed_object_is_what_a_rebuild_makes() {
     let bpf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bpf");
     if !has_linker() || !has_core() {
-        eprintln!(
-            "\n*** SKIPPED: needs bpf-linker and Debian's rustc with core for BPF; `make bpf` installs them ***\n"
-        );
-        return;
+        return skipped("bpf-linker and Debian's rustc with core for BPF; `make bpf` installs them");
     }
     // Kept for the next time: cargo builds again what has changed.
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bpf");

@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::chunk_ext;
 use super::framing::{BodyError, Piece};
+use crate::fields::is_token;
 
 /// The longest line that may carry a chunk's size and its extensions.
 const MAX_SIZE_LINE: usize = 256;
@@ -138,9 +139,10 @@ fn parse_trailers(section: &[u8]) -> Result<HeaderMap, BodyError> {
 }
 
 /// Fields that must not come after the body, and are dropped there (RFC 9110, section 6.5.1): those that frame, route
-/// or authenticate, and those by which Odin vouches for the client.
+/// or authenticate, and those by which Odin vouches for the client. So are those whose name HTTP/1 cannot carry.
 pub(crate) fn is_forbidden_trailer(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-forwarded-")
+    !is_token(name)
+        || name.as_str().starts_with("x-forwarded-")
         || matches!(name.as_str(), "x-real-ip" | "x-request-id")
         || [
             header::TRANSFER_ENCODING,

@@ -8,7 +8,7 @@ pub(crate) mod chunk_ext;
 mod chunked;
 pub(crate) mod client;
 pub(crate) mod encode;
-mod framing;
+pub(crate) mod framing;
 pub(crate) mod halves;
 pub(crate) mod head;
 pub(crate) mod reader;

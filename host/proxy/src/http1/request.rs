@@ -94,9 +94,11 @@ fn finish(parts: request::Parts, authority: HeaderValue, fields: ConnectionField
     // An Upgrade on a request with a body may be ignored (RFC 9110, section 7.8), and is: no byte of such a body could
     // be told from a byte of the new protocol by a peer that gets it wrong.
     let upgradable = fields.upgrade_listed && parts.version == Version::HTTP_11 && framing == Framing::None;
-    // `h2c` would carry requests past every check and every hook.
+    // `h2c` would carry requests past every check and every hook; what is no ASCII cannot be looked through for it.
     let upgrade = fields.upgrade.filter(|protocol| {
-        upgradable && !lists(protocol).any(|name| name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("h2c")))
+        upgradable
+            && protocol.to_str().is_ok()
+            && !lists(protocol).any(|name| name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("h2c")))
     });
     if upgrade.as_ref().is_some_and(websocket::is_asked) {
         websocket::check(&parts.method, &parts.headers)?;
@@ -137,8 +139,11 @@ fn target_uri(method: &Method, target: Bytes, authority: &HeaderValue) -> Result
         _ => return Err(INVALID),
     }
     match uri.path_and_query() {
+        // Nothing but a fragment: `http` says of it that it is "/", and keeps nothing.
+        Some(path) if path.path() == "/" && path.query().is_none() => Ok(Uri::from_static("/")),
         Some(path) if path.as_str().starts_with('/') => Ok(Uri::from(path.clone())),
-        Some(query) if !query.as_str().is_empty() => Uri::try_from(format!("/{query}")).map_err(|_| INVALID),
+        // Only a query, before which its `Display` writes the slash.
+        Some(query) if !query.as_str().is_empty() => Uri::try_from(query.to_string()).map_err(|_| INVALID),
         _ => Ok(Uri::from_static("/")),
     }
 }
@@ -172,6 +177,23 @@ mod tests {
         assert_eq!(head.authority, "x:1");
         assert!(head.keep_alive && head.parts.headers.is_empty());
         assert_eq!(head.framing, Framing::None);
+    }
+
+    #[test]
+    fn no_upgrade_leads_to_http2() {
+        for protocol in ["websocket", "h2c", "websocket, H2C", "h2c-14", "h2c\u{e9}"] {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: {protocol}\r\n\r\n");
+            assert_eq!(parse_str(&head).unwrap().wishes.upgrade.is_some(), protocol == "websocket", "{protocol}");
+        }
+    }
+
+    #[test]
+    fn an_absolute_target_becomes_its_path() {
+        for (target, path) in [("http://x", "/"), ("http://x/a?b", "/a?b"), ("http://x?b", "/?b"), ("http://x#b", "/")]
+        {
+            let head = parse_str(&format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")).unwrap();
+            assert_eq!(head.parts.uri, path, "{target}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Response, Uri, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
@@ -158,16 +158,30 @@ type Refused = (Error, http::request::Parts);
 /// What hyper lets through and Odin does not.
 fn check(request: hyper::Request<Incoming>, max_fields: usize, open: &OpenExchange) -> Result<Request, Box<Refused>> {
     let (mut head, incoming) = request.into_parts();
-    let refuse = |detail: &'static str, head| Err(Box::new((Error::new(Kind::MalformedRequest, detail), head)));
+    match check_head(&mut head, max_fields) {
+        Ok((authority, wishes)) => {
+            let body =
+                if incoming.is_end_stream() { Body::Empty } else { Body::Http2Request(incoming, open.activity()) };
+            Ok(Request { head, authority, wishes, body })
+        }
+        Err((kind, detail)) => Err(Box::new((Error::new(kind, detail), head))),
+    }
+}
+
+/// Makes a head what an HTTP/1 head of the same request is read as; answers its authority and what it asks of the
+/// connection.
+pub(crate) fn check_head(
+    head: &mut http::request::Parts,
+    max_fields: usize,
+) -> Result<(HeaderValue, Wishes), (Kind, &'static str)> {
+    let malformed = |detail| (Kind::MalformedRequest, detail);
     if head.method == Method::CONNECT {
-        return Err(Box::new((Error::new(Kind::NotImplemented, "CONNECT"), head)));
+        return Err((Kind::NotImplemented, "CONNECT"));
     }
     if head.headers.len() > max_fields {
-        return Err(Box::new((Error::new(Kind::HeadTooLarge, "too many fields"), head)));
+        return Err((Kind::HeadTooLarge, "too many fields"));
     }
-    if let Err(detail) = check_fields(&head.headers) {
-        return refuse(detail, head);
-    }
+    check_fields(&head.headers).map_err(malformed)?;
     let named = head.uri.authority().map(|authority| HeaderValue::from_str(authority.as_str()));
     let authority = match (named, head.headers.remove(header::HOST)) {
         (Some(Ok(named)), None) => named,
@@ -175,24 +189,25 @@ fn check(request: hyper::Request<Incoming>, max_fields: usize, open: &OpenExchan
             named
         }
         (None, Some(host)) => host,
-        (None, None) => return refuse("no :authority", head),
-        _ => return refuse("Host differs from :authority", head),
+        (None, None) => return Err(malformed("no :authority")),
+        _ => return Err(malformed("Host differs from :authority")),
     };
     if !is_authority(authority.as_bytes()) {
-        return refuse("invalid :authority", head);
+        return Err(malformed("invalid :authority"));
     }
     let plain =
         |path: &str| path.is_ascii() && (path.starts_with('/') || (path == "*" && head.method == Method::OPTIONS));
-    let Some(path) = head.uri.path_and_query().filter(|path| plain(path.as_str())) else {
-        return refuse("invalid :path", head);
-    };
-    head.uri = path.clone().into();
+    let path = head.uri.path_and_query().filter(|path| plain(path.as_str()));
+    head.uri = path.cloned().map(Uri::from).ok_or(malformed("invalid :path"))?;
+    // Of a `:path` that is not there, or is nothing but a fragment, `http` says that it is "/".
+    if head.uri.path().is_empty() {
+        return Err(malformed("no :path"));
+    }
     let wishes = Wishes { trailers: head.headers.remove(header::TE).is_some(), ..Wishes::default() };
     head.headers.remove(header::EXPECT);
     fields::join_cookies(&mut head.headers);
     fields::drop_twins(&mut head.headers);
-    let body = if incoming.is_end_stream() { Body::Empty } else { Body::Http2Request(incoming, open.activity()) };
-    Ok(Request { head, authority, wishes, body })
+    Ok((authority, wishes))
 }
 
 fn check_fields(headers: &HeaderMap) -> Result<(), &'static str> {

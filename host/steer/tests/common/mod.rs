@@ -18,13 +18,18 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketType};
 use rustix::thread::{CapabilitySet, UnshareFlags};
 
-/// Runs a test in a thread with a network namespace of its own, or says that it cannot.
+#[path = "../../../../tests/src/skipped.rs"]
+#[allow(unreachable_pub, reason = "the end-to-end tests export it")]
+mod skipped;
+pub(crate) use skipped::skipped;
+
+/// Runs a test in a thread with a network namespace of its own. Where that is not possible the test is [`skipped`].
+#[track_caller]
 pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     let needed = CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN;
     let has = rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(needed));
     if !has {
-        eprintln!("\n*** SKIPPED: needs CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN ***\n");
-        return;
+        return skipped("CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN");
     }
     let thread = thread::spawn(|| {
         // Only the namespace of the network: what the deprecation warns of is not unshared here.

@@ -2,13 +2,14 @@
 //! things (anchors, merge keys, tags, several documents, octal-looking numbers) is refused by name.
 //! Must never expand anything: the tree is as large as the file.
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, StrInput};
 
 use super::super::node::{Entry, Node, Value};
-use super::{Flaw, MAX_DEPTH, insert, too_deep};
+use super::{Flaw, Lines, MAX_DEPTH, insert, too_deep};
 
 pub(super) fn read(text: &str) -> Result<Node, Flaw> {
-    let mut reader = Reader { events: Parser::new_from_str(text) };
+    let last = Lines::of(text).at(text.trim_end().len());
+    let mut reader = Reader { events: Parser::new_from_str(text), last };
     let mut root = None;
     loop {
         let (event, line) = reader.next()?;
@@ -28,13 +29,15 @@ pub(super) fn read(text: &str) -> Result<Node, Flaw> {
 
 struct Reader<'t> {
     events: Parser<'t, StrInput<'t>>,
+    /// The last line with something on it. Of what is missing at the end the parser tells one more.
+    last: u32,
 }
 
 impl<'t> Reader<'t> {
     fn next(&mut self) -> Result<(Event<'t>, u32), Flaw> {
         match self.events.next_event() {
-            Some(Ok((event, span))) => Ok((event, line_of(&span))),
-            Some(Err(error)) => Err(not_yaml(&error)),
+            Some(Ok((event, span))) => Ok((event, (span.start.line() as u32).min(self.last))),
+            Some(Err(error)) => Err(self.not_yaml(&error)),
             None => Ok((Event::StreamEnd, 1)),
         }
     }
@@ -76,6 +79,12 @@ impl<'t> Reader<'t> {
             _ => return Err(Flaw { line, message: "not valid YAML: a value is missing".to_owned() }),
         };
         Ok(Node { line, value })
+    }
+
+    fn not_yaml(&self, error: &ScanError) -> Flaw {
+        let (line, column) = (error.marker().line() as u32, error.marker().col() + 1);
+        let place = if line > self.last { "at the end of the file".to_owned() } else { format!("column {column}") };
+        Flaw { line: line.clamp(1, self.last), message: format!("not valid YAML: {} ({place})", error.info()) }
     }
 
     fn entry(&mut self, key: Event<'t>, line: u32, depth: usize) -> Result<Entry, Flaw> {
@@ -140,13 +149,4 @@ fn check_plain(line: u32, anchor: usize, tagged: bool) -> Result<(), Flaw> {
 
 fn refuse(line: u32, what: &str, instead: &str) -> Flaw {
     Flaw { line, message: format!("{what} is YAML that a config does not use; {instead}") }
-}
-
-fn line_of(span: &Span) -> u32 {
-    span.start.line() as u32
-}
-
-fn not_yaml(error: &ScanError) -> Flaw {
-    let (line, column) = (error.marker().line() as u32, error.marker().col() + 1);
-    Flaw { line: line.max(1), message: format!("not valid YAML: {} (column {column})", error.info()) }
 }

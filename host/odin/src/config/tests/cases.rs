@@ -57,7 +57,7 @@ fn all_give_their_errors(file: &str, table: &str) {
 }
 
 /// Each text with its errors.
-fn cases(table: &str) -> Vec<(String, String)> {
+pub(super) fn cases(table: &str) -> Vec<(String, String)> {
     let mut cases: Vec<(String, String)> = Vec::new();
     let (mut text, mut value, mut errors) = (Vec::new(), None, Vec::new());
     let mut told = false;
