@@ -6,7 +6,7 @@ use std::process::Command;
 
 use odin_tests::dial::{accepts, greeting, refused};
 use odin_tests::steered::{NOWHERE, bindings, listener, somewhere, with};
-use odin_tests::{Connection, DeadPort, HttpBackend, Program, Protocol, Target, TcpPeer, echoed, netns};
+use odin_tests::{Connection, HttpBackend, Program, Protocol, TcpPeer, echoed, netns};
 use serde_json::Value;
 
 #[test]
@@ -113,10 +113,9 @@ fn a_network_that_a_reload_adds_and_nothing_can_serve_is_named() {
 
 #[tokio::test]
 async fn asking_an_odin_that_is_not_there_is_a_clear_error() {
-    let nobody = DeadPort::reserve().address().to_string();
-    let said = Program::spawn(["steer", "status", "--admin", &nobody]).finished().await;
+    let said = Program::spawn(["steer", "status", "--socket", "/nobody/here.sock"]).finished().await;
     assert!(!said.success());
-    said.says(&[&nobody, "refused"]);
+    said.says(&["/nobody/here.sock", "No such file"]);
 }
 
 #[test]
