@@ -57,7 +57,10 @@ pub(crate) fn print(odin: &Odin, admin: &Serving, demo: bool) {
         }
     }
     match odin.with_sockets(|sockets| (sockets.is_steered(), sockets.reason().map(str::to_owned))) {
-        (true, _) => say!("steering by bpf: `odin steer status` tells what ss cannot show"),
+        (true, _) => {
+            let pid = std::process::id();
+            say!("steering by bpf: process {pid} has these ports, which ss does not show; `odin steer status` does");
+        }
         (false, Some(reason)) => say!("steering by bind: {reason}"),
         (false, None) => {}
     }

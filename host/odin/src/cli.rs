@@ -170,7 +170,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "text|json", value_enum, hide_possible_values = true)]
     pub(crate) log_format: Option<LogFormat>,
 
-    /// How connections come to the threads: by a BPF program, by a socket for each port, or what is possible [default: auto]
+    /// How connections come to the threads: by a BPF program, by a socket for each port, or what is possible [default: auto; bind without --listen, --tcp and --file]
     #[arg(long, value_name = "auto|bpf|bind", value_enum, hide_possible_values = true)]
     pub(crate) steering: Option<SteeringMode>,
 

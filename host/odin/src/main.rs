@@ -48,7 +48,7 @@ fn main() -> ExitCode {
                 println!("{line}");
                 ExitCode::SUCCESS
             }
-            Err(errors) => fail(&errors),
+            Err(error) => fail(&format_args!("{error:#}")),
         },
         Some(Command::Diff { file, against, asked }) => {
             done(block_on(commands::diff(&file, against.as_deref(), asked.socket)))

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::admin::{self, Token};
 use crate::assemble::{self, Assembly};
+use crate::check::{self, Validated};
 use crate::cli::{HTTP_CLUSTER, Run, Start};
 use crate::diff::{self, Change};
 use crate::plugin_spec::roles;
@@ -67,10 +68,9 @@ impl Odin {
     /// Loads everything; nothing is served before [`Odin::serve`].
     pub(crate) async fn start(run: Run, mut start: Start, ready: Ready) -> anyhow::Result<Self> {
         let Ready { sockets, admin, binary, workers } = ready;
-        let token = token(&start)?;
         let demo = start_demo(&start).await.context("cannot start the demo backends")?;
         let runtime = Runtime::new(RuntimeOptions { workers, ..RuntimeOptions::default() })?;
-        let assembly = assemble(&mut start, &demo, None, &runtime, workers).await?;
+        let (assembly, token) = assemble(&mut start, &demo, None, &runtime, workers).await?;
         let proxy = Proxy::start(workers).context("cannot start the workers")?;
         Ok(Odin {
             run,
@@ -144,10 +144,9 @@ impl Odin {
     async fn try_reload(&self) -> anyhow::Result<Vec<Change>> {
         self.refuse_during_upgrade()?;
         let mut start = self.run.start()?;
-        let token = token(&start)?;
         let before = self.assembly();
         let Some(workers) = self.with_proxy(Proxy::workers) else { bail!("this process drains") };
-        let assembly = assemble(&mut start, &self.demo, Some(&before), &self.runtime, workers).await?;
+        let (assembly, token) = assemble(&mut start, &self.demo, Some(&before), &self.runtime, workers).await?;
         // One may have begun while names were resolved, and was given what is to be changed here.
         self.refuse_during_upgrade()?;
         let applying = {
@@ -244,11 +243,6 @@ impl Odin {
     }
 }
 
-/// Reads the token of the admin pages, if there is one.
-fn token(start: &Start) -> anyhow::Result<Option<Token>> {
-    start.config.admin_token_file.as_deref().map(Token::read).transpose()
-}
-
 fn value(assembly: &Assembly) -> Value {
     serde_json::to_value(&assembly.config).unwrap_or_default()
 }
@@ -288,15 +282,15 @@ async fn assemble(
     before: Option<&Assembly>,
     runtime: &Arc<Runtime>,
     workers: usize,
-) -> anyhow::Result<Assembly> {
+) -> anyhow::Result<(Assembly, Option<Token>)> {
     set_demo(start, demo);
-    let plugins = assemble::load_plugins(&start.config, before, runtime);
-    let plugins = plugins.map_err(|error| start.places.locate(error))?;
+    let Validated { plugins, token } = check::validate(start, before, runtime)?;
     for name in start.unplaced_plugins.clone() {
         if let Some(loaded) = plugins.get(&name) {
             start.place_plugin(&name, roles(loaded.plugin.hooks()))?;
         }
     }
     let names = Names::resolve(assemble::new_clusters(&start.config, before)).await;
-    Assembly::new(start, plugins, &names, before, workers).map_err(|error| start.places.locate(error))
+    let assembly = Assembly::new(start, plugins, &names, before, workers);
+    Ok((assembly.map_err(|error| start.places.locate(error))?, token))
 }

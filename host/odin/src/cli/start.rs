@@ -122,6 +122,11 @@ impl Run {
             unplaced_plugins: plugins.iter().map(|(name, _)| name.clone()).collect(),
         };
         start.config.plugins = BTreeMap::from_iter(plugins);
+        if self.listen.is_none() && self.tcp.is_none() {
+            // The addresses of the demo are on loopback and two: nothing is won by a program in the network namespace of
+            // the host, and other tools are to show who listens there.
+            start.config.steering = SteeringMode::Bind;
+        }
         let endpoints = &self.target;
         if let Some(address) = http {
             let route = Route { host: None, path: None, cluster: HTTP_CLUSTER.to_owned(), plugins: Vec::new() };

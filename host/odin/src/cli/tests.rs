@@ -82,7 +82,11 @@ fn a_flag_takes_ranges_prefixes_and_every_port() {
     let addresses: Vec<_> = start.config.listeners.iter().map(|l| l.addresses[0].to_string()).collect();
     assert_eq!(addresses, ["[::]:7000-7999", "192.0.2.0/24:*"]);
     assert_eq!(start.config.steering, SteeringMode::Bpf);
-    assert_eq!(run("").start().unwrap().config.steering, SteeringMode::Auto);
+    assert_eq!(run("-l 127.0.0.1:0").start().unwrap().config.steering, SteeringMode::Auto);
+    // The demo leaves the host's network as it is, unless it is told otherwise.
+    assert_eq!(run("").start().unwrap().config.steering, SteeringMode::Bind);
+    assert_eq!(run("-t 10.0.0.1:80").start().unwrap().config.steering, SteeringMode::Bind);
+    assert_eq!(run("--steering auto").start().unwrap().config.steering, SteeringMode::Auto);
 }
 
 #[test]
