@@ -66,7 +66,8 @@ impl Assembly {
         self.clusters.values().map(|built| &built.cluster)
     }
 
-    /// Builds everything that the config names; `plugins` were loaded for it by [`load_plugins`], and `names` resolved.
+    /// Builds everything that the config names; `plugins` come from [`check::validate`](crate::check::validate), and
+    /// `names` were resolved.
     pub(crate) fn new(
         start: &Start,
         plugins: BTreeMap<String, Loaded>,
@@ -76,6 +77,7 @@ impl Assembly {
     ) -> anyhow::Result<Self> {
         let (config, places) = (start.config.clone(), start.places.clone());
         for (name, loaded) in &plugins {
+            // Once more: one may have been swapped while names were resolved.
             uses::check(&config, name, plugin_spec::roles(loaded.plugin.hooks()))?;
         }
         let clusters = build_clusters(&config, &plugins, names, before, workers)?;
@@ -108,23 +110,22 @@ pub(crate) fn load_plugins(
     config: &Config,
     before: Option<&Assembly>,
     runtime: &Arc<Runtime>,
-) -> anyhow::Result<BTreeMap<String, Loaded>> {
-    let mut plugins = BTreeMap::new();
-    for (name, section) in &config.plugins {
+) -> Vec<(String, anyhow::Result<Loaded>)> {
+    let load = |(name, section): (&String, &config::Plugin)| {
         // Each may take long to compile.
         systemd::alive();
         let kept = before.and_then(|before| before.plugins.get(name)).filter(|kept| kept.section == *section);
         let loaded = match kept {
-            Some(kept) => kept.clone(),
-            None => load_plugin(name, section, runtime)?,
+            Some(kept) => Ok(kept.clone()),
+            None => load_plugin(name, section, runtime),
         };
-        plugins.insert(name.clone(), loaded);
-    }
-    Ok(plugins)
+        (name.clone(), loaded)
+    };
+    config.plugins.iter().map(load).collect()
 }
 
 /// Loads the plugin of one section.
-pub(crate) fn load_plugin(name: &str, section: &config::Plugin, runtime: &Arc<Runtime>) -> anyhow::Result<Loaded> {
+fn load_plugin(name: &str, section: &config::Plugin, runtime: &Arc<Runtime>) -> anyhow::Result<Loaded> {
     let path = section.path.display();
     let load = || {
         let wasm = files::read(&section.path).with_context(|| format!("cannot read {path}"))?;

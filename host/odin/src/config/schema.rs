@@ -5,6 +5,7 @@ mod plugin;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -39,6 +40,12 @@ pub(crate) struct Config {
     /// Where the admin pages are served; none for `"off"`. Default 127.0.0.1:9901.
     #[serde(serialize_with = "address_or_off")]
     pub(crate) admin: Option<SocketAddr>,
+    /// The unix socket that takes every order. Default: one in the runtime folder (`runtime_folder.rs`).
+    #[serde(skip_serializing_if = "AdminSocket::is_default")]
+    pub(crate) admin_socket: AdminSocket,
+    /// The file with the token that lets a client of `admin` do what the socket lets it do. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admin_token_file: Option<PathBuf>,
     /// One line for each exchange and connection.
     pub(crate) access_log: AccessLog,
     /// At least one; names are unique, and no two want the same port of the same network.
@@ -62,12 +69,42 @@ impl Default for Config {
             steering: SteeringMode::Auto,
             user: None,
             admin: Some(DEFAULT_ADMIN),
+            admin_socket: AdminSocket::Default,
+            admin_token_file: None,
             access_log: AccessLog::default(),
             listeners: Vec::new(),
             clusters: BTreeMap::new(),
             plugins: BTreeMap::new(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
+        }
+    }
+}
+
+/// Where the unix socket of the admin pages is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum AdminSocket {
+    /// In the runtime folder, under the number of the process that made it.
+    #[default]
+    Default,
+    /// Nowhere: no order is taken but by signals, and by `admin` with a token.
+    Off,
+    /// Here. In a config file the path is relative to that file's folder.
+    At(PathBuf),
+}
+
+impl AdminSocket {
+    fn is_default(&self) -> bool {
+        *self == AdminSocket::Default
+    }
+}
+
+impl Serialize for AdminSocket {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            AdminSocket::Default => serializer.serialize_none(),
+            AdminSocket::Off => serializer.serialize_str("off"),
+            AdminSocket::At(path) => path.serialize(serializer),
         }
     }
 }

@@ -4,6 +4,7 @@
 mod plugins;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -15,7 +16,7 @@ use super::places::Kind;
 use super::readers::{boolean, choice, duration, name, parsed, size, text, whole};
 use super::report::Report;
 use super::schema::{
-    AccessLog, Cluster, Config, Endpoint, Limits, LogFormat, SteeringMode, Timeouts, UpstreamProtocol,
+    AccessLog, AdminSocket, Cluster, Config, Endpoint, Limits, LogFormat, SteeringMode, Timeouts, UpstreamProtocol,
 };
 use super::{listeners, units};
 
@@ -30,6 +31,8 @@ pub(super) fn decode(root: Node, report: &Report, references: &mut References) -
     let steering = top.read("steering", choice(&modes)).unwrap_or(defaults.steering);
     let user = top.read("user", user);
     let admin = top.read("admin", admin).unwrap_or(defaults.admin);
+    let admin_socket = top.take("admin-socket").and_then(admin_socket).unwrap_or_default();
+    let admin_token_file = top.take("admin-token-file").and_then(|field| path(&field));
     let access_log = top.take("access-log").and_then(access_log).unwrap_or_default();
     let listeners = listeners::decode(&mut top, admin, steering, references);
     let clusters = top.take("clusters").map(|field| clusters(field, references)).unwrap_or_default();
@@ -44,6 +47,8 @@ pub(super) fn decode(root: Node, report: &Report, references: &mut References) -
         steering,
         user,
         admin,
+        admin_socket,
+        admin_token_file,
         access_log,
         listeners,
         clusters,
@@ -71,6 +76,24 @@ fn admin(value: &Value) -> Result<Option<std::net::SocketAddr>, String> {
         Value::Bool(false) => Err(r#"expected IP:port or "off", found false; write "off""#.to_owned()),
         other => parsed(r#"IP:port or "off""#, units::socket_address)(other).map(Some),
     }
+}
+
+fn admin_socket(field: Field<'_>) -> Option<AdminSocket> {
+    match &field.node.value {
+        Value::Text(text) if text == "off" => Some(AdminSocket::Off),
+        Value::Bool(false) => {
+            field.fail(r#"expected a path or "off", found false; write "off""#);
+            None
+        }
+        _ => path(&field).map(AdminSocket::At),
+    }
+}
+
+/// A path as seen from the folder of the config file.
+fn path(field: &Field<'_>) -> Option<PathBuf> {
+    let path = field.report.resolve(&field.read(text)?);
+    // Whoever reads the config from another folder shall find the same file.
+    Some(std::path::absolute(&path).unwrap_or(path))
 }
 
 fn access_log(field: Field<'_>) -> Option<AccessLog> {
