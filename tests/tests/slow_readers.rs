@@ -218,3 +218,15 @@ async fn a_reader_that_takes_little_at_a_time_is_not_cut() {
         assert!(came.bytes >= wanted, "{step} bytes every 200 ms were to be enough; after {after:?}: {came:?}");
     }
 }
+
+#[tokio::test]
+async fn a_stream_that_was_never_given_a_window_is_reset_as_well() {
+    let backend = endless(Protocol::Http1).await;
+    let odin = Odin::builder().section("[timeouts]\nidle = \"1s\"").target(&backend).start().await;
+    let mut client = H2Raw::client(odin.address("web")).await;
+    client.send([windows(0), ids(3).flat_map(get).collect()].concat()).await;
+    // The first stream gets a little at a time, the others nothing.
+    let came =
+        trickle(&mut client, 1_000, Duration::from_millis(100), |came| came.reset.len() == 2 || came.ended).await;
+    assert!(!came.ended && !came.reset.contains(&1), "{came:?}");
+}

@@ -79,6 +79,9 @@ pub(crate) struct StreamWatch {
     handed: Cell<u64>,
     /// Bytes of them that have left for the connection.
     taken: Cell<u64>,
+    /// What comes next is up to the upstream: hyper has asked for more and got nothing. Otherwise it does not ask, since
+    /// the client takes nothing.
+    awaits_upstream: Cell<bool>,
     /// The client took nothing for too long.
     stalled: Cell<bool>,
     /// The body that waits until its own bytes are taken.
@@ -86,8 +89,12 @@ pub(crate) struct StreamWatch {
 }
 
 impl StreamWatch {
-    fn waits_for_client(&self) -> bool {
+    fn has_untaken(&self) -> bool {
         self.handed.get() != self.taken.get()
+    }
+
+    fn awaits_client(&self) -> bool {
+        self.has_untaken() || !self.awaits_upstream.get()
     }
 
     /// Bytes are given to hyper.
@@ -101,7 +108,7 @@ impl StreamWatch {
         self.taken.set(self.taken.get() + bytes);
         self.activity.buffered.set(self.activity.buffered.get() - bytes);
         self.activity.step();
-        if !self.waits_for_client()
+        if !self.has_untaken()
             && let Some(waker) = self.waker.take()
         {
             waker.wake();
@@ -129,6 +136,7 @@ impl OpenExchange {
             activity: activity.clone(),
             handed: Cell::new(0),
             taken: Cell::new(0),
+            awaits_upstream: Cell::new(true),
             stalled: Cell::new(false),
             waker: Cell::new(None),
         });
@@ -177,6 +185,7 @@ pub(crate) struct StreamBody {
 
 impl StreamBody {
     pub(crate) fn new(body: RecordedBody, watch: Rc<StreamWatch>) -> Self {
+        watch.awaits_upstream.set(false);
         StreamBody { body, watch }
     }
 }
@@ -197,13 +206,15 @@ impl Body for StreamBody {
         // However large its windows are, a client gets no more memory than this: beyond it a stream that has something
         // to send gets nothing more, and one that has nothing gets little.
         let buffered = self.watch.activity.buffered.get();
-        if buffered >= CONNECTION_BUFFER && self.watch.waits_for_client() {
+        if buffered >= CONNECTION_BUFFER && self.watch.has_untaken() {
             self.watch.waker.set(Some(cx.waker().clone()));
             return Poll::Pending;
         }
         self.body.limit_pieces((buffered >= CONNECTION_BUFFER / 2).then_some(SMALL_PIECE));
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
         let watch = &self.watch;
+        watch.awaits_upstream.set(polled.is_pending());
+        let frame = ready!(polled);
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| Piece::new(bytes, watch)))))
     }
 
@@ -279,7 +290,7 @@ impl<F: Future<Output: 'static> + 'static> Executor<F> for StreamExecutor {
                 if stream.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(());
                 }
-                if !watch.waits_for_client() {
+                if !watch.awaits_client() {
                     seen = None;
                     return Poll::Pending;
                 }
