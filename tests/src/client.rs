@@ -1,6 +1,7 @@
 //! HTTP connections to Odin by hyper: one connection, many requests. Never retries, never opens a second connection.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use bytes::Bytes;
 use http::{Request, Version};
@@ -8,7 +9,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 
 use crate::assert::Response;
@@ -48,8 +50,20 @@ impl Connection {
         Connection::over(protocol, stream, address).await.map_err(|error| format!("hello: {error:?}"))
     }
 
+    /// Connects to a unix socket for HTTP/1.1.
+    pub async fn unix(path: &Path) -> Connection {
+        let shown = path.display();
+        let stream = within("connect", UnixStream::connect(path)).await;
+        let stream = stream.unwrap_or_else(|error| panic!("{shown}: {error}"));
+        let localhost = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Connection::over(Protocol::Http1, stream, localhost).await.unwrap_or_else(|error| panic!("{shown}: {error}"))
+    }
+
     /// Speaks this over a connection.
-    async fn over(protocol: Protocol, stream: TcpStream, address: SocketAddr) -> hyper::Result<Connection> {
+    async fn over<S>(protocol: Protocol, stream: S, address: SocketAddr) -> hyper::Result<Connection>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let io = TokioIo::new(stream);
         let (sender, task) = match protocol {
             Protocol::Http1 => {

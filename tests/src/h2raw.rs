@@ -142,11 +142,19 @@ impl H2Raw {
     }
 
     /// Serves a connection: reads the client's hello and answers it. None when it does not speak HTTP/2.
-    pub async fn server(mut raw: Raw) -> Option<H2Raw> {
+    pub async fn server(raw: Raw) -> Option<H2Raw> {
+        H2Raw::server_with(raw, &[]).await
+    }
+
+    /// As [`H2Raw::server`], with these settings in its hello (RFC 9113, section 6.5.1).
+    pub async fn server_with(mut raw: Raw, settings: &[(u16, u32)]) -> Option<H2Raw> {
         if raw.read(PREFACE.len()).await != PREFACE {
             return None;
         }
-        raw.send(frame(kind::SETTINGS, 0, 0, &[])).await;
+        let payload = settings
+            .iter()
+            .flat_map(|(id, value)| id.to_be_bytes().into_iter().chain(value.to_be_bytes()).collect::<Vec<u8>>());
+        raw.send(frame(kind::SETTINGS, 0, 0, &payload.collect::<Vec<u8>>())).await;
         Some(H2Raw { raw, decoder: Decoder::default() })
     }
 

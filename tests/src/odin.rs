@@ -29,6 +29,7 @@ pub struct Odin {
     config: PathBuf,
     listeners: Vec<Listening>,
     admin: Option<SocketAddr>,
+    admin_socket: Option<PathBuf>,
     successors: Successors,
 }
 
@@ -60,7 +61,7 @@ impl Odin {
         if program.stderr.find_from(0, |line| line == "odin: ready").await.is_none() {
             panic!("odin did not become ready; it said:\n{}", program.said());
         }
-        let (mut listeners, mut admin) = (Vec::new(), None);
+        let (mut listeners, mut admin, mut admin_socket) = (Vec::new(), None, None);
         for line in program.stderr.all() {
             if let Some(rest) = line.strip_prefix("odin: listening on ") {
                 listeners.extend(Listening::parse(rest).unwrap_or_else(|| panic!("a start line: {line:?}")));
@@ -68,8 +69,9 @@ impl Odin {
             if let Some(rest) = line.strip_prefix("odin: admin on http://") {
                 admin = Some(rest.parse().unwrap_or_else(|_| panic!("a start line: {line:?}")));
             }
+            admin_socket = line.strip_prefix("odin: admin socket ").map(PathBuf::from).or(admin_socket);
         }
-        Odin { program, folder, config, listeners, admin, successors: Successors::default() }
+        Odin { program, folder, config, listeners, admin, admin_socket, successors: Successors::default() }
     }
 
     /// The address of the listener with this name.
@@ -95,6 +97,22 @@ impl Odin {
     /// The address of the admin listener.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin.expect("the admin listener is on")
+    }
+
+    /// The path of the admin socket.
+    pub fn admin_socket(&self) -> &Path {
+        self.admin_socket.as_deref().expect("the admin socket is on")
+    }
+
+    /// A connection to the admin socket, which takes orders.
+    pub async fn connect_admin(&self) -> Connection {
+        Connection::unix(self.admin_socket()).await
+    }
+
+    /// Runs the binary with this command, for this Odin: `["reload"]`.
+    pub async fn run(&self, command: &[&str]) -> Finished {
+        let socket = self.admin_socket().display().to_string();
+        Program::spawn(command.iter().copied().chain(["--socket", &socket])).finished().await
     }
 
     /// `GET path` at the listener `web`, on a connection of its own.
@@ -159,10 +177,14 @@ impl Odin {
         Metrics::parse(&text).unwrap_or_else(|error| panic!("/metrics is not Prometheus text: {error}\n{text}"))
     }
 
-    /// `POST path` at the admin listener, without a body.
+    /// `POST path` at the admin socket, without a body.
     pub async fn post_admin(&self, path: &str) -> Response {
-        let request = Request::post(path).body(body::empty()).expect("a request");
-        Connection::http1(self.admin_address()).await.send(request).await
+        self.order(Request::post(path).body(body::empty()).expect("a request")).await
+    }
+
+    /// One request to the admin socket, on a connection of its own.
+    pub async fn order(&self, request: Request<Body>) -> Response {
+        self.connect_admin().await.send(request).await
     }
 
     /// Writes the config file and reloads; answers what `/reload` says, whether that was refused or not. The file is
@@ -179,10 +201,9 @@ impl Odin {
         std::fs::rename(new, &self.config).expect("a file is replaced");
     }
 
-    /// Sends a plugin to the admin listener.
+    /// Sends a plugin to the admin socket.
     pub async fn post_plugin(&self, name: &str, wasm: impl Into<bytes::Bytes>) -> Response {
-        let request = Request::post(format!("/plugins/{name}")).body(body::full(wasm)).expect("a request");
-        Connection::http1(self.admin_address()).await.send(request).await
+        self.order(Request::post(format!("/plugins/{name}")).body(body::full(wasm)).expect("a request")).await
     }
 
     /// The file of the plugin with this name.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
+use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::output::Lines;
@@ -22,10 +23,12 @@ pub struct Program {
     pub stdout: Lines,
     /// What it prints on standard error: the start lines and Odin's own log.
     pub stderr: Lines,
+    /// Its runtime folder, where no other Odin of this machine is.
+    _runtime: TempDir,
 }
 
 /// A script to be started as Odin, which it becomes: `$ODIN` in it is the binary. The folder is its own.
-pub fn script(text: &str) -> (tempfile::TempDir, PathBuf) {
+pub fn script(text: &str) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("odin");
     let text = format!("#!/bin/bash\nODIN={}\n{text}\n", paths::odin().display());
@@ -89,10 +92,14 @@ impl Program {
             Some(socket) => Stdio::from(socket.try_clone().expect("a socket can be shared")),
             None => Stdio::null(),
         };
+        let runtime = tempfile::tempdir().expect("a temporary folder");
+        // For an Odin that becomes another user.
+        std::fs::set_permissions(runtime.path(), Permissions::from_mode(0o755)).expect("the test's own folder");
         let mut child = Command::new(&binary)
             .args(launch.by.iter().skip(1))
             .args((!launch.by.is_empty()).then_some(odin))
             .args(arguments)
+            .env("RUNTIME_DIRECTORY", runtime.path())
             .envs(launch.environment.iter().cloned())
             .stdin(stdin)
             .stdout(Stdio::piped())
@@ -103,7 +110,7 @@ impl Program {
         let pid = child.id().expect("a new process has an id");
         let stdout = Lines::collect(child.stdout.take().expect("standard output is a pipe"));
         let stderr = Lines::collect(child.stderr.take().expect("standard error is a pipe"));
-        Program { child, pid, stdout, stderr }
+        Program { child, pid, stdout, stderr, _runtime: runtime }
     }
 
     /// The id of the process.

@@ -9,7 +9,6 @@ use rustix::process::Signal;
 use crate::assert::Response;
 use crate::odin::Odin;
 use crate::process;
-use crate::program::Program;
 use crate::wait::until;
 
 /// Who asks for an upgrade.
@@ -83,8 +82,7 @@ impl Odin {
                 answer["pid"].as_u64().expect("a process id").to_string()
             }
             By::Command => {
-                let admin = self.admin_address().to_string();
-                let finished = Program::spawn(["upgrade", "--admin", &admin]).finished().await;
+                let finished = self.run(&["upgrade"]).await;
                 assert!(finished.success(), "{finished:?}");
                 let said = finished.stdout.strip_prefix("odin: upgraded: process ");
                 said.and_then(|rest| rest.split(' ').next()).unwrap_or_else(|| panic!("{finished:?}")).to_string()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use odin_tests::{DeadPort, HttpBackend, Odin, Protocol, Raw, RawBackend, Response, TcpPeer, until};
+use odin_tests::{DeadPort, HttpBackend, Odin, Protocol, Raw, RawBackend, Response, Target as _, TcpPeer, until};
 
 fn backend_of(response: &Response) -> String {
     response.field("backend").expect("the echo names itself")
@@ -68,6 +68,32 @@ async fn weights_share_the_turns_in_proportion() {
 }
 
 #[tokio::test]
+async fn without_a_plugin_weights_count_as_well() {
+    let (a, b) = (HttpBackend::named("a", Protocol::Http1).await, HttpBackend::named("b", Protocol::Http1).await);
+    let odin = Odin::builder().weighted_target(&a, 3).target(&b).start().await;
+    let order = order(&odin, 80).await;
+    assert!(order.windows(4).all(|four| four.iter().any(|name| name == "b")), "no bursts: {order:?}");
+    let counts = count(order);
+    assert_eq!((counts["a"], counts["b"]), (60, 20));
+}
+
+#[tokio::test]
+async fn weights_count_for_tcp_connections() {
+    let (a, b) = (TcpPeer::echo("a\n").await, TcpPeer::echo("b\n").await);
+    let config = format!(
+        "workers = 1\nadmin = \"127.0.0.1:0\"\n[[listeners]]\nname = \"tcp\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\n\
+         cluster = \"tcp\"\n[clusters.tcp]\nendpoints = [{{ address = \"{}\", weight = 3 }}, \"{}\"]\n",
+        a.address(),
+        b.address()
+    );
+    let odin = Odin::builder().with_config(config).start().await;
+    for _ in 0..40 {
+        odin.connect_tcp().await.read(2).await;
+    }
+    assert_eq!((a.connections(), b.connections()), (30, 10));
+}
+
+#[tokio::test]
 async fn lb_random_uses_every_backend() {
     let (a, b) = (HttpBackend::named("a", Protocol::Http1).await, HttpBackend::named("b", Protocol::Http1).await);
     let odin = Odin::builder().balancer("lb_random").target(&a).target(&b).start().await;
@@ -114,6 +140,60 @@ async fn an_endpoint_that_comes_back_is_used_again() {
     })
     .await;
     assert_eq!(revived.requests(), 1);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_hangs_costs_a_request_now_and_then_and_not_each_second_one() {
+    let (hangs, live) = (RawBackend::silent().await, HttpBackend::named("live", Protocol::Http1).await);
+    for builder in [Odin::builder(), Odin::builder().balancer("lb_rr")] {
+        let builder = builder.section("[timeouts]\nresponse = \"200ms\"").target(&hangs).target(&live);
+        let odin = builder.start().await;
+        let mut client = odin.connect().await;
+        let mut late = 0;
+        for _ in 0..40 {
+            let status = client.get("/").await.status;
+            assert!(status == 200 || status == 504, "{status}");
+            late += usize::from(status == 504);
+        }
+        // One, and one more whenever its penalty is over: after 1, 2, 4 ... seconds.
+        assert!((1..=8).contains(&late), "{late} of 40 were late");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_hung_comes_back_with_an_answer() {
+    let hangs_once = RawBackend::start(|mut connection, number| async move {
+        while connection.head().await.is_some() && number > 0 {
+            connection.send("HTTP/1.1 200 OK\r\nbackend: back\r\ncontent-length: 0\r\n\r\n").await;
+        }
+        connection.rest().await;
+    })
+    .await;
+    let live = HttpBackend::named("live", Protocol::Http1).await;
+    let builder = Odin::builder().section("[timeouts]\nresponse = \"200ms\"").target(&hangs_once).target(&live);
+    let odin = builder.start().await;
+    assert_eq!(odin.get("/").await.status, 504);
+    assert_eq!(odin.admin("/clusters").await.json()[0]["endpoints"][0]["healthy"], false);
+    until("the endpoint is asked again", || async {
+        (backend_of(&odin.get("/").await.has_status(200)) == "back").then_some(())
+    })
+    .await;
+    assert_eq!(odin.admin("/clusters").await.json()[0]["endpoints"][0]["healthy"], true);
+    assert_eq!(hangs_once.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_client_that_stalls_puts_no_endpoint_out() {
+    for protocol in odin_tests::BOTH {
+        let backend = HttpBackend::echo(protocol).await;
+        let builder = Odin::builder().section("[timeouts]\nresponse = \"200ms\"\nidle = \"200ms\"");
+        let odin = builder.upstream(protocol).target(&backend).start().await;
+        let mut client = odin.connect_raw().await;
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nslow").await;
+        let line = client.head().await.expect("the client is told").start;
+        assert!(line.contains(" 408 ") || line.contains(" 504 "), "{line}");
+        assert_eq!(odin.admin("/clusters").await.json()[0]["endpoints"][0]["healthy"], true, "{protocol:?}: {line}");
+    }
 }
 
 #[tokio::test]

@@ -103,12 +103,17 @@ impl Session {
         for path in [folder.path(), &bin] {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
+        // Other Odins of this machine are not those of the page.
+        let runtime = folder.path().join("run");
+        std::fs::create_dir(&runtime).unwrap();
+        std::fs::set_permissions(&runtime, std::fs::Permissions::from_mode(0o755)).unwrap();
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
         let mut shell = tokio::process::Command::new("bash")
             .arg("--norc")
             .process_group(0)
             .current_dir(folder.path())
             .env("PATH", path)
+            .env("RUNTIME_DIRECTORY", runtime)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

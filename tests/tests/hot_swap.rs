@@ -225,8 +225,7 @@ async fn a_swap_keeps_what_the_plugin_shares() {
 async fn only_a_post_swaps() {
     let pair = chooser().await;
     let request = Request::put("/plugins/chooser").body(body::full(paths::plugin_bytes("lb_last"))).unwrap();
-    let mut admin = odin_tests::Connection::http1(pair.odin.admin_address()).await;
-    admin.send(request).await.has_status(405);
+    pair.odin.order(request).await.has_status(405);
     assert_eq!(pair.chosen().await, "first");
 }
 

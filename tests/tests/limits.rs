@@ -143,37 +143,6 @@ async fn the_stream_limit_is_announced_and_kept() {
 }
 
 #[tokio::test]
-async fn idle_upstream_connections_over_the_limit_are_closed() {
-    let (sender, mut closed) = tokio::sync::mpsc::unbounded_channel();
-    let (release, held) = tokio::sync::watch::channel(false);
-    let backend = RawBackend::start(move |mut connection, _| {
-        let (sender, mut held) = (sender.clone(), held.clone());
-        async move {
-            connection.head().await;
-            held.wait_for(|released| *released).await.unwrap();
-            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
-            connection.rest().await;
-            let _ = sender.send(());
-        }
-    })
-    .await;
-    let odin = with_limits("idle-upstream-connections = 1").target(&backend).start().await;
-    let mut clients = tokio::task::JoinSet::new();
-    for _ in 0..3 {
-        let mut client = odin.connect().await;
-        clients.spawn(async move { client.get("/").await.has_status(200) });
-    }
-    until("all three are under way", || async { (backend.connections() == 3).then_some(()) }).await;
-    release.send_replace(true);
-    while let Some(response) = clients.join_next().await {
-        response.unwrap();
-    }
-    for _ in 0..2 {
-        odin_tests::within("a connection too many is closed", closed.recv()).await.unwrap();
-    }
-}
-
-#[tokio::test]
 async fn trailers_over_the_limit_are_refused() {
     let backend = HttpBackend::echo(Protocol::Http1).await;
     let odin = with_limits("trailer-bytes = \"1KiB\"").target(&backend).start().await;

@@ -32,12 +32,12 @@ async fn the_line_and_the_fields_arrive_as_they_were_sent() {
     let (backend, mut heads) = scripted(|_| OK.to_string()).await;
     let odin = Odin::builder().target(&backend).start().await;
     let mut client = odin.connect_raw().await;
-    let request = "PATCH /a%20b/../c?x=%00&y=[z] HTTP/1.1\r\nHost: Example.com:81\r\nX-One: 1\r\nX-Two: a  b\t c\r\n\
+    let request = "PATCH /a%20b/c?x=%00&y=[z] HTTP/1.1\r\nHost: Example.com:81\r\nX-One: 1\r\nX-Two: a  b\t c\r\n\
                    X-One: again\r\nX-Empty:\r\nX-Bytes: \u{e9}\u{e8}\r\nCookie: a=1; b=2\r\nContent-Length: 0\r\n\r\n";
     client.send(request.chars().map(|c| c as u8).collect::<Vec<_>>()).await;
     assert_eq!(client.response("PATCH").await.unwrap().body, b"ok");
     let head = heads.recv().await.unwrap();
-    assert_eq!(head.start, "PATCH /a%20b/../c?x=%00&y=[z] HTTP/1.1");
+    assert_eq!(head.start, "PATCH /a%20b/c?x=%00&y=[z] HTTP/1.1");
     assert_eq!(head.field("host"), Some("Example.com:81"));
     assert_eq!(head.all("x-one"), ["1", "again"]);
     assert_eq!(head.field("x-two"), Some("a  b\t c"));
@@ -243,18 +243,59 @@ async fn an_unknown_expectation_is_417() {
 }
 
 #[tokio::test]
-async fn an_interim_response_does_not_take_the_place_of_the_final_one() {
+async fn an_interim_response_goes_to_the_client_before_the_final_one() {
     let answer = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
     let (backend, _heads) = scripted(move |_| format!("{answer}{OK}")).await;
     let odin = Odin::builder().target(&backend).start().await;
     let mut client = odin.connect_raw().await;
-    for _ in 0..2 {
-        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    for version in ["1.1", "1.1", "1.0"] {
+        client.send(format!("GET / HTTP/{version}\r\nHost: a\r\nConnection: keep-alive\r\n\r\n")).await;
         let response = client.response("GET").await.unwrap();
         assert_eq!((response.head.status(), response.body.as_slice()), (200, &b"ok"[..]));
+        let hints: Vec<_> = response.interim.iter().map(|head| (head.status(), head.field("link"))).collect();
+        // HTTP/1.0 has none (RFC 9110, section 15.2), and nobody had asked for a 100.
+        let wanted: &[_] = if version == "1.1" { &[(103, Some("</a>"))] } else { &[] };
+        assert_eq!(hints, wanted, "{version}");
     }
+    // hyper has no way to send them over HTTP/2.
     odin.connect_http2().await.get("/").await.has_status(200).has_body("ok");
     assert_eq!(backend.connections(), 1);
+}
+
+#[tokio::test]
+async fn an_expectation_goes_upstream_and_the_body_waits_for_it() {
+    let (sender, mut bodies) = tokio::sync::mpsc::unbounded_channel();
+    let backend = RawBackend::start(move |mut connection, _| {
+        let sender = sender.clone();
+        async move {
+            while let Some(head) = connection.head().await {
+                let _ = sender.send(format!("expects {:?}", head.field("expect")));
+                if head.path() == "/unwanted" {
+                    connection.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n").await;
+                    let (rest, _) = connection.rest().await;
+                    let _ = sender.send(format!("then {}", rest.len()));
+                    return;
+                }
+                connection.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+                let body = connection.read(4).await;
+                let _ = sender.send(String::from_utf8_lossy(&body).into_owned());
+                connection.send(OK).await;
+            }
+        }
+    })
+    .await;
+    let odin = Odin::builder().target(&backend).start().await;
+    let mut client = odin.connect_raw().await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n").await;
+    assert_eq!(client.head().await.unwrap().status(), 100);
+    client.send("body").await;
+    assert_eq!(client.response("POST").await.unwrap().head.status(), 200);
+    client.send("POST /unwanted HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n").await;
+    let refused = client.response("POST").await.unwrap();
+    assert_eq!((refused.head.status(), refused.interim.len()), (413, 0), "the client was not told to go on");
+    for wanted in ["expects Some(\"100-continue\")", "body", "expects Some(\"100-continue\")", "then 0"] {
+        assert_eq!(odin_tests::within("what came upstream", bodies.recv()).await.as_deref(), Some(wanted));
+    }
 }
 
 #[tokio::test]

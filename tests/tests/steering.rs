@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 
 use odin_tests::dial::{below, greeting, refused};
 use odin_tests::steered::{NOWHERE, bindings, has_counted, listener, somewhere, with};
-use odin_tests::{
-    BOTH, Connection, HttpBackend, Program, Protocol, Raw, Steering, Target, TcpPeer, echoed, netns, until,
-};
+use odin_tests::{BOTH, Connection, HttpBackend, Protocol, Raw, Steering, Target, TcpPeer, echoed, netns, until};
 use serde_json::Value;
 
 /// Fails unless every binding has counted what came to it, and all together hardly more.
@@ -59,8 +57,7 @@ fn connections_to_any_of_five_thousand_ports_and_a_network_arrive_and_are_counte
             );
         }
 
-        let admin = odin.admin_address().to_string();
-        let said = Program::spawn(["steer", "status", "--admin", &admin]).finished().await;
+        let said = odin.run(&["steer", "status"]).await;
         assert!(said.success(), "{said:?}");
         let rows = said.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         let shown = rows.filter_map(|row| match row[..] {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use odin_tests::dial::{accepts, greeting, refused};
 use odin_tests::steered::{NOWHERE, bindings, listener, somewhere, with};
-use odin_tests::{Connection, DeadPort, HttpBackend, Program, Protocol, Target, TcpPeer, echoed, netns};
+use odin_tests::{Connection, HttpBackend, Odin, Program, Protocol, TcpPeer, echoed, netns, paths};
 use serde_json::Value;
 
 #[test]
@@ -113,10 +113,9 @@ fn a_network_that_a_reload_adds_and_nothing_can_serve_is_named() {
 
 #[tokio::test]
 async fn asking_an_odin_that_is_not_there_is_a_clear_error() {
-    let nobody = DeadPort::reserve().address().to_string();
-    let said = Program::spawn(["steer", "status", "--admin", &nobody]).finished().await;
+    let said = Program::spawn(["steer", "status", "--socket", "/nobody/here.sock"]).finished().await;
     assert!(!said.success());
-    said.says(&[&nobody, "refused"]);
+    said.says(&["/nobody/here.sock", "No such file"]);
 }
 
 #[test]
@@ -140,6 +139,27 @@ fn a_network_that_does_not_come_to_this_host_is_told_with_the_command_that_mends
         for address in ["10.9.8.7:80", "[fd00:9::7]:80", "192.0.2.1:80"] {
             assert_eq!(greeting(address).await, "web", "{address}");
         }
+        odin.stop().await;
+    });
+}
+
+#[test]
+fn the_demo_binds_and_leaves_the_network_of_the_host_as_it_is() {
+    netns::run(async || {
+        let plugin = paths::plugin("lb_rr").display().to_string();
+        let odin = Odin::command(&["--plugin", &plugin]).await;
+        assert_eq!(odin.steering().await.mode(), "bind");
+        let listening: Vec<_> = netns::listening().into_iter().map(|listener| listener.address).collect();
+        for address in ["127.0.0.1:8080", "127.0.0.1:7000"] {
+            assert!(listening.contains(&address.parse().unwrap()), "{address} in {listening:?}");
+        }
+        assert!(netns::hidden().is_empty(), "nothing is steered");
+        odin.get("/").await.has_status(200);
+        odin.stop().await;
+        // Asked for, it steers, and says whom to look for.
+        let odin = Odin::command(&["--plugin", &plugin, "--steering", "auto"]).await;
+        let pid = odin.pid().to_string();
+        odin.log_contains(&["steering by bpf", &format!("process {pid}"), "odin steer status"]).await;
         odin.stop().await;
     });
 }

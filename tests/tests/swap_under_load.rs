@@ -34,7 +34,7 @@ async fn one_thousand_swaps_under_load_fail_no_request_and_leak_no_memory() {
     }
 
     let guests = [("last", paths::plugin_bytes("lb_last")), ("first", paths::plugin_bytes("lb_first"))];
-    let mut admin = Connection::http1(odin.admin_address()).await;
+    let mut admin = odin.connect_admin().await;
     let mut control = odin.connect().await;
     let mut after_hundred = 0;
     for swap in 1..=SWAPS {

@@ -103,8 +103,7 @@ async fn a_binary_that_fails_at_once_changes_nothing() {
         }
         // The command and the signal tell it as well.
         installed.script("exit 3");
-        let admin = odin.admin_address().to_string();
-        let said = odin_tests::Program::spawn(["upgrade", "--admin", &admin]).finished().await;
+        let said = odin.run(&["upgrade"]).await;
         assert!(!said.success());
         said.says(&["exit status: 3", "serves on"]);
         let from = odin.log().len();

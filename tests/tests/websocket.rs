@@ -21,7 +21,9 @@ async fn websocket_echo() -> TcpPeer {
 
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+/// The answer to that key (RFC 6455, section 1.3).
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                      Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 #[tokio::test]
 async fn a_websocket_echoes() {
@@ -185,4 +187,36 @@ async fn the_upgrade_fields_that_the_upstream_sees_are_the_clients() {
     assert_eq!(head.field("upgrade"), Some("websocket"));
     assert!(head.field("connection").is_some_and(|c| c.eq_ignore_ascii_case("upgrade")), "{head:?}");
     assert_eq!(head.field("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+}
+
+#[tokio::test]
+async fn a_handshake_without_a_key_is_refused() {
+    let backend = RawBackend::answering(SWITCH).await;
+    let odin = Odin::builder().target(&backend).start().await;
+    let good = UPGRADE;
+    for (what, request) in [
+        ("no key", good.replace("Sec-WebSocket-Key", "X-Key")),
+        ("a short key", good.replace("dGhlIHNhbXBsZSBub25jZQ==", "dGhl")),
+        ("two keys", good.replace("Host: a\r\n", "Host: a\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")),
+        ("no GET", good.replace("GET ", "POST ")),
+    ] {
+        let mut client = odin.connect_raw().await;
+        client.send(request).await;
+        assert_eq!(client.response("GET").await.unwrap().head.status(), 400, "{what}");
+    }
+    assert_eq!(backend.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_101_that_does_not_answer_the_key_is_no_tunnel() {
+    for accept in ["", "Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n"] {
+        let backend = RawBackend::answering(format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{accept}\r\n"
+        ))
+        .await;
+        let odin = Odin::builder().target(&backend).start().await;
+        let mut client = odin.connect_raw().await;
+        client.send(UPGRADE).await;
+        assert_eq!(client.response("GET").await.unwrap().head.status(), 502, "{accept:?}");
+    }
 }

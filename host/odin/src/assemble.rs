@@ -1,7 +1,7 @@
 //! Turns a config into a snapshot for the data path, and keeps of the one before whatever did not change: plugins with
 //! their counters, clusters with their health, listeners with their numbers. A fault leaves everything as it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use odin_proxy::{
-    AccessLog, CpuTime, Limits, Listener, ListenerCounters, ListenerKind, PluginUse, Protocol, Route, Snapshot,
-    Timeouts,
+    AccessLog, CpuTime, EncodedSlashes, HttpRules, Limits, Listener, ListenerCounters, ListenerKind, PathRules,
+    PluginUse, Protocol, Route, RouteTable, Snapshot, Timeouts,
 };
 use odin_runtime::{Plugin, Runtime};
 
@@ -66,7 +66,8 @@ impl Assembly {
         self.clusters.values().map(|built| &built.cluster)
     }
 
-    /// Builds everything that the config names; `plugins` were loaded for it by [`load_plugins`], and `names` resolved.
+    /// Builds everything that the config names; `plugins` come from [`check::validate`](crate::check::validate), and
+    /// `names` were resolved.
     pub(crate) fn new(
         start: &Start,
         plugins: BTreeMap<String, Loaded>,
@@ -76,6 +77,7 @@ impl Assembly {
     ) -> anyhow::Result<Self> {
         let (config, places) = (start.config.clone(), start.places.clone());
         for (name, loaded) in &plugins {
+            // Once more: one may have been swapped while names were resolved.
             uses::check(&config, name, plugin_spec::roles(loaded.plugin.hooks()))?;
         }
         let clusters = build_clusters(&config, &plugins, names, before, workers)?;
@@ -87,6 +89,7 @@ impl Assembly {
         let snapshot = Arc::new(Snapshot {
             listeners: listeners.collect::<anyhow::Result<_>>()?,
             clusters: clusters.iter().map(|(name, built)| (name.clone(), built.cluster.clone())).collect(),
+            plugins: plugins.values().map(|loaded| loaded.plugin.clone()).collect(),
             timeouts: timeouts(&config.timeouts, config.drain_timeout),
             limits: limits(&config.limits),
             access_log: match (config.access_log.enabled, config.access_log.format) {
@@ -95,6 +98,8 @@ impl Assembly {
                 (true, LogFormat::Json) => AccessLog::Json,
             },
             access_log_context: config.access_log.context.clone(),
+            // Checked when the config was read.
+            access_log_fields: config.access_log.fields.iter().filter_map(|name| name.parse().ok()).collect(),
         });
         Ok(Assembly { config, places, plugins, clusters, snapshot })
     }
@@ -105,23 +110,22 @@ pub(crate) fn load_plugins(
     config: &Config,
     before: Option<&Assembly>,
     runtime: &Arc<Runtime>,
-) -> anyhow::Result<BTreeMap<String, Loaded>> {
-    let mut plugins = BTreeMap::new();
-    for (name, section) in &config.plugins {
+) -> Vec<(String, anyhow::Result<Loaded>)> {
+    let load = |(name, section): (&String, &config::Plugin)| {
         // Each may take long to compile.
         systemd::alive();
         let kept = before.and_then(|before| before.plugins.get(name)).filter(|kept| kept.section == *section);
         let loaded = match kept {
-            Some(kept) => kept.clone(),
-            None => load_plugin(name, section, runtime)?,
+            Some(kept) => Ok(kept.clone()),
+            None => load_plugin(name, section, runtime),
         };
-        plugins.insert(name.clone(), loaded);
-    }
-    Ok(plugins)
+        (name.clone(), loaded)
+    };
+    config.plugins.iter().map(load).collect()
 }
 
 /// Loads the plugin of one section.
-pub(crate) fn load_plugin(name: &str, section: &config::Plugin, runtime: &Arc<Runtime>) -> anyhow::Result<Loaded> {
+fn load_plugin(name: &str, section: &config::Plugin, runtime: &Arc<Runtime>) -> anyhow::Result<Loaded> {
     let path = section.path.display();
     let load = || {
         let wasm = files::read(&section.path).with_context(|| format!("cannot read {path}"))?;
@@ -221,12 +225,12 @@ fn build_listener(
         anyhow::Ok(built.cluster.clone())
     };
     let before = before.and_then(|before| before.snapshot.listeners.get(&section.name));
-    let uses = Uses { plugins, before: before.map(|before| &before.kind), workers };
+    let uses = Uses::new(plugins, before.map(|before| &before.kind), workers);
     let kind = match &section.traffic {
         Traffic::Tcp { cluster: name, plugins } => {
             ListenerKind::Tcp { cluster: cluster(name)?, plugins: uses.of_tcp(plugins)? }
         }
-        Traffic::Http { trust_forwarded, routes } => {
+        Traffic::Http { rules, routes } => {
             let mut built = Vec::new();
             for route in routes {
                 built.push(Route {
@@ -236,38 +240,58 @@ fn build_listener(
                     plugins: uses.of_route(route)?,
                 });
             }
-            ListenerKind::Http { routes: built, trust_forwarded: *trust_forwarded }
+            ListenerKind::Http { routes: RouteTable::new(built), rules: http_rules(*rules) }
         }
     };
     let counters = before.map_or_else(|| ListenerCounters::new(workers), |before| before.counters.clone());
     Ok(Listener { name: section.name.clone(), kind, counters })
 }
 
+fn http_rules(section: config::HttpRules) -> HttpRules {
+    let slashes = match section.encoded_slashes {
+        config::EncodedSlashes::Refuse => EncodedSlashes::Refuse,
+        config::EncodedSlashes::Keep => EncodedSlashes::Keep,
+        config::EncodedSlashes::Decode => EncodedSlashes::Decode,
+    };
+    let paths = match section.path_normalization {
+        config::PathNormalization::Strict => PathRules::Strict(slashes),
+        config::PathNormalization::Off => PathRules::Off,
+    };
+    HttpRules { trust_forwarded: section.trust_forwarded, half_close: section.half_close, paths }
+}
+
 /// Finds the plugins of a listener, with what they have cost there so far.
 struct Uses<'a> {
     plugins: &'a BTreeMap<String, Loaded>,
-    before: Option<&'a ListenerKind>,
+    /// Of a TCP listener.
+    connection: &'a [PluginUse],
+    /// Of the routes that have any, by host and path.
+    routes: HashMap<(Option<&'a str>, Option<&'a str>), &'a [PluginUse]>,
     workers: usize,
 }
 
-impl Uses<'_> {
+impl<'a> Uses<'a> {
+    fn new(plugins: &'a BTreeMap<String, Loaded>, before: Option<&'a ListenerKind>, workers: usize) -> Self {
+        let mut uses = Uses { plugins, connection: &[], routes: HashMap::new(), workers };
+        match before {
+            Some(ListenerKind::Tcp { plugins, .. }) => uses.connection = plugins,
+            Some(ListenerKind::Http { routes, .. }) => {
+                let used = routes.iter().filter(|route| !route.plugins.is_empty());
+                let keyed = |route: &'a Route| ((route.host.as_deref(), route.path.as_deref()), &route.plugins[..]);
+                uses.routes = used.map(keyed).collect();
+            }
+            None => {}
+        }
+        uses
+    }
+
     fn of_tcp(&self, names: &[String]) -> anyhow::Result<Vec<PluginUse>> {
-        let before = match self.before {
-            Some(ListenerKind::Tcp { plugins, .. }) => plugins.as_slice(),
-            _ => &[],
-        };
-        self.of(names, before)
+        self.of(names, self.connection)
     }
 
     fn of_route(&self, route: &config::Route) -> anyhow::Result<Vec<PluginUse>> {
-        let before = match self.before {
-            Some(ListenerKind::Http { routes, .. }) => {
-                let same = routes.iter().find(|before| before.host == route.host && before.path == route.path);
-                same.map_or(&[][..], |before| &before.plugins)
-            }
-            _ => &[],
-        };
-        self.of(&route.plugins, before)
+        let before = self.routes.get(&(route.host.as_deref(), route.path.as_deref()));
+        self.of(&route.plugins, before.copied().unwrap_or_default())
     }
 
     fn of(&self, names: &[String], before: &[PluginUse]) -> anyhow::Result<Vec<PluginUse>> {
@@ -286,6 +310,9 @@ fn timeouts(section: &config::Timeouts, drain: Duration) -> Timeouts {
         connect: section.connect,
         header: section.header,
         idle: section.idle,
+        queue: section.queue,
+        upstream_idle: section.upstream_idle,
+        http2_ping: section.http2_ping,
         response: section.response,
         request: section.request,
         tcp_idle: section.tcp_idle,
@@ -301,6 +328,8 @@ fn limits(section: &config::Limits) -> Limits {
         trailer_bytes: bytes(section.trailer_bytes),
         connections: section.connections,
         streams: section.streams,
-        idle_upstream_connections: section.idle_upstream_connections,
+        upstream_connections: section.upstream_connections,
+        streams_per_upstream: section.streams_per_upstream,
+        body_rate: section.body_rate,
     }
 }

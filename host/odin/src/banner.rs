@@ -1,8 +1,8 @@
 //! What a start tells on standard error. The lines are part of the interface: tests and scripts read them.
 
 use std::fmt;
-use std::net::SocketAddr;
 
+use crate::admin::Serving;
 use crate::config::Traffic;
 use crate::logging;
 use crate::odin::Odin;
@@ -35,7 +35,7 @@ pub(crate) fn privileges(dropped: &Dropped) {
 }
 
 /// What listens where, and what a newcomer may try.
-pub(crate) fn print(odin: &Odin, admin: Option<SocketAddr>, demo: bool) {
+pub(crate) fn print(odin: &Odin, admin: &Serving, demo: bool) {
     let assembly = odin.assembly();
     let mut http = None;
     for listener in &assembly.config.listeners {
@@ -57,12 +57,22 @@ pub(crate) fn print(odin: &Odin, admin: Option<SocketAddr>, demo: bool) {
         }
     }
     match odin.with_sockets(|sockets| (sockets.is_steered(), sockets.reason().map(str::to_owned))) {
-        (true, _) => say!("steering by bpf: `odin steer status` tells what ss cannot show"),
+        (true, _) => {
+            let pid = std::process::id();
+            say!("steering by bpf: process {pid} has these ports, which ss does not show; `odin steer status` does");
+        }
         (false, Some(reason)) => say!("steering by bind: {reason}"),
         (false, None) => {}
     }
-    if let Some(address) = admin {
+    let places = admin.places();
+    if let Some(address) = places.tcp {
         say!("admin on http://{address}");
+    }
+    if let Some(path) = &places.socket {
+        say!("admin socket {}", path.display());
+    }
+    if let Some(fault) = admin.fault() {
+        say!("NO admin socket: {fault}; name a path with `admin-socket`");
     }
     for (name, loaded) in &assembly.plugins {
         let hooks = plugin_spec::hook_names(loaded.plugin.hooks()).join(", ");

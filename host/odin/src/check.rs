@@ -1,42 +1,82 @@
-//! `odin check FILE`: whether the config is good, and whether each plugin that it names loads with what it is granted.
+//! What a config must fulfil beyond its own text before anything is served with it: each plugin loads with what it is
+//! granted and has the hooks that it is used for, and the token file is good. `odin check`, a start and a reload ask by
+//! this one function, so that none refuses what another one lets pass.
+//!
 //! Must never listen, connect or resolve a name: a check runs where nothing of what the config names is there.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use odin_runtime::{Runtime, RuntimeOptions};
 
-use crate::assemble;
-use crate::config::{self, Config, ConfigError, Errors, Places, Section};
+use crate::admin::Token;
+use crate::assemble::{self, Assembly, Loaded};
+use crate::cli::{Run, Start};
+use crate::plugin_spec::roles;
+use crate::uses;
+
+/// What was loaded on the way.
+pub(crate) struct Validated {
+    pub(crate) plugins: BTreeMap<String, Loaded>,
+    pub(crate) token: Option<Token>,
+}
+
+/// Everything that is wrong, one fault a line.
+#[derive(Debug)]
+struct Faults(Vec<String>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// Loads the plugins of a config and looks whether everything fits. A plugin whose settings are those of `before` keeps
+/// its slot: its file is not looked at here. The error tells all faults, each with its line.
+pub(crate) fn validate(start: &Start, before: Option<&Assembly>, runtime: &Arc<Runtime>) -> anyhow::Result<Validated> {
+    let mut faults = Vec::new();
+    let token = start.config.admin_token_file.as_deref().map(Token::read).transpose();
+    let token = token.unwrap_or_else(|fault| {
+        faults.push(fault);
+        None
+    });
+    let mut plugins = BTreeMap::new();
+    for (name, loaded) in assemble::load_plugins(&start.config, before, runtime) {
+        match loaded {
+            Ok(loaded) => {
+                faults.extend(uses::faults(&start.config, &name, roles(loaded.plugin.hooks())));
+                plugins.insert(name, loaded);
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if faults.is_empty() {
+        return Ok(Validated { plugins, token });
+    }
+    // In the order of the file; what is about no section comes first.
+    faults.sort_by_key(|fault| fault.downcast_ref().and_then(|section| start.places.line(section)));
+    let told = faults.into_iter().map(|fault| format!("{:#}", start.places.locate(fault)));
+    Err(Faults(told.collect()).into())
+}
 
 /// The line that says that the file is good.
-pub(crate) fn check(file: &Path) -> Result<String, Errors> {
-    let (config, places) = config::load(file)?;
-    Errors::of(load_plugins(file, &config, &places)).map_or(Ok(()), Err)?;
+pub(crate) fn check(file: &Path) -> anyhow::Result<String> {
+    let run = Run { file: Some(file.to_owned()), ..Run::default() };
+    let start = run.start()?;
+    let runtime = Runtime::new(RuntimeOptions::default())?;
+    validate(&start, None, &runtime)?;
     let count = |number: usize, of: &str| format!("{number} {of}{}", if number == 1 { "" } else { "s" });
     Ok(format!(
         "{}: ok ({}, {}, {})",
         file.display(),
-        count(config.listeners.len(), "listener"),
-        count(config.clusters.len(), "cluster"),
-        count(config.plugins.len(), "plugin"),
+        count(start.config.listeners.len(), "listener"),
+        count(start.config.clusters.len(), "cluster"),
+        count(start.config.plugins.len(), "plugin"),
     ))
-}
-
-/// Loads every plugin as a start would, and tells of those that do not load.
-fn load_plugins(file: &Path, config: &Config, places: &Places) -> Vec<ConfigError> {
-    if config.plugins.is_empty() {
-        return Vec::new();
-    }
-    let runtime = match Runtime::new(RuntimeOptions::default()) {
-        Ok(runtime) => runtime,
-        Err(error) => return vec![ConfigError::in_file(file, None, "", error.to_string())],
-    };
-    let refused = |(name, section): (&String, &config::Plugin)| {
-        let error = assemble::load_plugin(name, section, &runtime).err()?;
-        let line = places.line(&Section::plugin(name));
-        Some(ConfigError::in_file(file, line, format!("plugins.{name}"), format!("{error:#}")))
-    };
-    config.plugins.iter().filter_map(refused).collect()
 }
 
 #[cfg(test)]
@@ -60,10 +100,7 @@ mod tests {
         std::fs::write(folder.join("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
         let plugins = "[plugins.b]\npath = 'core.wasm'\n[plugins.a]\npath = 'text.wasm'\n";
         std::fs::write(&file, format!("{START}{plugins}")).unwrap();
-        let errors = check(&file).unwrap_err();
-        let keys: Vec<&str> = errors.iter().map(|error| error.key.as_str()).collect();
-        assert_eq!(keys, ["plugins.b", "plugins.a"]);
-        let text = errors.to_string();
+        let text = check(&file).unwrap_err().to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with(&shown("@odin.toml:6: plugin \"b\": @core.wasm: ")), "{text}");
         assert!(lines[1].starts_with(&shown("@odin.toml:8: plugin \"a\": @text.wasm: not a W")), "{text}");

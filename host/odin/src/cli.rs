@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use odin_steer::Binding;
 
-use crate::config::{self, DEFAULT_ADMIN, Endpoint, Grant, LogFormat, SteeringMode};
+use crate::config::{self, AdminSocket, Endpoint, Grant, LogFormat, SteeringMode};
 
 pub(crate) use start::{HTTP_CLUSTER, Roles, Start};
 
@@ -31,6 +31,8 @@ Examples:
       A config file, checked first. It is read again when it changes; Ctrl-C finishes what runs, then exits.
   odin diff new.toml && mv new.toml odin.toml
       What a change will do, line by line, before the running Odin takes it up.
+  odin plugin swap lb_rr lb_random.wasm
+      Another plugin in the place of one that serves, while it serves.
   odin upgrade
       The binary was replaced: the new one takes over from the running one, and no connection is lost.";
 
@@ -58,17 +60,26 @@ pub(crate) enum Command {
         /// The new config: .toml, .yaml, .yml or .json; it is checked first
         file: PathBuf,
         /// Compare with this config [default: what runs]
-        #[arg(long, value_name = "FILE", conflicts_with = "admin")]
+        #[arg(long, value_name = "FILE", conflicts_with = "socket")]
         against: Option<PathBuf>,
-        /// Where the running Odin serves its admin pages [default: `admin` of the new config]
-        #[arg(long, value_name = "IP:PORT", value_parser = config::socket_address)]
-        admin: Option<SocketAddr>,
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// Let the running Odin read its config again, and show what has changed
+    Reload {
+        #[command(flatten)]
+        asked: Asked,
+    },
+    /// Change the plugins of the running Odin
+    #[command(disable_help_subcommand = true)]
+    Plugin {
+        #[command(subcommand)]
+        command: PluginCommand,
     },
     /// Let the running Odin start the binary that is installed now and hand over to it; no connection is lost
     Upgrade {
-        /// Where the running Odin serves its admin pages
-        #[arg(long, value_name = "IP:PORT", value_parser = config::socket_address, default_value_t = DEFAULT_ADMIN)]
-        admin: SocketAddr,
+        #[command(flatten)]
+        asked: Asked,
     },
     /// Ask the running Odin how connections come to its workers
     #[command(disable_help_subcommand = true)]
@@ -84,14 +95,35 @@ pub(crate) enum Command {
     },
 }
 
+/// Which running Odin a command is for.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Asked {
+    /// The admin socket of the running Odin [default: that of the only one that runs here]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+/// What to do with a plugin.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Put this file in the place of a plugin that serves; if it does not load, the old one serves on
+    Swap {
+        /// The name of the plugin in the config; of `--plugin lb_rr.wasm` it is lb_rr
+        name: String,
+        /// The new .wasm file
+        file: PathBuf,
+        #[command(flatten)]
+        asked: Asked,
+    },
+}
+
 /// What to ask about steering.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Steer {
     /// List every address with how it is served, and how many connections it has had
     Status {
-        /// Where the running Odin serves its admin pages
-        #[arg(long, value_name = "IP:PORT", value_parser = config::socket_address, default_value_t = DEFAULT_ADMIN)]
-        admin: SocketAddr,
+        #[command(flatten)]
+        asked: Asked,
         /// Print what Odin answers as it is
         #[arg(long)]
         json: bool,
@@ -130,11 +162,15 @@ pub(crate) struct Run {
     #[arg(long, value_name = "IP:PORT|off", value_parser = admin)]
     pub(crate) admin: Option<Admin>,
 
+    /// Take orders over this unix socket, or `off` [default: one in the runtime folder, which the start line tells]
+    #[arg(long, value_name = "PATH|off", value_parser = admin_socket)]
+    pub(crate) admin_socket: Option<AdminSocket>,
+
     /// How log lines are written [default: text]
     #[arg(long, value_name = "text|json", value_enum, hide_possible_values = true)]
     pub(crate) log_format: Option<LogFormat>,
 
-    /// How connections come to the threads: by a BPF program, by a socket for each port, or what is possible [default: auto]
+    /// How connections come to the threads: by a BPF program, by a socket for each port, or what is possible [default: auto; bind without --listen, --tcp and --file]
     #[arg(long, value_name = "auto|bpf|bind", value_enum, hide_possible_values = true)]
     pub(crate) steering: Option<SteeringMode>,
 
@@ -166,6 +202,14 @@ fn admin(text: &str) -> Result<Admin, String> {
     match text {
         "off" => Ok(Admin(None)),
         address => config::socket_address(address).map(|address| Admin(Some(address))),
+    }
+}
+
+fn admin_socket(text: &str) -> Result<AdminSocket, String> {
+    match text {
+        "off" => Ok(AdminSocket::Off),
+        "" => Err("it is empty; name a path".to_owned()),
+        path => std::path::absolute(path).map(AdminSocket::At).map_err(|error| error.to_string()),
     }
 }
 

@@ -6,26 +6,26 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::slice;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A value that is longer than this is cut when it is shown.
 const SHOWN: usize = 60;
 
 /// One operation. `Display` gives a line: `~ cluster web: balancer lb_rr -> lb_random`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Change {
     pub(crate) op: Op,
     pub(crate) kind: Kind,
     /// What it is about; a part has the name of its whole in front: `web 10.0.0.3:80`.
     pub(crate) name: String,
     /// What is different, or worth knowing of what is new.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) detail: String,
 }
 
 /// In the order in which a reader sees them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Op {
     Remove,
@@ -34,7 +34,7 @@ pub(crate) enum Op {
 }
 
 /// In the order of a config file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     Setting,

@@ -21,6 +21,7 @@ mod plugin_spec;
 mod privileges;
 mod prometheus;
 mod resolve;
+mod runtime_folder;
 mod signals;
 mod sockets;
 mod steering;
@@ -32,7 +33,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Cli, Command, Steer};
+use cli::{Cli, Command, PluginCommand, Steer};
 use tokio::runtime::{Builder, LocalOptions};
 
 #[global_allocator]
@@ -47,14 +48,18 @@ fn main() -> ExitCode {
                 println!("{line}");
                 ExitCode::SUCCESS
             }
-            Err(errors) => fail(&errors),
+            Err(error) => fail(&format_args!("{error:#}")),
         },
-        Some(Command::Diff { file, against, admin }) => {
-            done(block_on(commands::diff(&file, against.as_deref(), admin)))
+        Some(Command::Diff { file, against, asked }) => {
+            done(block_on(commands::diff(&file, against.as_deref(), asked.socket)))
         }
-        Some(Command::Upgrade { admin }) => done(block_on(commands::upgrade(admin))),
-        Some(Command::Steer { command: Steer::Status { admin, json } }) => {
-            done(block_on(commands::steer_status(admin, json)))
+        Some(Command::Reload { asked }) => done(block_on(commands::reload(asked.socket))),
+        Some(Command::Plugin { command: PluginCommand::Swap { name, file, asked } }) => {
+            done(block_on(commands::swap(&name, &file, asked.socket)))
+        }
+        Some(Command::Upgrade { asked }) => done(block_on(commands::upgrade(asked.socket))),
+        Some(Command::Steer { command: Steer::Status { asked, json } }) => {
+            done(block_on(commands::steer_status(asked.socket, json)))
         }
         Some(Command::Echo { address }) => done(block_on(echo::serve(address))),
         None => done(block_on(signals::run(cli.run))),

@@ -6,7 +6,7 @@ mod leaving;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,8 +14,11 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use odin_proxy::{Hurry, Proxy};
 use odin_runtime::{Runtime, RuntimeOptions, Swap};
+use serde_json::Value;
 
+use crate::admin::{self, Token};
 use crate::assemble::{self, Assembly};
+use crate::check::{self, Validated};
 use crate::cli::{HTTP_CLUSTER, Run, Start};
 use crate::diff::{self, Change};
 use crate::plugin_spec::roles;
@@ -34,7 +37,9 @@ pub(crate) struct Odin {
     hurry: RefCell<Option<Hurry>>,
     sockets: RefCell<Sockets>,
     /// What a new binary gets to serve the admin pages from; none once the drain has begun.
-    admin: RefCell<Option<Arc<TcpListener>>>,
+    admin: RefCell<Option<Arc<admin::Shared>>>,
+    /// What gives a client of the TCP pages every right.
+    token: RefCell<Option<Token>>,
     /// The file that was started, wherever it leads by now.
     binary: io::Result<PathBuf>,
     upgrading: Cell<bool>,
@@ -54,7 +59,7 @@ pub(crate) struct Odin {
 /// What was got ready while there were the privileges to.
 pub(crate) struct Ready {
     pub(crate) sockets: Sockets,
-    pub(crate) admin: Option<Arc<TcpListener>>,
+    pub(crate) admin: admin::Shared,
     pub(crate) binary: io::Result<PathBuf>,
     pub(crate) workers: usize,
 }
@@ -65,7 +70,7 @@ impl Odin {
         let Ready { sockets, admin, binary, workers } = ready;
         let demo = start_demo(&start).await.context("cannot start the demo backends")?;
         let runtime = Runtime::new(RuntimeOptions { workers, ..RuntimeOptions::default() })?;
-        let assembly = assemble(&mut start, &demo, None, &runtime, workers).await?;
+        let (assembly, token) = assemble(&mut start, &demo, None, &runtime, workers).await?;
         let proxy = Proxy::start(workers).context("cannot start the workers")?;
         Ok(Odin {
             run,
@@ -73,7 +78,8 @@ impl Odin {
             proxy: RefCell::new(Some(proxy)),
             hurry: RefCell::new(None),
             sockets: RefCell::new(sockets),
-            admin: RefCell::new(admin),
+            admin: RefCell::new(Some(Arc::new(admin))),
+            token: RefCell::new(token),
             binary,
             upgrading: Cell::new(false),
             canceller: RefCell::new(None),
@@ -140,7 +146,7 @@ impl Odin {
         let mut start = self.run.start()?;
         let before = self.assembly();
         let Some(workers) = self.with_proxy(Proxy::workers) else { bail!("this process drains") };
-        let assembly = assemble(&mut start, &self.demo, Some(&before), &self.runtime, workers).await?;
+        let (assembly, token) = assemble(&mut start, &self.demo, Some(&before), &self.runtime, workers).await?;
         // One may have begun while names were resolved, and was given what is to be changed here.
         self.refuse_during_upgrade()?;
         let applying = {
@@ -151,8 +157,11 @@ impl Odin {
             let change = sockets.change(wanted).map_err(|error| assembly.places.locate(error))?;
             proxy.apply(&assembly.snapshot, change.opened, &change.closing)
         };
+        *self.token.borrow_mut() = token;
         let (old, new) = (value(&before), value(&assembly));
-        let late = [("workers", " or upgrade"), ("admin", " or upgrade"), ("steering", ""), ("user", "")];
+        const UPGRADE: &str = " or upgrade";
+        let late =
+            [("workers", UPGRADE), ("admin", UPGRADE), ("admin-socket", UPGRADE), ("steering", ""), ("user", "")];
         for (key, upgrade) in late.into_iter().filter(|(key, _)| old[key] != new[key]) {
             tracing::warn!("`{key}` takes effect at the next start{upgrade}");
         }
@@ -175,12 +184,17 @@ impl Odin {
         Ok(())
     }
 
-    /// What a reload would change now.
-    pub(crate) fn diff(&self) -> anyhow::Result<Vec<Change>> {
+    /// What a reload would change now; `shown` makes of each config what may be told of it.
+    pub(crate) fn diff(&self, shown: impl Fn(Value) -> Value) -> anyhow::Result<Vec<Change>> {
         let mut start = self.run.start()?;
         set_demo(&mut start, &self.demo);
         let after = serde_json::to_value(&start.config)?;
-        Ok(diff::diff(&value(&self.assembly()), &after))
+        Ok(diff::diff(&shown(value(&self.assembly())), &shown(after)))
+    }
+
+    /// Compares something with the token of the admin pages.
+    pub(crate) fn with_token<T>(&self, ask: impl FnOnce(Option<&Token>) -> T) -> T {
+        ask(self.token.borrow().as_ref())
     }
 
     /// Swaps a plugin for what its file holds now, if that is another than what was loaded from it last. A file that does
@@ -229,7 +243,7 @@ impl Odin {
     }
 }
 
-fn value(assembly: &Assembly) -> serde_json::Value {
+fn value(assembly: &Assembly) -> Value {
     serde_json::to_value(&assembly.config).unwrap_or_default()
 }
 
@@ -268,15 +282,15 @@ async fn assemble(
     before: Option<&Assembly>,
     runtime: &Arc<Runtime>,
     workers: usize,
-) -> anyhow::Result<Assembly> {
+) -> anyhow::Result<(Assembly, Option<Token>)> {
     set_demo(start, demo);
-    let plugins = assemble::load_plugins(&start.config, before, runtime);
-    let plugins = plugins.map_err(|error| start.places.locate(error))?;
+    let Validated { plugins, token } = check::validate(start, before, runtime)?;
     for name in start.unplaced_plugins.clone() {
         if let Some(loaded) = plugins.get(&name) {
             start.place_plugin(&name, roles(loaded.plugin.hooks()))?;
         }
     }
     let names = Names::resolve(assemble::new_clusters(&start.config, before)).await;
-    Assembly::new(start, plugins, &names, before, workers).map_err(|error| start.places.locate(error))
+    let assembly = Assembly::new(start, plugins, &names, before, workers);
+    Ok((assembly.map_err(|error| start.places.locate(error))?, token))
 }

@@ -17,12 +17,43 @@ pub(crate) struct Dropped {
     pub(crate) user: Option<String>,
 }
 
+/// A user that this process is to become.
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    pub(crate) uid: Uid,
+    pub(crate) gid: Gid,
+    /// As the config has it: a name or a number.
+    written: String,
+    /// By which its groups are known; none: the system knows no user with this number.
+    name: Option<String>,
+}
+
+impl Account {
+    /// Looks up the value of the key `user`, a name or a number. None when this process is that user already.
+    pub(crate) fn find(user: &str) -> anyhow::Result<Option<Account>> {
+        let (number, written) = (user.parse::<u32>(), user.to_owned());
+        let found = match number {
+            Ok(uid) => User::from_uid(Uid::from_raw(uid))?,
+            Err(_) => User::from_name(user)?,
+        };
+        let account = match (found, number) {
+            (Some(found), _) => Account { uid: found.uid, gid: found.gid, written, name: Some(found.name) },
+            (None, Ok(number)) => {
+                Account { uid: Uid::from_raw(number), gid: Gid::from_raw(number), written, name: None }
+            }
+            (None, Err(_)) => bail!("no such user; add it (useradd --system {user}), or remove `user`"),
+        };
+        let same = nix::unistd::geteuid() == account.uid && nix::unistd::getuid() == account.uid;
+        Ok((!same).then_some(account))
+    }
+}
+
 /// Switches to `user`, and keeps no capability but those of `keep` that are there.
-pub(crate) fn drop_all_but(keep: CapabilitySet, user: Option<&str>) -> anyhow::Result<Dropped> {
+pub(crate) fn drop_all_but(keep: CapabilitySet, user: Option<&Account>) -> anyhow::Result<Dropped> {
     let before = rustix::thread::capabilities(None).context("cannot read the capabilities")?;
     let kept = before.permitted & keep;
     let switched = match user {
-        Some(name) => switch(name, !kept.is_empty()).with_context(|| format!("user = {name:?}"))?,
+        Some(account) => Some(switch(account, !kept.is_empty())?),
         None => None,
     };
     if before.permitted.is_empty() && switched.is_none() {
@@ -40,25 +71,16 @@ pub(crate) fn drop_all_but(keep: CapabilitySet, user: Option<&str>) -> anyhow::R
     Ok(Dropped { capabilities: before.permitted != kept, user: switched })
 }
 
-/// Becomes another user; none when it is that user already.
-fn switch(name: &str, keep: bool) -> anyhow::Result<Option<String>> {
-    let user = match name.parse::<u32>() {
-        Ok(uid) => User::from_uid(Uid::from_raw(uid))?,
-        Err(_) => User::from_name(name)?,
-    };
-    let (uid, gid, groups) = match (user, name.parse::<u32>()) {
-        (Some(user), _) => (user.uid, user.gid, Some(user.name)),
-        (None, Ok(number)) => (Uid::from_raw(number), Gid::from_raw(number), None),
-        (None, Err(_)) => bail!("no such user; add it (useradd --system {name}), or remove `user`"),
-    };
-    if nix::unistd::geteuid() == uid && nix::unistd::getuid() == uid {
-        return Ok(None);
-    }
-    let denied = |error| anyhow!("cannot become uid {uid}: {error}; start Odin as root, or remove `user`");
+/// Becomes another user, and answers who that is.
+fn switch(account: &Account, keep: bool) -> anyhow::Result<String> {
+    let Account { uid, gid, written, name } = account;
+    let (uid, gid) = (*uid, *gid);
+    let denied =
+        |error| anyhow!("user = {written:?}: cannot become uid {uid}: {error}; start Odin as root, or remove `user`");
     if keep {
         rustix::thread::set_keep_capabilities(true)?;
     }
-    match &groups {
+    match name {
         Some(name) => nix::unistd::initgroups(&CString::new(name.as_str())?, gid).map_err(denied)?,
         None => nix::unistd::setgroups(&[]).map_err(denied)?,
     }
@@ -66,7 +88,7 @@ fn switch(name: &str, keep: bool) -> anyhow::Result<Option<String>> {
     nix::unistd::setresuid(uid, uid, uid).map_err(denied)?;
     // Or /proc/self belongs to root from here on, where the runtime of plugins and the counters of BPF are looked up.
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?;
-    Ok(Some(format!("{name} (uid {uid})")))
+    Ok(format!("{written} (uid {uid})"))
 }
 
 /// Lets this process open as many files as it is allowed to: each connection is two.

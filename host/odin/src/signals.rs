@@ -1,6 +1,5 @@
 //! The life of the process: start, say what listens where, obey signals, orders and changed files, drain.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -85,42 +84,39 @@ async fn start(run: Run, takeover: Option<&Takeover>) -> anyhow::Result<Life> {
     let demo = !start.demo_clusters.is_empty();
     let odin = Rc::new(Odin::start(run, start, ready).await?);
     let watch = Watch::new(&odin.assembly(), odin.file().map(|file| (file.as_path(), read)), since);
-    let admin_address = admin.as_ref().and_then(|admin| admin.address().ok());
     let (sender, orders) = unbounded_channel();
-    let admin = admin.map(|admin| admin.serve(odin.clone(), sender)).transpose()?;
+    let mut admin = admin.serve(odin.clone(), sender)?;
     odin.serve(|| takeover.map_or(Ok(()), Takeover::ready))?;
-    banner::print(&odin, admin_address, demo);
+    admin.taken_over();
+    banner::print(&odin, &admin, demo);
     if let Some(takeover) = takeover {
         banner::say!("took over from process {}", takeover.predecessor);
     }
-    Ok(Life { odin, watch, signals, orders, admin, upgraded: None })
+    Ok(Life { odin, watch, signals, orders, admin: Some(admin), upgraded: None })
 }
 
 /// Does what needs privileges, and gives them up. No thread may run before that.
-fn prepare(start: &Start, mut handed: Option<Handed>) -> anyhow::Result<(Ready, Option<Admin>)> {
+fn prepare(start: &Start, mut handed: Option<Handed>) -> anyhow::Result<(Ready, Admin)> {
     privileges::raise_open_files();
     let config: &Config = &start.config;
     let workers = config.workers.unwrap_or_else(cores);
     let binary = upgrade::binary();
-    let inherited = handed.as_mut().and_then(|handed| handed.admin.take());
-    let mut sockets = Sockets::new(config, workers, handed)?;
-    sockets.prepare(&config.listeners).map_err(|error| start.places.locate(error))?;
-    let admin = match config.admin {
-        Some(address) => Some(Admin::bind(address, inherited).with_context(|| admin_fault(address))?),
+    let user = match &config.user {
+        Some(name) => privileges::Account::find(name).with_context(|| format!("user = {name:?}"))?,
         None => None,
     };
-    if let Some(admin) = &admin {
-        sockets.pass(admin.address()?);
+    let inherited = handed.as_mut().map(|handed| std::mem::take(&mut handed.admin)).unwrap_or_default();
+    let mut sockets = Sockets::new(config, workers, handed)?;
+    sockets.prepare(&config.listeners).map_err(|error| start.places.locate(error))?;
+    let admin = Admin::open(config, user.as_ref(), inherited)?;
+    if let Some(address) = admin.places().tcp {
+        sockets.pass(address);
     }
-    let dropped = privileges::drop_all_but(sockets.needed_capabilities(), config.user.as_deref())?;
+    let dropped = privileges::drop_all_but(sockets.needed_capabilities(), user.as_ref())?;
     banner::privileges(&dropped);
     sockets.announce();
-    let shared = admin.as_ref().map(Admin::share).transpose()?;
+    let shared = admin.share()?;
     Ok((Ready { sockets, admin: shared, binary, workers }, admin))
-}
-
-fn admin_fault(address: SocketAddr) -> String {
-    format!("admin: cannot listen on {address}")
 }
 
 fn cores() -> usize {
@@ -147,7 +143,7 @@ impl Life {
         // Nobody obeys them any more, and who has sent one is told so.
         drop(orders);
         // The pages belong to the new process; without one they tell of the drain until it is over.
-        let mut stopped = admin.take_if(|_| matches!(end, End::Replaced)).map(Serving::stop);
+        let mut stopped = admin.take_if(|_| matches!(end, End::Replaced)).map(Serving::leave);
         // Not before: whoever is told may have something to ask, and must reach the new one.
         if let Some((reply, pid)) = upgraded {
             let _ = reply.send(Ok(pid));
@@ -179,8 +175,10 @@ impl Life {
             }
         }
         // An answer that is due may be about this very end.
-        if let Some(stopped) = stopped.take().or_else(|| admin.map(Serving::stop)) {
-            stopped.await;
+        match (stopped.take(), admin) {
+            (Some(stopped), _) => stopped.await,
+            (None, Some(admin)) => admin.stop().await,
+            (None, None) => {}
         }
         match (hurried, end) {
             _ if deserted => anyhow::bail!("the process that took over has failed"),

@@ -8,15 +8,20 @@ use crate::config::{Cluster, Config, Listener, Section, Traffic};
 
 /// An error about the first place where `plugin` lacks the hook.
 pub(crate) fn check(config: &Config, plugin: &str, roles: Roles) -> anyhow::Result<()> {
+    faults(config, plugin, roles).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Each cluster and listener for which `plugin` lacks a hook.
+pub(crate) fn faults(config: &Config, plugin: &str, roles: Roles) -> Vec<anyhow::Error> {
     let balances = |cluster: &Cluster| cluster.balancer.as_deref() == Some(plugin);
-    if let Some((name, _)) = config.clusters.iter().find(|(_, cluster)| balances(cluster) && !roles.balancer) {
-        let error = anyhow!("plugin {plugin:?} exports no balancer hook; it cannot pick endpoints");
-        return Err(error.context(Section::cluster(name)));
-    }
-    for listener in &config.listeners {
-        check_listener(listener, plugin, roles).with_context(|| Section::listener(&listener.name))?;
-    }
-    Ok(())
+    let clusters = config.clusters.iter().filter(|(_, cluster)| balances(cluster) && !roles.balancer);
+    let clusters = clusters.map(|(name, _)| {
+        anyhow!("plugin {plugin:?} exports no balancer hook; it cannot pick endpoints").context(Section::cluster(name))
+    });
+    let listeners = config.listeners.iter().filter_map(|listener| {
+        check_listener(listener, plugin, roles).with_context(|| Section::listener(&listener.name)).err()
+    });
+    clusters.chain(listeners).collect()
 }
 
 fn check_listener(listener: &Listener, plugin: &str, roles: Roles) -> anyhow::Result<()> {

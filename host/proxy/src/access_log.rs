@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use odin_runtime::{ConnectionInfo, HookState, Value};
 
+use crate::log_text::{now, quoted, quoted_ascii, unix_seconds};
 use crate::record::Record;
 use crate::relay::RelayReport;
 use crate::snapshot::{AccessLog, Snapshot};
@@ -132,7 +133,11 @@ impl WorkerLog {
         let _ = match snapshot.access_log {
             AccessLog::Off => return,
             AccessLog::Text => {
-                write!(line, "{peer} {listener} TCP {sent}B sent {received}B received {ms:.1}ms endpoint={endpoint}")
+                write!(
+                    line,
+                    "{} {peer} {listener} TCP {sent}B sent {received}B received {ms:.1}ms endpoint={endpoint}",
+                    now()
+                )
             }
             AccessLog::Json => write!(
                 line,
@@ -144,7 +149,7 @@ impl WorkerLog {
         if let Some(error) = error {
             let _ = match snapshot.access_log {
                 AccessLog::Json => write!(line, r#","error":{}"#, quoted(error)),
-                _ => write!(line, " error={}", quoted(error)),
+                _ => write!(line, " error={}", quoted_ascii(error)),
             };
         }
         self.push(snapshot, line, state);
@@ -197,26 +202,37 @@ impl From<RelayReport> for TcpReport {
 }
 
 fn text(record: &Record, elapsed: Duration) -> String {
-    let mut line = String::with_capacity(200);
+    let mut line = String::with_capacity(240);
+    let request = match &record.unread {
+        Some(start) => quoted_ascii(start),
+        None => quoted_ascii(&format!("{} {} {:?}", record.method, record.uri, record.version)),
+    };
     let _ = write!(
         line,
-        "{} \"{} {} {:?}\" {} {}B {:.1}ms",
+        "{} {} {request} {} {}B {:.1}ms",
+        now(),
         record.downstream.info.peer,
-        record.method,
-        record.uri,
-        record.version,
         record.status.as_u16(),
         record.sent,
         elapsed.as_secs_f64() * 1e3,
     );
+    if let Some(id) = &record.id {
+        let id = String::from_utf8_lossy(id.as_bytes());
+        // The client's own, where it is trusted, may be anything.
+        let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let _ = if plain { write!(line, " id={id}") } else { write!(line, " id={}", quoted_ascii(&id)) };
+    }
     if let Some((cluster, index)) = &record.assigned.endpoint {
         let _ = write!(line, " endpoint={}", cluster.shared.endpoints[*index].address);
     }
     if record.assigned.attempts > 1 {
         let _ = write!(line, " attempts={}", record.assigned.attempts);
     }
+    if let Some(plugin) = &record.answered_by {
+        let _ = write!(line, " answered-by={plugin}");
+    }
     if let Some((blame, failure)) = &record.failure {
-        let _ = write!(line, " blame={} error={}", blame.as_str(), quoted(failure));
+        let _ = write!(line, " blame={} error={}", blame.as_str(), quoted_ascii(failure));
     }
     line
 }
@@ -226,15 +242,20 @@ fn json(record: &Record, elapsed: Duration) -> String {
     let header = |value: &Option<http::HeaderValue>| {
         quoted(&String::from_utf8_lossy(value.as_ref().map_or(b"".as_slice(), |value| value.as_bytes())))
     };
+    let uri = record.uri.to_string();
+    let (method, target) = match &record.unread {
+        Some(start) => start.split_once(' ').unwrap_or(("-", start)),
+        None => (record.method.as_str(), uri.as_str()),
+    };
     let _ = write!(
         line,
         r#"{{"time":{:.3},"listener":{},"client":"{}","method":{},"host":{},"path":{},"protocol":"{:?}","status":{},"bytes_sent":{},"bytes_received":{},"duration_ms":{:.3},"attempts":{},"request_id":{}"#,
         unix_seconds(),
         quoted(&record.listener.shared.name),
         record.downstream.info.peer,
-        quoted(record.method.as_str()),
+        quoted(method),
         header(&record.authority),
-        quoted(&record.uri.to_string()),
+        quoted(target),
         record.version,
         record.status.as_u16(),
         record.sent,
@@ -246,6 +267,9 @@ fn json(record: &Record, elapsed: Duration) -> String {
     if let Some((cluster, index)) = &record.assigned.endpoint {
         let name = quoted(&cluster.shared.name);
         let _ = write!(line, r#","cluster":{name},"endpoint":"{}""#, cluster.shared.endpoints[*index].address);
+    }
+    if let Some(plugin) = &record.answered_by {
+        let _ = write!(line, r#","answered_by":{}"#, quoted(plugin));
     }
     if let Some((blame, failure)) = &record.failure {
         let _ = write!(line, r#","blame":"{}","error":{}"#, blame.as_str(), quoted(failure));
@@ -262,10 +286,11 @@ fn remembered(line: &mut String, snapshot: &Snapshot, state: &HookState) {
         false if state.plugin_nanos > 0 => write!(line, " plugin={micros:.1}us"),
         false => Ok(()),
     };
+    fields(line, snapshot, state);
     let mut begun = false;
     for name in &snapshot.access_log_context {
         let Some(value) = state.remembers(name) else { continue };
-        let value = in_words(&value);
+        let value = in_words(&value, if json { quoted } else { quoted_ascii });
         let _ = match (json, std::mem::replace(&mut begun, true)) {
             (true, false) => write!(line, r#","context":{{{}:{value}"#, quoted(name)),
             (true, true) => write!(line, ",{}:{value}", quoted(name)),
@@ -277,8 +302,27 @@ fn remembered(line: &mut String, snapshot: &Snapshot, state: &HookState) {
     }
 }
 
+/// The fields of the request's head that the config names for the log.
+fn fields(line: &mut String, snapshot: &Snapshot, state: &HookState) {
+    let json = snapshot.access_log == AccessLog::Json;
+    let Some(head) = state.request.as_ref().filter(|_| !snapshot.access_log_fields.is_empty()) else { return };
+    let mut begun = false;
+    for name in &snapshot.access_log_fields {
+        let Some(value) = head.headers.get(name) else { continue };
+        let value = String::from_utf8_lossy(value.as_bytes());
+        let _ = match (json, std::mem::replace(&mut begun, true)) {
+            (true, false) => write!(line, r#","fields":{{"{name}":{}"#, quoted(&value)),
+            (true, true) => write!(line, r#","{name}":{}"#, quoted(&value)),
+            (false, _) => write!(line, " {name}={}", quoted_ascii(&value)),
+        };
+    }
+    if json && begun {
+        line.push('}');
+    }
+}
+
 /// A value as JSON; bytes that are no text are written as hexadecimal.
-fn in_words(value: &Value) -> String {
+fn in_words(value: &Value, quoted: fn(&str) -> String) -> String {
     match value {
         Value::Boolean(value) => value.to_string(),
         Value::Integer(value) => value.to_string(),
@@ -290,26 +334,4 @@ fn in_words(value: &Value) -> String {
             Err(_) => quoted(&bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
         },
     }
-}
-
-fn unix_seconds() -> f64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
-}
-
-/// A JSON string: what a peer chose must not break a line or forge one.
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{:04x}", c as u32);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }

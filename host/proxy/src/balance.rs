@@ -7,50 +7,68 @@ use std::sync::atomic::Ordering::Relaxed;
 use odin_runtime::{Endpoints, HookState};
 
 use crate::cluster::Cluster;
+use crate::eligible::Set;
 use crate::error::{Error, Kind};
 use crate::hooks;
 use crate::local::LocalCluster;
 
-/// The endpoints of a cluster for one pick: all of them, less those that failed for this exchange.
+/// The endpoints of a cluster for one pick: all of them, less those that this exchange has tried.
 pub(crate) struct Candidates {
     cluster: Arc<Cluster>,
-    failed: Vec<u32>,
+    /// In order of the index.
+    tried: Vec<u32>,
 }
 
 impl Candidates {
     /// Every endpoint.
     pub(crate) fn all(cluster: Arc<Cluster>) -> Self {
-        Candidates { cluster, failed: Vec::new() }
+        Candidates { cluster, tried: Vec::new() }
     }
 
     /// Every endpoint but these.
-    fn without(cluster: Arc<Cluster>, failed: &[u32]) -> Self {
-        Candidates { cluster, failed: failed.to_vec() }
+    fn without(cluster: Arc<Cluster>, tried: &[u32]) -> Self {
+        let mut tried = tried.to_vec();
+        tried.sort_unstable();
+        Candidates { cluster, tried }
     }
 
-    /// Nothing is known against any endpoint: nobody has to be looked at one by one.
-    fn all_fine(&self) -> bool {
-        self.failed.is_empty() && !self.cluster.any_failed.load(Relaxed)
-    }
-
-    fn untried(&self) -> impl Iterator<Item = u32> {
-        (0..self.len()).filter(|index| !self.failed.contains(index))
-    }
-
-    /// The built-in round robin.
-    fn take_turn(&self) -> Option<u32> {
-        let eligible = self.eligible_len();
-        if eligible == 0 {
-            return None;
+    /// What this pick chooses from. An exchange finds out about one endpoint that has failed before, not about several in a
+    /// row. When there is nothing but failed ones a guess beats a certain failure.
+    fn set(&self) -> Set {
+        let eligible = &self.cluster.eligible;
+        if eligible.all_fine() {
+            return Set::All;
         }
-        let n = (self.turn() % u64::from(eligible)) as u32;
-        // Health may have changed between the two questions.
-        self.nth_eligible(n).or_else(|| self.nth_eligible(0))
+        let sets = if self.tried.is_empty() { &[Set::Open][..] } else { &[Set::Fine, Set::Open] };
+        let some_left = |set: &&Set| eligible.count(**set) as usize > self.tried_of(**set).count();
+        sets.iter().find(some_left).copied().unwrap_or(Set::All)
     }
 
-    fn eligible_indexes(&self) -> impl Iterator<Item = u32> {
-        let ignore_health = !self.untried().any(|index| self.healthy(index));
-        self.untried().filter(move |index| ignore_health || self.healthy(*index))
+    /// The tried ones that belong to a set.
+    fn tried_of(&self, set: Set) -> impl Iterator<Item = u32> {
+        self.tried.iter().copied().filter(move |index| set.has(self.cluster.health(*index as usize).standing()))
+    }
+
+    fn is_tried(&self, index: u32) -> bool {
+        self.tried.binary_search(&index).is_ok()
+    }
+
+    /// An answer that was right a moment ago may be wrong by now. A tried endpoint must not be picked all the same.
+    fn untried(&self, index: u32) -> Option<u32> {
+        if self.is_tried(index) { (0..self.len()).find(|other| !self.is_tried(*other)) } else { Some(index) }
+    }
+
+    /// The built-in round robin: each as often as its weight says.
+    pub(crate) fn take_turn(&self) -> Option<u32> {
+        if self.uniform() {
+            let eligible = self.eligible_len();
+            let n = self.turn().checked_rem(u64::from(eligible))?;
+            // Health may have changed between the two questions.
+            self.nth_eligible(n as u32).or_else(|| self.nth_eligible(0))
+        } else {
+            let total = Some(self.eligible_weight()).filter(|total| *total > 0)?;
+            self.nth_by_weight(self.cluster.stride.point(self.turn(), total)).or_else(|| self.nth_by_weight(0))
+        }
     }
 }
 
@@ -60,11 +78,36 @@ impl Endpoints for Candidates {
     }
 
     fn eligible_len(&self) -> u32 {
-        if self.all_fine() { self.len() } else { self.eligible_indexes().count() as u32 }
+        let set = self.set();
+        self.cluster.eligible.count(set).saturating_sub(self.tried_of(set).count() as u32)
     }
 
-    fn nth_eligible(&self, n: u32) -> Option<u32> {
-        if self.all_fine() { (n < self.len()).then_some(n) } else { self.eligible_indexes().nth(n as usize) }
+    fn nth_eligible(&self, mut n: u32) -> Option<u32> {
+        let (set, eligible) = (self.set(), &self.cluster.eligible);
+        for tried in self.tried_of(set) {
+            if eligible.count_before(set, tried) > n {
+                break;
+            }
+            n = n.checked_add(1)?;
+        }
+        eligible.nth(set, n).and_then(|index| self.untried(index))
+    }
+
+    fn eligible_weight(&self) -> u64 {
+        let set = self.set();
+        let tried: u64 = self.tried_of(set).map(|index| u64::from(self.weight(index))).sum();
+        self.cluster.eligible.weight(set).saturating_sub(tried)
+    }
+
+    fn nth_by_weight(&self, mut point: u64) -> Option<u32> {
+        let (set, eligible) = (self.set(), &self.cluster.eligible);
+        for tried in self.tried_of(set) {
+            if eligible.weight_before(set, tried) > point {
+                break;
+            }
+            point = point.checked_add(u64::from(self.weight(tried)))?;
+        }
+        eligible.nth_by_weight(set, point).and_then(|index| self.untried(index))
     }
 
     fn turn(&self) -> u64 {
@@ -72,11 +115,14 @@ impl Endpoints for Candidates {
     }
 
     fn uniform(&self) -> bool {
-        self.cluster.uniform
+        self.cluster.eligible.uniform()
     }
 
     fn eligible(&self, index: u32) -> bool {
-        if self.all_fine() { index < self.len() } else { self.eligible_indexes().any(|other| other == index) }
+        index < self.len() && !self.is_tried(index) && {
+            let set = self.set();
+            set.has(self.cluster.health(index as usize).standing())
+        }
     }
 
     fn address(&self, index: u32) -> Cow<'_, str> {
@@ -101,12 +147,14 @@ pub(crate) struct Tries {
     limit: usize,
     failed: Vec<u32>,
     last: Option<Error>,
+    /// Failed endpoints that this exchange is the first to try again.
+    trials: Vec<(Arc<Cluster>, usize)>,
 }
 
 impl Tries {
     /// At most so many, and no endpoint twice.
     pub(crate) fn up_to(limit: usize) -> Self {
-        Tries { limit, failed: Vec::new(), last: None }
+        Tries { limit, failed: Vec::new(), last: None, trials: Vec::new() }
     }
 
     /// The next endpoint; when there is none, what the last one failed with.
@@ -119,15 +167,28 @@ impl Tries {
             [] => cluster.all.clone(),
             failed => Arc::new(Candidates::without(cluster.shared.clone(), failed)),
         };
+        cluster.shared.refresh();
         // The failure says more than that nobody is left.
         let picked = pick(cluster, candidates, state).await;
-        picked.map_err(|error| self.last.take().filter(|_| error.kind == Kind::NoEndpoint).unwrap_or(error))
+        let picked =
+            picked.map_err(|error| self.last.take().filter(|_| error.kind == Kind::NoEndpoint).unwrap_or(error))?;
+        if cluster.shared.health(picked).try_out() {
+            self.trials.push((cluster.shared.clone(), picked));
+        }
+        Ok(picked)
     }
 
     /// The endpoint failed, and another may be tried.
     pub(crate) fn failed(&mut self, index: usize, error: Error) {
         self.failed.push(index as u32);
         self.last = Some(error);
+    }
+}
+
+impl Drop for Tries {
+    /// By now the endpoint that was tried has answered, or failed, or shown nothing.
+    fn drop(&mut self) {
+        self.trials.drain(..).for_each(|(cluster, index)| cluster.health(index).end_trial());
     }
 }
 
@@ -142,33 +203,11 @@ async fn pick(cluster: &LocalCluster, candidates: Arc<Candidates>, state: &mut B
         Some(index) => index.ok_or_else(|| none("the balancer picked none"))?,
         None => candidates.take_turn().ok_or_else(|| none("every endpoint failed"))?,
     };
-    if candidates.failed.contains(&picked) {
+    if candidates.is_tried(picked) {
         return Err(none("the balancer picked an endpoint that has just failed"));
     }
     Ok(picked as usize)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cluster::Protocol;
-
-    #[test]
-    fn failed_and_unhealthy_endpoints_are_not_eligible() {
-        let addresses = (1..=3).map(|port| (([127, 0, 0, 1], port).into(), 1));
-        let cluster = Arc::new(Cluster::new("c", addresses, None, Protocol::Http1, 1));
-        let all = Candidates::all(cluster.clone());
-        assert_eq!((all.eligible_len(), all.nth_eligible(2), all.nth_eligible(3)), (3, Some(2), None));
-        cluster.connect_failed(0);
-        assert_eq!((all.eligible_len(), all.nth_eligible(0), all.eligible(0)), (2, Some(1), false));
-        let rest = Candidates::without(cluster.clone(), &[1]);
-        assert_eq!((rest.eligible_len(), rest.nth_eligible(0)), (1, Some(2)));
-        cluster.connect_failed(1);
-        cluster.connect_failed(2);
-        assert_eq!(all.eligible_len(), 3, "a guess beats a certain failure");
-        cluster.connected(0);
-        cluster.connected(1);
-        cluster.connected(2);
-        assert!(all.all_fine());
-    }
-}
+mod tests;

@@ -1,12 +1,11 @@
 //! The body of a request or a response, wherever it comes from. Streams: nothing here gathers a body in memory.
 
-use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
@@ -15,6 +14,8 @@ use crate::hooks::HookedBody;
 use crate::http1::client::ResponseBody;
 use crate::http1::halves::RequestBody;
 use crate::http2::activity::Activity;
+use crate::http2::shared::Stream;
+use crate::upload::Upload;
 
 /// A body by its source.
 pub(crate) enum Body {
@@ -27,8 +28,9 @@ pub(crate) enum Body {
     Http1Response(Box<ResponseBody>),
     /// From an HTTP/2 client.
     Http2Request(hyper::body::Incoming, Rc<Activity>),
-    /// From an HTTP/2 upstream.
-    Http2Response(hyper::body::Incoming),
+    /// From an HTTP/2 upstream. The stream counts as open as long as the body is here.
+    #[expect(dead_code, reason = "dropped with the body")]
+    Http2Response(hyper::body::Incoming, Stream),
     /// A request's, with what its exchange wants to know about it.
     Watched(Box<Body>, Rc<Upload>),
     /// Some of it was read before it was asked for.
@@ -45,27 +47,21 @@ pub(crate) struct Begun {
     length: SizeHint,
 }
 
-/// What has become of a request's body so far.
-#[derive(Default)]
-pub(crate) struct Upload {
-    /// Bytes that went through.
-    pub(crate) bytes: Cell<u64>,
-    /// Why it broke off: whoever sends it upstream may only say that it did.
-    pub(crate) failure: RefCell<Option<Error>>,
-}
-
-impl Upload {
-    fn count(&self, bytes: u64) {
-        self.bytes.set(self.bytes.get() + bytes);
-    }
-}
-
 impl Body {
     /// Bytes that came in and may not have gone out: a plugin that gathers them is no stall.
     pub(crate) fn gathered(&self) -> u64 {
         match self {
             Body::Hooked(body) => body.came(),
             _ => 0,
+        }
+    }
+
+    /// An HTTP/1 client holds it back until it is told to go on (`100-continue`).
+    pub(crate) fn awaits_continue(&self) -> bool {
+        match self {
+            Body::Http1Request(body) => body.awaits_continue(),
+            Body::Watched(body, _) => body.awaits_continue(),
+            _ => false,
         }
     }
 
@@ -117,6 +113,33 @@ impl Body {
     }
 }
 
+impl Body {
+    /// Makes one piece of a body of which everything is here, so that it can be sent twice.
+    pub(crate) fn gather(&mut self) {
+        let Body::Begun(begun) = self else { return };
+        if !begun.rest.is_here() || !matches!(begun.rest, Body::Empty) {
+            return;
+        }
+        let (mut whole, mut trailers) = (BytesMut::new(), None);
+        for frame in begun.frames.drain(..) {
+            match frame.into_data() {
+                Ok(data) => whole.extend_from_slice(&data),
+                Err(frame) => trailers = frame.into_trailers().ok().map(Box::new),
+            }
+        }
+        *self = Body::Full(whole.freeze(), trailers);
+    }
+
+    /// The same once more, if that can be had.
+    pub(crate) fn copy(&self) -> Option<Body> {
+        match self {
+            Body::Empty => Some(Body::Empty),
+            Body::Full(data, trailers) => Some(Body::Full(data.clone(), trailers.clone())),
+            _ => None,
+        }
+    }
+}
+
 impl HttpBody for Body {
     type Data = Bytes;
     type Error = Error;
@@ -143,14 +166,20 @@ impl HttpBody for Body {
                 }
                 polled
             }
-            Body::Http2Response(body) => poll_http2(body, Kind::UpstreamClosed, cx),
+            Body::Http2Response(body, _) => poll_http2(body, Kind::UpstreamClosed, cx),
             Body::Watched(body, upload) => {
-                let frame = ready!(Pin::new(&mut **body).poll_frame(cx));
-                match &frame {
-                    Some(Ok(frame)) => upload.count(frame.data_ref().map_or(0, |data| data.len() as u64)),
-                    Some(Err(error)) => *upload.failure.borrow_mut() = Some(error.clone()),
-                    None => {}
+                let Poll::Ready(mut frame) = Pin::new(&mut **body).poll_frame(cx) else {
+                    upload.waits();
+                    return Poll::Pending;
+                };
+                if let Some(Ok(piece)) = &frame {
+                    upload.count(piece.data_ref().map_or(0, |data| data.len() as u64));
+                    frame = upload.came().map_or_else(|slow| Some(Err(slow)), |()| frame);
                 }
+                if let Some(Err(error)) = &frame {
+                    *upload.failure.borrow_mut() = Some(error.clone());
+                }
+                upload.ended.set(frame.is_none() || body.is_end_stream());
                 Poll::Ready(frame)
             }
             Body::Begun(begun) => match begun.frames.pop_front() {
@@ -167,7 +196,7 @@ impl HttpBody for Body {
             Body::Full(data, trailers) => data.is_empty() && trailers.is_none(),
             Body::Http1Request(body) => body.is_end_stream(),
             Body::Http1Response(body) => body.is_end_stream(),
-            Body::Http2Request(body, _) | Body::Http2Response(body) => body.is_end_stream(),
+            Body::Http2Request(body, _) | Body::Http2Response(body, _) => body.is_end_stream(),
             Body::Watched(body, _) => body.is_end_stream(),
             Body::Begun(begun) => begun.frames.is_empty() && begun.rest.is_end_stream(),
             Body::Hooked(body) => body.is_end_stream(),
@@ -181,7 +210,7 @@ impl HttpBody for Body {
             Body::Full(data, trailers) => trailers.is_none().then_some(data.len() as u64),
             Body::Http1Request(body) => body.remaining(),
             Body::Http1Response(body) => body.remaining(),
-            Body::Http2Request(body, _) | Body::Http2Response(body) => return body.size_hint(),
+            Body::Http2Request(body, _) | Body::Http2Response(body, _) => return body.size_hint(),
             Body::Watched(body, _) => return body.size_hint(),
             Body::Begun(begun) => return begun.length,
             Body::Hooked(_) => None,

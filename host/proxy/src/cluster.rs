@@ -1,19 +1,19 @@
 //! A cluster and its endpoints: what all workers share. Counters are written by one worker each and summed when read,
-//! so no request waits for another worker's cache line; health is written only when it changes.
+//! so no request waits for another worker's cache line; health ([`health`](crate::health)) is written only when it
+//! changes.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use odin_runtime::Plugin;
+use odin_runtime::{Endpoints, Plugin};
 
+use crate::balance::Candidates;
 use crate::clock;
-
-/// After a first failed connect an endpoint is left alone for so long; each further failure doubles it.
-const FIRST_PENALTY: Duration = Duration::from_secs(1);
-const MAX_DOUBLINGS: u64 = 5;
+use crate::eligible::Eligible;
+use crate::health::{Failure, Health, Standing};
+use crate::stride::Stride;
 
 /// How Odin speaks to the endpoints of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +34,18 @@ pub struct Cluster {
     pub balancer: Option<Arc<Plugin>>,
     /// For HTTP.
     pub protocol: Protocol,
-    /// Whether all endpoints have the same weight.
-    pub(crate) uniform: bool,
     /// The turn of whoever goes round.
     pub(crate) turn: AtomicU64,
-    /// False while every endpoint is fine: then nobody looks at their health one by one.
-    pub(crate) any_failed: Arc<AtomicBool>,
+    pub(crate) stride: Stride,
+    /// The endpoints by health.
+    pub(crate) eligible: Arc<Eligible>,
+}
+
+/// What was known of an endpoint when an attempt at it began.
+#[derive(Clone, Copy, Debug)]
+pub struct Began {
+    penalties: u32,
+    answers: u64,
 }
 
 impl Cluster {
@@ -53,14 +59,19 @@ impl Cluster {
     ) -> Self {
         let endpoint = |(address, weight)| Endpoint { address, weight, state: EndpointState::new(workers) };
         let endpoints: Vec<_> = endpoints.into_iter().map(endpoint).collect();
+        let weights: Vec<_> = endpoints.iter().map(|endpoint| endpoint.weight).collect();
+        let eligible = Arc::new(Eligible::new(&weights));
+        for (index, endpoint) in (0..).zip(&endpoints) {
+            endpoint.state.health.join(&eligible, index);
+        }
         Cluster {
             name: name.into(),
-            uniform: endpoints.windows(2).all(|pair| pair[0].weight == pair[1].weight),
             endpoints,
             balancer,
             protocol,
             turn: AtomicU64::new(0),
-            any_failed: Arc::default(),
+            stride: Stride::default(),
+            eligible,
         }
     }
 
@@ -71,41 +82,72 @@ impl Cluster {
         for endpoint in before.endpoints.iter().rev() {
             known.entry(endpoint.address).or_default().push(&endpoint.state);
         }
-        for endpoint in &mut self.endpoints {
+        for (index, endpoint) in (0..).zip(&mut self.endpoints) {
             // An address may be there twice; each is one endpoint.
             if let Some(state) = known.get_mut(&endpoint.address).and_then(Vec::pop) {
                 endpoint.state = state.clone();
+                // Exchanges that began with the cluster of before may still meet a failure.
+                endpoint.state.health.join(&self.eligible, index);
             }
         }
         self.turn = AtomicU64::new(before.turn.load(Relaxed));
-        // Exchanges that began with the cluster of before may still meet a failure.
-        self.any_failed = before.any_failed.clone();
         self
     }
 
-    /// After a failed connect: the endpoint is out until its penalty is over.
-    pub(crate) fn connect_failed(&self, index: usize) {
-        let endpoint = &self.endpoints[index].state;
-        let failures = endpoint.failures_in_a_row.fetch_add(1, Relaxed);
-        let penalty = FIRST_PENALTY.as_millis() as u64 * (1 << failures.min(MAX_DOUBLINGS));
-        endpoint.out_until.store(clock::millis() + penalty, Relaxed);
-        self.any_failed.store(true, Relaxed);
+    /// What a balancer sees: every endpoint.
+    pub fn candidates(self: &Arc<Self>) -> Arc<dyn Endpoints> {
+        Arc::new(Candidates::all(self.clone()))
     }
 
-    /// After a connect that worked: all is forgiven.
-    pub(crate) fn connected(&self, index: usize) {
-        if !self.any_failed.load(Relaxed) {
-            return;
+    /// Picks an endpoint as clusters without a balancer do: in turns, each as often as its weight says. None when there
+    /// is no endpoint.
+    pub fn take_turn(self: &Arc<Self>) -> Option<u32> {
+        Candidates::all(self.clone()).take_turn()
+    }
+
+    /// Endpoints whose penalty is over may be picked again. To be called before each pick.
+    pub fn refresh(&self) {
+        if let Some((now, over)) = self.eligible.overdue(clock::millis) {
+            over.into_iter().for_each(|index| self.health(index as usize).expire(now));
         }
-        let endpoint = &self.endpoints[index].state;
-        endpoint.failures_in_a_row.store(0, Relaxed);
-        endpoint.out_until.store(0, Relaxed);
-        let failed = self.endpoints.iter().any(|endpoint| endpoint.state.out_until.load(Relaxed) != 0);
-        self.any_failed.store(failed, Relaxed);
-        // Another worker may have found a failure in between; a penalty must not be forgotten.
-        if !failed && self.endpoints.iter().any(|endpoint| endpoint.state.out_until.load(Relaxed) != 0) {
-            self.any_failed.store(true, Relaxed);
+    }
+
+    /// An attempt at an endpoint begins; what this answers belongs to its failure, if it fails.
+    pub fn begin(&self, index: usize, worker: usize) -> Began {
+        let state = &self.endpoints[index].state;
+        Began { penalties: state.health.penalties(), answers: state.counters[worker].answers.get() }
+    }
+
+    /// A connect failed: the endpoint is out until its penalty is over.
+    pub fn connect_failed(&self, index: usize, began: Began) {
+        self.health(index).failed(Failure::Connect, began.penalties);
+    }
+
+    /// The endpoint had the whole request, and the head of the response did not come in time: it is out until its penalty
+    /// is over. Unless it has answered this worker's other requests meanwhile: then it is not the endpoint that hangs.
+    pub(crate) fn timed_out(&self, index: usize, worker: usize, began: Began) {
+        if self.endpoints[index].state.counters[worker].answers.get() == began.answers {
+            self.health(index).failed(Failure::Silence, began.penalties);
         }
+    }
+
+    /// A connect worked: the endpoint is fine, unless it was its answers that did not come.
+    pub fn connected(&self, index: usize) {
+        if !self.eligible.all_fine() {
+            self.health(index).connected();
+        }
+    }
+
+    /// A response came: the endpoint is fine.
+    pub(crate) fn answered(&self, index: usize, worker: usize) {
+        self.endpoints[index].counters(worker).answers.add(1);
+        if !self.eligible.all_fine() {
+            self.health(index).answered();
+        }
+    }
+
+    pub(crate) fn health(&self, index: usize) -> &Health {
+        &self.endpoints[index].state.health
     }
 }
 
@@ -120,17 +162,14 @@ pub struct Endpoint {
 
 /// What is known of an endpoint; outlives a reload that keeps its address.
 struct EndpointState {
-    /// [`clock::millis`] at which it may be tried again; zero when it is fine.
-    out_until: AtomicU64,
-    failures_in_a_row: AtomicU64,
+    health: Health,
     counters: Box<[EndpointCounters]>,
 }
 
 impl EndpointState {
     fn new(workers: usize) -> Arc<Self> {
         Arc::new(EndpointState {
-            out_until: AtomicU64::new(0),
-            failures_in_a_row: AtomicU64::new(0),
+            health: Health::new(),
             counters: (0..workers.max(1)).map(|_| EndpointCounters::default()).collect(),
         })
     }
@@ -142,10 +181,9 @@ impl Endpoint {
         Arc::as_ptr(&self.state).cast()
     }
 
-    /// False after a failed connect, until it may be tried again.
+    /// False after it failed, until it may be tried again.
     pub fn healthy(&self) -> bool {
-        let until = self.state.out_until.load(Relaxed);
-        until == 0 || clock::millis() >= until
+        !matches!(self.state.health.standing(), Standing::Out { until } if clock::millis() < until)
     }
 
     /// What has happened to it, over all workers.
@@ -190,6 +228,8 @@ pub(crate) struct EndpointCounters {
     pub(crate) ended: Counter,
     pub(crate) connects: Counter,
     pub(crate) connect_failures: Counter,
+    /// Responses whose head came.
+    pub(crate) answers: Counter,
 }
 
 /// A number with one writer and any readers: no locked instruction.

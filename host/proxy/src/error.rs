@@ -66,6 +66,8 @@ pub(crate) enum Kind {
     DownstreamClosed,
     /// No endpoint is left to try, or the balancer answered none.
     NoEndpoint,
+    /// Every connection that Odin may have to the endpoint is in use, and none became free in time.
+    UpstreamBusy,
     /// The connect was refused, or did not succeed in time.
     ConnectFailed,
     /// The upstream closed the connection before its response was complete.
@@ -101,6 +103,7 @@ impl Kind {
                 (StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), Downstream, "client went away")
             }
             Kind::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, Upstream, "no endpoint available"),
+            Kind::UpstreamBusy => (StatusCode::SERVICE_UNAVAILABLE, Upstream, "no upstream connection available"),
             Kind::ConnectFailed => (StatusCode::BAD_GATEWAY, Upstream, "upstream connect failed"),
             Kind::UpstreamClosed => (StatusCode::BAD_GATEWAY, Upstream, "upstream closed the connection"),
             Kind::MalformedResponse => (StatusCode::BAD_GATEWAY, Upstream, "malformed upstream response"),
@@ -132,18 +135,26 @@ pub(crate) struct Error {
     pub(crate) retryable: bool,
     /// What a plugin answers; then nothing went wrong, and this is but the way out.
     pub(crate) reply: Option<Arc<Reply>>,
+    /// The plugin that it comes from.
+    pub(crate) by: Option<Arc<str>>,
 }
 
 impl Error {
     /// An error that must not be retried.
     pub(crate) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Error { kind, detail: detail.into(), retryable: false, reply: None }
+        Error { kind, detail: detail.into(), retryable: false, reply: None, by: None }
     }
 
     /// The way out for a plugin's answer.
     pub(crate) fn replied(reply: Box<Reply>, by: &str) -> Self {
         let reply = Some(Arc::from(reply));
-        Error { reply, ..Error::new(Kind::Replied, format!("plugin {by:?}")) }
+        Error { reply, ..Error::new(Kind::Replied, format!("plugin {by:?}")) }.by(by)
+    }
+
+    /// Names the plugin that it comes from.
+    pub(crate) fn by(mut self, plugin: &str) -> Self {
+        self.by = Some(plugin.into());
+        self
     }
 
     /// Marks the error as one after which another endpoint may be tried.

@@ -3,20 +3,24 @@
 //! `handle` is the outer function: it turns errors into responses and makes sure that the record is written. `run` is
 //! the inner one: it does the work, in the order of docs/life-of-a-request.md. No codec is named here.
 
+use std::fmt;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request, response};
 use odin_runtime::{HookState, Routed};
 use tokio::net::TcpStream;
 
-use crate::body::{Body, Upload};
+use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::fields::{self, Downstream};
 use crate::hooks::{self, Run, Side};
 use crate::local::{LocalCluster, LocalKind, LocalListener, Target};
+use crate::path::PathRules;
 use crate::record::{Record, RecordedBody};
 use crate::timer::Deadline;
+use crate::upload::Upload;
 use crate::upstream::{self, Call, Reply};
 use crate::worker::Worker;
 
@@ -36,6 +40,14 @@ pub(crate) struct Wishes {
     pub(crate) upgrade: Option<HeaderValue>,
     /// `TE: trailers`: the client reads them.
     pub(crate) trailers: bool,
+    /// Where interim responses go; none when the client cannot get any.
+    pub(crate) interim: Option<Rc<dyn Interim>>,
+}
+
+/// A client that can be told what comes before the response (RFC 9110, section 15.2).
+pub(crate) trait Interim: fmt::Debug {
+    /// Sends an interim response, unless the client is behind with reading.
+    fn tell(&self, head: &response::Parts);
 }
 
 /// What the codec does next.
@@ -84,6 +96,7 @@ pub(crate) async fn handle(origin: &Origin, request: Request, deadline: &mut Dea
 /// The response to an error, with the error in the record; none when a plugin wants the client to get nothing.
 pub(crate) fn refuse(error: &Error, mut record: Box<Record>) -> Option<Response<RecordedBody>> {
     if let Some(Reply::Response(head, body)) = reply_in(error) {
+        record.answered_by.clone_from(&error.by);
         return Some(respond(head, body, record));
     }
     record.fail(error);
@@ -118,16 +131,18 @@ fn respond(mut head: response::Parts, mut body: Body, mut record: Box<Record>) -
 async fn run(origin: &Origin, request: Request, record: &mut Record, deadline: &mut Deadline) -> Result<Reply, Error> {
     let Request { mut head, authority, wishes, mut body } = request;
     let listener = &origin.listener;
-    let LocalKind::Http { trust_forwarded } = listener.kind else {
+    let LocalKind::Http(rules) = listener.kind else {
         return Err(Error::new(Kind::NoRoute, "the listener became a TCP listener"));
     };
-    let target = listener.router.find(authority.to_str().unwrap_or(""), &head.uri).map(|at| &listener.targets[at]);
+    normalize(&mut head, rules.paths)?;
+    let target =
+        listener.router.find(authority.to_str().unwrap_or(""), head.uri.path()).and_then(|at| listener.target(at));
     let target = target.ok_or_else(|| Error::new(Kind::NoRoute, "no route matches host and path"))?;
     let ids = &origin.worker.request_ids;
-    let id = fields::forward_request(&mut head, &origin.downstream, &authority, "http", trust_forwarded, ids);
+    let id = fields::forward_request(&mut head, &origin.downstream, &authority, "http", rules.trust_forwarded, ids);
     record.id = Some(id.clone());
     if !matches!(body, Body::Empty) {
-        let upload = Rc::new(Upload::default());
+        let upload = Rc::new(Upload::at_least(listener.snapshot.limits.body_rate));
         record.upload = Some(upload.clone());
         body = Body::Watched(Box::new(body), upload);
     }
@@ -150,13 +165,32 @@ async fn run(origin: &Origin, request: Request, record: &mut Record, deadline: &
     let asked = ask(origin, &run, target, &wishes, body, record, deadline).await;
     // A request that broke off is the client's failure, whatever the upstream makes of it.
     let asked = asked.map_err(|error| record.upload.as_ref().and_then(|up| up.failure.take()).unwrap_or(error));
-    or_reply(match or_reply(asked)? {
+    let answered = match or_reply(asked, record)? {
         Reply::Response(head, body) => answer(&run, head, body, bodiless, deadline).await,
         Reply::Switched { parts, protocol, io, early } => match switch(&run, parts).await {
             Ok(parts) => Ok(Reply::Switched { parts, protocol, io, early }),
             Err(error) => Err(error),
         },
-    })
+    };
+    or_reply(answered, record)
+}
+
+/// Gives the path its one spelling, before anything looks at it.
+fn normalize(head: &mut request::Parts, paths: PathRules) -> Result<(), Error> {
+    let malformed = |why: &'static str| Error::new(Kind::MalformedRequest, why);
+    let path = head.uri.path();
+    // Else it is the `*` of OPTIONS.
+    if !path.starts_with('/') {
+        return Ok(());
+    }
+    let Some(mut target) = paths.apply(path).map_err(malformed)? else { return Ok(()) };
+    if let Some(query) = head.uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    let target = PathAndQuery::from_maybe_shared(Bytes::from(target));
+    head.uri = target.map_err(|_| malformed("invalid request target"))?.into();
+    Ok(())
 }
 
 /// The response's side of an exchange that switches protocols: a head, and then no message that a plugin could see.
@@ -204,10 +238,10 @@ async fn ask(
 fn reroute(origin: &Origin, state: &mut HookState, routed: Routed) -> Result<Rc<LocalCluster>, Error> {
     let listener = &origin.listener;
     let cluster = match (&routed, &state.request) {
-        (Routed::Cluster(name), _) => listener.clusters.get(&**name).cloned(),
+        (Routed::Cluster(name), _) => listener.clusters.get(name),
         (Routed::Rematch, Some(head)) => {
-            let found = listener.router.find(state.authority.to_str().unwrap_or(""), &head.uri);
-            found.map(|at| &listener.targets[at]).map(|target| {
+            let found = listener.router.find(state.authority.to_str().unwrap_or(""), head.uri.path());
+            found.and_then(|at| listener.target(at)).map(|target| {
                 state.facts.route = Some(target.name.clone());
                 target.cluster.clone()
             })
@@ -225,7 +259,7 @@ async fn answer(
     bodiless: bool,
     deadline: &mut Deadline,
 ) -> Result<Reply, Error> {
-    fields::via(&mut head.headers, head.version);
+    fields::forward_response(&mut head.headers, head.version);
     if run.is_empty() {
         return Ok(Reply::Response(head, body));
     }
@@ -278,9 +312,13 @@ fn fix_length(headers: &mut HeaderMap, body: &Body) {
     }
 }
 
-/// An error that is but the way out for a plugin's answer becomes that answer.
-fn or_reply(result: Result<Reply, Error>) -> Result<Reply, Error> {
-    result.or_else(|error| reply_in(&error).ok_or(error))
+/// A plugin's `reply` travels as an error: turns it back into the response.
+fn or_reply(result: Result<Reply, Error>, record: &mut Record) -> Result<Reply, Error> {
+    result.or_else(|error| {
+        let reply = reply_in(&error).ok_or_else(|| error.clone())?;
+        record.answered_by = error.by;
+        Ok(reply)
+    })
 }
 
 fn reply_in(error: &Error) -> Option<Reply> {

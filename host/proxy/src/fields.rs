@@ -101,8 +101,18 @@ pub(crate) fn forward_request(
         headers.remove(X_REAL_IP);
         remove_other_claims(headers);
     }
+    // Credentials for a proxy: Odin asks for none, and the upstream must not get them (RFC 9110, section 11.7.2).
+    headers.remove(header::PROXY_AUTHORIZATION);
     via(headers, head.version);
     id
+}
+
+/// Writes what the client learns about the way of a response, which came in this version.
+pub(crate) fn forward_response(headers: &mut HeaderMap, version: Version) {
+    // They speak of the connection to the next proxy (RFC 9110, section 11.7), which Odin is not for its upstream.
+    headers.remove(header::PROXY_AUTHENTICATE);
+    headers.remove(HeaderName::from_static("proxy-authentication-info"));
+    via(headers, version);
 }
 
 /// Removes what is left of `X-Forwarded-*`: `-Port`, `-Prefix`, `-Ssl` and whatever else an upstream may believe.
@@ -115,7 +125,7 @@ fn remove_other_claims(headers: &mut HeaderMap) {
 }
 
 /// Adds this proxy to `Via`; `version` is that of the message as it was received.
-pub(crate) fn via(headers: &mut HeaderMap, version: Version) {
+fn via(headers: &mut HeaderMap, version: Version) {
     headers.append(
         header::VIA,
         match version {
@@ -164,6 +174,33 @@ impl RequestIds {
             text.extend((0..16).rev().map(|place| b"0123456789abcdef"[(word >> (4 * place)) as usize & 0xf]));
         }
         HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("0"))
+    }
+}
+
+/// Whether a field is one of those that frame a message or tell where it comes from, with underscores: a CGI backend takes
+/// `X_Real_IP` for `X-Real-IP`. Such twins are dropped, or they would get past what Odin does with the real ones.
+pub(crate) fn is_twin(name: &str) -> bool {
+    if !name.contains('_') {
+        return false;
+    }
+    let name = name.replace('_', "-").to_ascii_lowercase();
+    name.starts_with("x-forwarded-")
+        || matches!(
+            name.as_str(),
+            "content-length" | "transfer-encoding" | "te" | "trailer" | "host" | "connection" | "keep-alive"
+        )
+        || matches!(
+            name.as_str(),
+            "upgrade" | "expect" | "proxy-connection" | "proxy-authorization" | "forwarded" | "via" | "x-real-ip"
+        )
+        || name == "x-request-id"
+}
+
+/// Drops the twins of a head from HTTP/2; the HTTP/1 codec never lets them in.
+pub(crate) fn drop_twins(headers: &mut HeaderMap) {
+    let twins: Vec<HeaderName> = headers.keys().filter(|name| is_twin(name.as_str())).cloned().collect();
+    for name in twins {
+        headers.remove(name);
     }
 }
 

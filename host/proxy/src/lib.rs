@@ -9,17 +9,22 @@ mod body;
 mod clock;
 mod cluster;
 mod drain;
+mod eligible;
 mod error;
 mod exchange;
 mod fields;
 #[cfg(test)]
 mod fuzz;
+mod gate;
+mod health;
 mod hooks;
 mod http1;
 mod http2;
 mod listener;
 mod local;
+mod log_text;
 mod outbound;
+mod path;
 mod pool;
 mod proxy;
 mod record;
@@ -27,16 +32,20 @@ mod relay;
 mod route;
 mod settings;
 mod snapshot;
+mod stride;
+mod sums;
 mod tcp;
 mod timer;
+mod upload;
 mod upstream;
 mod worker;
 
-pub use cluster::{Cluster, Endpoint, EndpointTotals, Protocol};
+pub use cluster::{Began, Cluster, Endpoint, EndpointTotals, Protocol};
 pub use listener::{bind, listen};
+pub use path::{EncodedSlashes, PathRules, check_route_path};
 pub use proxy::{Applying, Closing, Draining, Hurry, Opened, Proxy, SocketId};
-pub use settings::{Limits, Timeouts};
+pub use settings::{HttpRules, Limits, Timeouts};
 pub use snapshot::{
     AccessLog, CpuTime, DURATION_BUCKETS_MS, Listener, ListenerCounters, ListenerKind, ListenerTotals, PluginUse,
-    Route, Snapshot,
+    Route, RouteTable, Snapshot,
 };

@@ -1,7 +1,10 @@
 //! A worker's own view of a snapshot: the same listeners and clusters with this worker's pools and plugin instances.
-//! Rebuilt when the config changes; pools and instances of what did not change are carried over.
+//!
+//! What a worker has of a cluster, a plugin or a route is made when it is first used, so a new config costs a worker next
+//! to nothing, however much it holds; pools and instances of what did not change are carried over.
 
-use std::collections::HashMap;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,7 +14,7 @@ use odin_runtime::{OutboundSender, Plugin, Routing, WorkerPlugin};
 use crate::balance::Candidates;
 use crate::cluster::{Cluster, Endpoint};
 use crate::pool::Pool;
-use crate::route::{Route, Routes};
+use crate::settings::HttpRules;
 use crate::snapshot::{CpuTime, Listener, ListenerKind, PluginUse, Snapshot};
 
 /// The snapshot, as this worker uses it.
@@ -19,11 +22,7 @@ pub(crate) struct Local {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) listeners: HashMap<String, Rc<LocalListener>>,
     pub(crate) clusters: Rc<Clusters>,
-    plugins: HashMap<*const Plugin, Rc<WorkerPlugin>>,
 }
-
-/// The clusters by name.
-pub(crate) type Clusters = HashMap<String, Rc<LocalCluster>>;
 
 /// One listener, as this worker serves it.
 pub(crate) struct LocalListener {
@@ -33,21 +32,21 @@ pub(crate) struct LocalListener {
     pub(crate) kind: LocalKind,
     /// Where requests and connections go.
     pub(crate) router: Arc<Router>,
-    /// What the router's answers stand for; a TCP listener has one.
-    pub(crate) targets: Vec<Target>,
+    /// What the router's answers stand for, once it was asked for.
+    targets: Box<[OnceCell<Target>]>,
     pub(crate) clusters: Rc<Clusters>,
 }
 
 #[derive(Clone, Copy)]
 pub(crate) enum LocalKind {
-    Http { trust_forwarded: bool },
+    Http(HttpRules),
     Tcp,
 }
 
 impl LocalKind {
     /// Whether a connection of the one can go on as one of the other.
     pub(crate) fn same_protocol(self, other: LocalKind) -> bool {
-        matches!((self, other), (LocalKind::Tcp, LocalKind::Tcp) | (LocalKind::Http { .. }, LocalKind::Http { .. }))
+        matches!((self, other), (LocalKind::Tcp, LocalKind::Tcp) | (LocalKind::Http(_), LocalKind::Http(_)))
     }
 }
 
@@ -76,14 +75,17 @@ impl RoutePlugin {
 
 /// Matches the routes of a listener, for the exchange and for plugins.
 pub(crate) struct Router {
-    routes: Routes<usize>,
+    listener: Arc<Listener>,
     snapshot: Arc<Snapshot>,
 }
 
 impl Router {
     /// The index of the target.
-    pub(crate) fn find(&self, authority: &str, uri: &Uri) -> Option<usize> {
-        self.routes.find(authority, uri).copied()
+    pub(crate) fn find(&self, authority: &str, path: &str) -> Option<usize> {
+        match &self.listener.kind {
+            ListenerKind::Http { routes, rules } => routes.find(authority, &rules.paths.for_matching(path)),
+            ListenerKind::Tcp { .. } => None,
+        }
     }
 }
 
@@ -93,7 +95,7 @@ impl Routing for Router {
     }
 
     fn matches(&self, authority: &str, uri: &Uri) -> bool {
-        self.find(authority, uri).is_some()
+        self.find(authority, uri.path()).is_some()
     }
 }
 
@@ -115,100 +117,127 @@ impl Local {
         worker: usize,
         outbound: &OutboundSender,
     ) -> Self {
-        let mut build = Build { before, worker, outbound, plugins: HashMap::new(), snapshot: &snapshot };
-        let clusters = snapshot.clusters.iter().map(|(name, cluster)| (name.clone(), build.cluster(cluster)));
-        let clusters = Rc::new(clusters.collect::<Clusters>());
-        let listener = |listener: &Arc<Listener>| build.listener(listener, &clusters).map(Rc::new);
-        let listeners = snapshot.listeners.values().filter_map(listener);
-        let listeners = listeners.map(|listener| (listener.shared.name.clone(), listener)).collect();
-        let Build { plugins, .. } = build;
-        Local { snapshot: snapshot.clone(), listeners, clusters, plugins }
+        let made = before.map(|before| before.clusters.made.clone());
+        let made = made.unwrap_or_else(|| Rc::new(Made::new(worker, outbound.clone())));
+        let clusters = Rc::new(Clusters { snapshot: snapshot.clone(), made });
+        let local = |listener: &Arc<Listener>| Rc::new(LocalListener::new(listener, &snapshot, &clusters));
+        let listeners = snapshot.listeners.iter().map(|(name, listener)| (name.clone(), local(listener))).collect();
+        clusters.made.go_on(&snapshot, before.map(|before| &*before.snapshot));
+        Local { snapshot: snapshot.clone(), listeners, clusters }
     }
 
     /// Closes idle connections and lets old generations of plugins go.
     pub(crate) fn tick(&self) {
-        for cluster in self.clusters.values() {
+        let made = &self.clusters.made;
+        made.clusters.borrow_mut().retain(|name, cluster| {
             cluster.pools.iter().for_each(|pool| pool.sweep());
-        }
-        self.plugins.values().for_each(|plugin| plugin.refresh());
+            self.snapshot.clusters.contains_key(name)
+        });
+        made.plugins.borrow().values().for_each(|plugin| plugin.refresh());
     }
 }
 
-struct Build<'a> {
-    before: Option<&'a Local>,
-    worker: usize,
-    outbound: &'a OutboundSender,
-    plugins: HashMap<*const Plugin, Rc<WorkerPlugin>>,
-    snapshot: &'a Arc<Snapshot>,
-}
-
-impl Build<'_> {
-    /// None when it names a cluster that the snapshot does not have: who made it has checked that.
-    fn listener(&mut self, listener: &Arc<Listener>, clusters: &Rc<Clusters>) -> Option<LocalListener> {
-        let (kind, targets, routes) = match &listener.kind {
-            ListenerKind::Tcp { cluster, plugins } => {
-                let name = Arc::from(listener.name.as_str());
-                let cluster = clusters.get(&cluster.name)?.clone();
-                (LocalKind::Tcp, vec![Target { name, cluster, plugins: self.uses(plugins) }], Vec::new())
-            }
-            ListenerKind::Http { routes, trust_forwarded } => {
-                let (mut targets, mut matching) = (Vec::new(), Vec::new());
-                for (at, route) in routes.iter().enumerate() {
-                    let cluster = clusters.get(&route.cluster.name)?.clone();
-                    let plugins = self.uses(&route.plugins);
-                    targets.push(Target { name: Arc::from(route.name()), cluster, plugins });
-                    matching.push(Route::new(route.host.as_deref(), route.path.as_deref(), at));
-                }
-                (LocalKind::Http { trust_forwarded: *trust_forwarded }, targets, matching)
-            }
+impl LocalListener {
+    fn new(listener: &Arc<Listener>, snapshot: &Arc<Snapshot>, clusters: &Rc<Clusters>) -> Self {
+        let (kind, targets) = match &listener.kind {
+            ListenerKind::Tcp { .. } => (LocalKind::Tcp, 1),
+            ListenerKind::Http { routes, rules } => (LocalKind::Http(*rules), routes.len()),
         };
-        let router = Arc::new(Router { routes: Routes::new(routes), snapshot: self.snapshot.clone() });
-        Some(LocalListener {
+        LocalListener {
             name: Arc::from(listener.name.as_str()),
             shared: listener.clone(),
-            snapshot: self.snapshot.clone(),
+            snapshot: snapshot.clone(),
             kind,
-            router,
-            targets,
+            router: Arc::new(Router { listener: listener.clone(), snapshot: snapshot.clone() }),
+            targets: (0..targets).map(|_| OnceCell::new()).collect(),
             clusters: clusters.clone(),
-        })
+        }
     }
 
-    fn uses(&mut self, uses: &[PluginUse]) -> Vec<RoutePlugin> {
-        let worker = self.worker;
-        let local = |used: &PluginUse| RoutePlugin { plugin: self.plugin(&used.plugin), cpu: used.cpu.clone(), worker };
-        uses.iter().map(local).collect()
-    }
-
-    fn plugin(&mut self, plugin: &Arc<Plugin>) -> Rc<WorkerPlugin> {
-        let key = Arc::as_ptr(plugin);
-        let (before, worker) = (self.before, self.worker);
-        let make = || {
-            let kept = before.and_then(|before| before.plugins.get(&key).cloned());
-            let new = || Rc::new(WorkerPlugin::new(plugin.clone(), worker, Some(self.outbound.clone())));
-            kept.unwrap_or_else(new)
-        };
-        self.plugins.entry(key).or_insert_with(make).clone()
-    }
-
-    fn cluster(&mut self, cluster: &Arc<Cluster>) -> Rc<LocalCluster> {
-        let kept = self.before.and_then(|before| before.clusters.get(&cluster.name));
-        let kept = kept.map(|kept| kept.shared.endpoints.iter().map(Endpoint::identity).zip(&kept.pools));
-        let kept: HashMap<_, _> = kept.into_iter().flatten().collect();
-        let limit = self.snapshot.limits.idle_upstream_connections;
-        let pool = |endpoint: &Endpoint| match kept.get(&endpoint.identity()) {
-            Some(pool) => {
-                pool.set_limit(limit);
-                Rc::clone(pool)
+    /// What an answer of the router stands for; a TCP listener has one, the first.
+    pub(crate) fn target(&self, at: usize) -> Option<&Target> {
+        let cell = self.targets.get(at)?;
+        let make = || match &self.shared.kind {
+            ListenerKind::Tcp { cluster, plugins } => self.make(self.name.clone(), cluster, plugins),
+            ListenerKind::Http { routes, .. } => {
+                let route = &routes[at];
+                self.make(Arc::from(route.name()), &route.cluster, &route.plugins)
             }
-            None => Rc::new(Pool::new(limit)),
         };
-        Rc::new(LocalCluster {
+        Some(cell.get_or_init(make))
+    }
+
+    fn make(&self, name: Arc<str>, cluster: &Arc<Cluster>, plugins: &[PluginUse]) -> Target {
+        let Clusters { made, snapshot } = &*self.clusters;
+        let place = |used: &PluginUse| RoutePlugin {
+            plugin: made.plugin(&used.plugin),
+            cpu: used.cpu.clone(),
+            worker: made.worker,
+        };
+        Target { name, cluster: made.cluster(cluster, snapshot), plugins: plugins.iter().map(place).collect() }
+    }
+}
+
+/// The clusters of a snapshot, as this worker uses them.
+pub(crate) struct Clusters {
+    snapshot: Arc<Snapshot>,
+    made: Rc<Made>,
+}
+
+impl Clusters {
+    pub(crate) fn get(&self, name: &str) -> Option<Rc<LocalCluster>> {
+        Some(self.made.cluster(self.snapshot.clusters.get(name)?, &self.snapshot))
+    }
+}
+
+/// What this worker has of clusters and plugins, from one config to the next.
+struct Made {
+    worker: usize,
+    outbound: OutboundSender,
+    clusters: RefCell<HashMap<String, Rc<LocalCluster>>>,
+    plugins: RefCell<HashMap<*const Plugin, Rc<WorkerPlugin>>>,
+}
+
+impl Made {
+    fn new(worker: usize, outbound: OutboundSender) -> Self {
+        Made { worker, outbound, clusters: RefCell::default(), plugins: RefCell::default() }
+    }
+
+    /// Lets the plugins go that are no more in the config, and tells the pools of new limits.
+    fn go_on(&self, snapshot: &Snapshot, before: Option<&Snapshot>) {
+        let Snapshot { limits, timeouts, .. } = snapshot;
+        if before.is_some_and(|before| (&before.limits, &before.timeouts) != (limits, timeouts)) {
+            let clusters = self.clusters.borrow();
+            clusters.values().flat_map(|cluster| &cluster.pools).for_each(|pool| pool.configure(limits, timeouts));
+        }
+        let used: HashSet<_> = snapshot.plugins.iter().map(Arc::as_ptr).collect();
+        self.plugins.borrow_mut().retain(|plugin, _| used.contains(plugin));
+    }
+
+    fn plugin(&self, plugin: &Arc<Plugin>) -> Rc<WorkerPlugin> {
+        let new = || Rc::new(WorkerPlugin::new(plugin.clone(), self.worker, Some(self.outbound.clone())));
+        self.plugins.borrow_mut().entry(Arc::as_ptr(plugin)).or_insert_with(new).clone()
+    }
+
+    fn cluster(&self, cluster: &Arc<Cluster>, snapshot: &Snapshot) -> Rc<LocalCluster> {
+        let kept = self.clusters.borrow().get(&cluster.name).cloned();
+        if let Some(kept) = kept.as_ref().filter(|kept| Arc::ptr_eq(&kept.shared, cluster)) {
+            return kept.clone();
+        }
+        let kept = kept.as_ref().map(|kept| kept.shared.endpoints.iter().map(Endpoint::identity).zip(&kept.pools));
+        let kept: HashMap<_, _> = kept.into_iter().flatten().collect();
+        let pool = |endpoint: &Endpoint| match kept.get(&endpoint.identity()) {
+            Some(pool) => Rc::clone(pool),
+            None => Rc::new(Pool::new(&snapshot.limits, &snapshot.timeouts)),
+        };
+        let local = Rc::new(LocalCluster {
             shared: cluster.clone(),
             name: Arc::from(cluster.name.as_str()),
             pools: cluster.endpoints.iter().map(pool).collect(),
             balancer: cluster.balancer.as_ref().map(|plugin| self.plugin(plugin)),
             all: Arc::new(Candidates::all(cluster.clone())),
-        })
+        });
+        self.clusters.borrow_mut().insert(cluster.name.clone(), local.clone());
+        local
     }
 }

@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri, Version, request};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::body::{Body, Upload};
+use crate::body::Body;
 use crate::drain::DRAINED;
 use crate::error::{Blame, Error, Kind};
 use crate::exchange::Origin;
@@ -21,6 +22,7 @@ use crate::local::LocalListener;
 use crate::relay::RelayReport;
 use crate::snapshot::DURATION_BUCKETS_MS;
 use crate::timer::{Deadline, Elapsed};
+use crate::upload::Upload;
 use crate::upstream::Assigned;
 use crate::worker::Worker;
 
@@ -45,6 +47,10 @@ pub(crate) struct Record {
     pub(crate) failure: Option<(Blame, String)>,
     /// The response went out whole.
     pub(crate) complete: bool,
+    /// The plugin that answered in place of the upstream, refused, cut or failed.
+    pub(crate) answered_by: Option<Arc<str>>,
+    /// The start line of a head that could not be read, as far as it came.
+    pub(crate) unread: Option<Box<str>>,
 }
 
 impl Record {
@@ -73,6 +79,8 @@ impl Record {
             run: None,
             failure: None,
             complete: false,
+            answered_by: None,
+            unread: None,
         })
     }
 
@@ -84,13 +92,14 @@ impl Record {
     /// Keeps the first failure: what follows from it is of no use to anyone.
     pub(crate) fn fail(&mut self, error: &Error) {
         if self.failure.is_none() {
+            self.answered_by = self.answered_by.take().or_else(|| error.by.clone());
             self.failure = Some((error.kind.blame(), error.to_string()));
         }
     }
 
     /// The connection spoke another protocol after this exchange, and that is over too.
     pub(crate) fn relayed(&mut self, report: RelayReport) {
-        self.upload = Some(Rc::new(Upload { bytes: report.a_to_b.into(), ..Upload::default() }));
+        self.upload = Some(Rc::new(Upload::of(report.a_to_b)));
         self.sent = report.b_to_a;
         self.failure = self.failure.take().or_else(|| report.end.failure());
         self.complete = true;

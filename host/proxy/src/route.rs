@@ -1,111 +1,146 @@
-//! Which cluster and which plugins serve a request: by host, then by path prefix.
+//! Which cluster and which plugins serve a request: by host, then by path prefix. A look-up costs one hash of the host for
+//! each label that a route's wildcard has at most, and one of each segment of the path that a route has as well, however
+//! many routes there are and whatever the request brings.
 
-use http::Uri;
+use std::collections::HashMap;
 
-/// What a route matches and where it leads; `T` is what the worker keeps for it.
-pub(crate) struct Route<T> {
-    host: HostPattern,
-    path: Option<String>,
-    pub(crate) target: T,
+/// What a route matches and where it leads.
+pub(crate) struct Route<'a, T> {
+    host: Option<&'a str>,
+    path: Option<&'a str>,
+    target: T,
 }
 
-enum HostPattern {
-    Any,
-    Exact(String),
-    /// `*.example.com`, kept as `.example.com`.
-    Suffix(String),
-}
-
-impl<T> Route<T> {
+impl<'a, T> Route<'a, T> {
     /// `host` is none for any, `name` or `*.name`; `path` is a prefix that ends at a segment.
-    pub(crate) fn new(host: Option<&str>, path: Option<&str>, target: T) -> Self {
-        let host = match host {
-            None | Some("*") => HostPattern::Any,
-            Some(host) => match host.strip_prefix('*') {
-                Some(suffix) => HostPattern::Suffix(suffix.to_ascii_lowercase()),
-                None => HostPattern::Exact(host.to_ascii_lowercase()),
-            },
-        };
-        let path = path.map(|path| path.trim_end_matches('/').to_owned()).filter(|path| !path.is_empty());
+    pub(crate) fn new(host: Option<&'a str>, path: Option<&'a str>, target: T) -> Self {
         Route { host, path, target }
     }
-
-    fn matches(&self, host: &str, path: &str) -> bool {
-        let host_fits = match &self.host {
-            HostPattern::Any => true,
-            HostPattern::Exact(name) => host.eq_ignore_ascii_case(name),
-            HostPattern::Suffix(suffix) => {
-                host.len() > suffix.len()
-                    && host.as_bytes()[host.len() - suffix.len()..].eq_ignore_ascii_case(suffix.as_bytes())
-            }
-        };
-        host_fits
-            && self.path.as_deref().is_none_or(|prefix| {
-                path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            })
-    }
-
-    /// More specific sorts first: exact host, then the longer suffix, then any; in each the longer path.
-    fn rank(&self) -> (u8, usize, usize) {
-        let path = self.path.as_ref().map_or(0, String::len);
-        match &self.host {
-            HostPattern::Exact(_) => (2, 0, path),
-            HostPattern::Suffix(suffix) => (1, suffix.len(), path),
-            HostPattern::Any => (0, 0, path),
-        }
-    }
 }
 
-/// The routes of a listener, the most specific first.
-pub(crate) struct Routes<T>(Vec<Route<T>>);
+/// The routes of a listener. An exact host comes before the longer wildcard, and that before any host; with each the longer
+/// path comes first. Of two routes that match the same the first counts.
+pub(crate) struct Routes<T> {
+    exact: Hosts<T>,
+    /// `*.example.com`, by `.example.com`.
+    suffix: Hosts<T>,
+    /// The dots of the longest of those.
+    suffix_labels: usize,
+    any: Paths<T>,
+}
+
+struct Hosts<T> {
+    by_name: HashMap<Box<str>, Paths<T>>,
+    /// Bytes of the longest name: a longer one needs no look.
+    longest: usize,
+}
+
+/// A tree of path segments; the root stands for every path.
+struct Paths<T> {
+    target: Option<T>,
+    below: HashMap<Box<str>, Paths<T>>,
+}
 
 impl<T> Routes<T> {
-    pub(crate) fn new(mut routes: Vec<Route<T>>) -> Self {
-        routes.sort_by_key(|route| std::cmp::Reverse(route.rank()));
-        Routes(routes)
+    pub(crate) fn new<'a>(routes: impl IntoIterator<Item = Route<'a, T>>) -> Self {
+        let mut all = Routes { exact: Hosts::new(), suffix: Hosts::new(), suffix_labels: 0, any: Paths::new() };
+        for Route { host, path, target } in routes {
+            let paths = match host {
+                None | Some("*") => &mut all.any,
+                Some(host) => match host.strip_prefix('*') {
+                    Some(suffix) => {
+                        all.suffix_labels = all.suffix_labels.max(suffix.matches('.').count());
+                        all.suffix.of(suffix)
+                    }
+                    None => all.exact.of(host),
+                },
+            };
+            paths.add(path.unwrap_or(""), target);
+        }
+        all
     }
 
-    /// Where the route for a request leads, or none.
-    pub(crate) fn find(&self, authority: &str, uri: &Uri) -> Option<&T> {
+    /// Where the route for a request leads, or none. `authority` may have a port, which does not matter; nor do case and
+    /// one dot at the end of the host.
+    pub(crate) fn find(&self, authority: &str, path: &str) -> Option<&T> {
         let host = host_of(authority);
-        self.0.iter().find(|route| route.matches(host, uri.path())).map(|route| &route.target)
+        let found = self.exact.get(host).and_then(|paths| paths.find(path));
+        let found = found.or_else(|| self.suffixes(host).find_map(|suffix| self.suffix.get(suffix)?.find(path)));
+        found.or_else(|| self.any.find(path))
+    }
+
+    /// The ends of a host that begin with a dot, the longest first; none is the whole of it.
+    fn suffixes<'a>(&self, host: &'a str) -> impl Iterator<Item = &'a str> {
+        let dots = host.rmatch_indices('.').take(self.suffix_labels);
+        let first = dots.last().map_or(host.len(), |(at, _)| at);
+        host[first..].match_indices('.').map(move |(at, _)| first + at).filter(|at| *at > 0).map(|at| &host[at..])
     }
 }
 
-/// The host of an authority, without its port.
+impl<T> Hosts<T> {
+    fn new() -> Self {
+        Hosts { by_name: HashMap::new(), longest: 0 }
+    }
+
+    fn of(&mut self, name: &str) -> &mut Paths<T> {
+        let name = without_dot(name).to_ascii_lowercase();
+        self.longest = self.longest.max(name.len());
+        self.by_name.entry(name.into()).or_insert_with(Paths::new)
+    }
+
+    fn get(&self, name: &str) -> Option<&Paths<T>> {
+        if name.len() > self.longest {
+            return None;
+        }
+        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return self.by_name.get(name.to_ascii_lowercase().as_str());
+        }
+        self.by_name.get(name)
+    }
+}
+
+impl<T> Paths<T> {
+    fn new() -> Self {
+        Paths { target: None, below: HashMap::new() }
+    }
+
+    fn add(&mut self, prefix: &str, target: T) {
+        let prefix = prefix.trim_end_matches('/');
+        let mut node = self;
+        if !prefix.is_empty() {
+            for segment in prefix.split('/') {
+                node = node.below.entry(segment.into()).or_insert_with(Paths::new);
+            }
+        }
+        node.target.get_or_insert(target);
+    }
+
+    /// The target of the longest prefix. Goes no further into the path than the tree does.
+    fn find(&self, path: &str) -> Option<&T> {
+        let (mut node, mut found) = (self, self.target.as_ref());
+        for segment in path.split('/') {
+            match node.below.get(segment) {
+                Some(below) => node = below,
+                None => break,
+            }
+            found = node.target.as_ref().or(found);
+        }
+        found
+    }
+}
+
+/// The host of an authority, without its port and without the dot that makes a name absolute.
 fn host_of(authority: &str) -> &str {
-    match authority.rfind(':') {
+    let host = match authority.rfind(':') {
         Some(at) if !authority.ends_with(']') => &authority[..at],
         _ => authority,
-    }
+    };
+    without_dot(host)
+}
+
+fn without_dot(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_most_specific_route_wins() {
-        let routes = Routes::new(vec![
-            Route::new(None, None, "any"),
-            Route::new(None, Some("/api/"), "api"),
-            Route::new(Some("*.b.com"), None, "suffix"),
-            Route::new(Some("a.b.com"), None, "exact"),
-            Route::new(Some("a.b.com"), Some("/api"), "exact api"),
-        ]);
-        for (authority, path, expected) in [
-            ("x", "/", "any"),
-            ("x:80", "/api", "api"),
-            ("x", "/api/v1?q=/", "api"),
-            ("x", "/apis", "any"),
-            ("c.B.com:8080", "/api", "suffix"),
-            ("b.com", "/", "any"),
-            ("A.b.com", "/x", "exact"),
-            ("a.b.com:1", "/api/1", "exact api"),
-            ("[::1]:80", "/", "any"),
-        ] {
-            let uri: Uri = path.parse().unwrap();
-            assert_eq!(routes.find(authority, &uri), Some(&expected), "{authority} {path}");
-        }
-    }
-}
+mod tests;

@@ -1,12 +1,15 @@
 //! One generation of the config as the data path sees it: shared by all workers, never changed, replaced whole.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
+use http::HeaderName;
 use odin_runtime::Plugin;
 
 use crate::cluster::{Cluster, Counter};
-use crate::settings::{Limits, Timeouts};
+use crate::route::{Route as Matched, Routes};
+use crate::settings::{HttpRules, Limits, Timeouts};
 
 /// Everything that a worker needs to know.
 pub struct Snapshot {
@@ -14,6 +17,8 @@ pub struct Snapshot {
     pub listeners: BTreeMap<String, Arc<Listener>>,
     /// By name: all of the config, for plugins may choose any.
     pub clusters: BTreeMap<String, Arc<Cluster>>,
+    /// All of the config.
+    pub plugins: Vec<Arc<Plugin>>,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// How much there may be of things.
@@ -22,6 +27,8 @@ pub struct Snapshot {
     pub access_log: AccessLog,
     /// Values of the context that every line names.
     pub access_log_context: Vec<String>,
+    /// Fields of the request's head that every line names.
+    pub access_log_fields: Vec<HeaderName>,
 }
 
 /// The shape of a line of the access log.
@@ -50,9 +57,9 @@ pub enum ListenerKind {
     /// HTTP/1.1, and HTTP/2 with prior knowledge, told apart by the first bytes.
     Http {
         /// Where requests go.
-        routes: Vec<Route>,
-        /// Believe `Forwarded`, `X-Forwarded-*` and `X-Request-Id` of the client.
-        trust_forwarded: bool,
+        routes: RouteTable,
+        /// How its requests are read.
+        rules: HttpRules,
     },
     /// Bytes, relayed to a cluster.
     Tcp {
@@ -79,6 +86,34 @@ impl Route {
     /// Host and path as in the config, for people: `api.example.com/v1`, `*`.
     pub fn name(&self) -> String {
         format!("{}{}", self.host.as_deref().unwrap_or("*"), self.path.as_deref().unwrap_or(""))
+    }
+}
+
+/// The routes of an HTTP listener in config order, ready to be matched.
+pub struct RouteTable {
+    routes: Vec<Route>,
+    by_host_and_path: Routes<usize>,
+}
+
+impl RouteTable {
+    /// For these routes; of two that match the same the first counts.
+    pub fn new(routes: Vec<Route>) -> Self {
+        let matched = (0..).zip(&routes);
+        let matched = matched.map(|(at, route)| Matched::new(route.host.as_deref(), route.path.as_deref(), at));
+        RouteTable { by_host_and_path: Routes::new(matched), routes }
+    }
+
+    /// The index of the route for a request; see docs/operations.md for which one that is.
+    pub(crate) fn find(&self, authority: &str, path: &str) -> Option<usize> {
+        self.by_host_and_path.find(authority, path).copied()
+    }
+}
+
+impl Deref for RouteTable {
+    type Target = [Route];
+
+    fn deref(&self) -> &[Route] {
+        &self.routes
     }
 }
 

@@ -10,7 +10,7 @@ use odin_runtime::Facts;
 use tokio::net::TcpStream;
 
 use crate::balance::Tries;
-use crate::body::{Body, Upload};
+use crate::body::Body;
 use crate::cluster::Protocol;
 use crate::error::{Error, Kind};
 use crate::exchange::Wishes;
@@ -19,11 +19,15 @@ use crate::http1::client::{self as http1, Answer, Connection};
 use crate::http2::client as http2;
 use crate::local::LocalCluster;
 use crate::pool::Pool;
+use crate::settings::Timeouts;
 use crate::snapshot::Snapshot;
 use crate::timer::{Deadline, Elapsed};
+use crate::upload::Upload;
 
 /// Endpoints that one exchange may try.
 const MAX_ATTEMPTS: usize = 4;
+/// After so long without a packet the kernel asks an upstream whether it is still there.
+const PROBE_AFTER: Duration = Duration::from_secs(20);
 
 /// An upstream that answered.
 pub(crate) enum Reply {
@@ -40,6 +44,13 @@ pub(crate) struct Call<'a> {
     pub(crate) wishes: &'a Wishes,
     /// What becomes of the request's body, when it has one.
     pub(crate) upload: Option<Rc<Upload>>,
+}
+
+impl Call<'_> {
+    /// All of the request's body has been read, so a wait is not for the client.
+    fn has_gone(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.ended.get())
+    }
 }
 
 /// The endpoint that an exchange is given to; released when this is dropped.
@@ -103,11 +114,21 @@ pub(crate) async fn send(
     let mut tries = Tries::up_to(MAX_ATTEMPTS);
     loop {
         let index = assigned.next(call.run, call.cluster, &mut tries, deadline).await?;
-        let attempt = Attempt { call, index, worker: assigned.worker };
+        let (shared, worker) = (&call.cluster.shared, assigned.worker);
+        let began = shared.begin(index, worker);
+        let attempt = Attempt { call, index, worker };
         match attempt.send(body, deadline).await {
-            Ok(reply) => return Ok(reply),
+            Ok(reply) => {
+                shared.answered(index, worker);
+                return Ok(reply);
+            }
             Err(error) if error.retryable => tries.failed(index, error),
-            Err(error) => return Err(error),
+            Err(error) => {
+                if error.kind == Kind::UpstreamTimeout && call.has_gone() && !deadline.is_over() {
+                    shared.timed_out(index, worker, began);
+                }
+                return Err(error);
+            }
         }
     }
 }
@@ -115,6 +136,25 @@ pub(crate) async fn send(
 /// Hooks waited for so long that the exchange's time is over.
 pub(crate) fn late(Elapsed: Elapsed) -> Error {
     Error::new(Kind::UpstreamTimeout, "plugins took all of the exchange's time")
+}
+
+/// Lets the kernel find out that a connection which lies idle leads nowhere any more.
+fn keep_alive(stream: &TcpStream) {
+    let probes = socket2::TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_AFTER / 4).with_retries(4);
+    // Without it such a connection is noticed by the exchange that uses it next.
+    let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&probes);
+}
+
+/// The exchange's own time was over before there was a connection.
+pub(crate) fn no_time_to_connect(Elapsed: Elapsed) -> Error {
+    Error::new(Kind::UpstreamTimeout, "no time left to connect")
+}
+
+/// An endpoint, as one worker connects to it.
+pub(crate) struct Place {
+    pub(crate) cluster: Rc<LocalCluster>,
+    pub(crate) index: usize,
+    pub(crate) worker: usize,
 }
 
 /// One try at one endpoint.
@@ -130,9 +170,8 @@ impl Attempt<'_> {
         &self.call.cluster.pools[self.index]
     }
 
-    /// A new connection to the endpoint.
-    pub(crate) async fn connect(&self, deadline: &mut Deadline) -> Result<TcpStream, Error> {
-        connect(self.call.cluster, self.index, self.worker, self.call.snapshot.timeouts.connect, deadline).await
+    pub(crate) fn place(&self) -> Place {
+        Place { cluster: self.call.cluster.clone(), index: self.index, worker: self.worker }
     }
 
     async fn send(&self, body: &mut Body, deadline: &mut Deadline) -> Result<Reply, Error> {
@@ -145,14 +184,16 @@ impl Attempt<'_> {
 
     /// First on a connection that is kept, then on a new one.
     async fn send_http1(&self, body: &mut Body, deadline: &mut Deadline) -> Result<Reply, Error> {
+        let Timeouts { connect, queue, .. } = self.call.snapshot.timeouts;
+        let mut lease = Some(self.pool().gate.lease(queue, deadline).await?);
         loop {
             let kept = self.pool().take();
             let reused = kept.is_some();
             let connection = match kept {
                 Some(connection) => connection,
-                None => Connection::new(self.connect(deadline).await?),
+                None => Connection::new(self::connect(&self.place(), connect, deadline).await?),
             };
-            match http1::send(connection, self, body, deadline).await {
+            match http1::send(connection, &mut lease, self, body, deadline).await {
                 Ok(Answer::Response(parts, body)) => return Ok(Reply::Response(parts, body)),
                 Ok(Answer::Switched { parts, protocol, io, early }) => {
                     return Ok(Reply::Switched { parts, protocol, io, early });
@@ -166,20 +207,17 @@ impl Attempt<'_> {
 }
 
 /// Connects to an endpoint and keeps its health. The error is retryable: no byte was sent.
-pub(crate) async fn connect(
-    cluster: &LocalCluster,
-    index: usize,
-    worker: usize,
-    timeout: Duration,
-    deadline: &mut Deadline,
-) -> Result<TcpStream, Error> {
+pub(crate) async fn connect(place: &Place, timeout: Duration, deadline: &mut Deadline) -> Result<TcpStream, Error> {
+    let Place { cluster, index, worker } = place;
+    let (index, worker) = (*index, *worker);
     let endpoint = &cluster.shared.endpoints[index];
+    let began = cluster.shared.begin(index, worker);
     deadline.set(timeout);
     let result = match deadline.race(TcpStream::connect(endpoint.address)).await {
         Ok(result) => result,
         // The exchange's own time is over: that says nothing about the endpoint, and another would not help.
         Err(Elapsed) if deadline.is_over() => {
-            return Err(Error::new(Kind::UpstreamTimeout, format!("no time left to connect to {}", endpoint.address)));
+            return Err(no_time_to_connect(Elapsed));
         }
         Err(Elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {timeout:?}"))),
     };
@@ -189,11 +227,12 @@ pub(crate) async fn connect(
             counters.connects.add(1);
             cluster.shared.connected(index);
             let _ = stream.set_nodelay(true);
+            keep_alive(&stream);
             Ok(stream)
         }
         Err(error) => {
             counters.connect_failures.add(1);
-            cluster.shared.connect_failed(index);
+            cluster.shared.connect_failed(index, began);
             Err(Error::new(Kind::ConnectFailed, format!("{}: {error}", endpoint.address)).retryable(true))
         }
     }

@@ -70,7 +70,7 @@ impl Worker {
     pub(crate) fn cluster(&self, name: &str) -> Option<(Arc<Snapshot>, Rc<LocalCluster>)> {
         let current = self.current.borrow();
         let (snapshot, clusters) = current.as_ref()?;
-        Some((snapshot.clone(), clusters.get(name)?.clone()))
+        Some((snapshot.clone(), clusters.get(name)?))
     }
 
     /// Open downstream connections.

@@ -5,47 +5,19 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[path = "cpu_time/mod.rs"]
+mod cpu_time;
 
 use std::hint::black_box;
-use std::time::Duration;
 
 use common::*;
-use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use cpu_time::CpuTime;
 use criterion::{Criterion, criterion_group, criterion_main};
 use odin_runtime::{HookState, Isolation, Plugin, Runtime, RuntimeOptions, WorkerPlugin};
-use rustix::time::{ClockId, clock_gettime};
 
 /// As in the binary.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// CPU time of this thread: the same on a busy machine as on an idle one, or nearly so.
-struct CpuTime;
-
-impl Measurement for CpuTime {
-    type Intermediate = Duration;
-    type Value = Duration;
-
-    fn start(&self) -> Duration {
-        let now = clock_gettime(ClockId::ThreadCPUTime);
-        Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap())
-    }
-    fn end(&self, start: Duration) -> Duration {
-        self.start() - start
-    }
-    fn add(&self, a: &Duration, b: &Duration) -> Duration {
-        *a + *b
-    }
-    fn zero(&self) -> Duration {
-        Duration::ZERO
-    }
-    fn to_f64(&self, value: &Duration) -> f64 {
-        value.as_nanos() as f64
-    }
-    fn formatter(&self) -> &dyn ValueFormatter {
-        WallTime.formatter()
-    }
-}
 
 /// An exchange with ten request fields.
 fn ten_fields() -> Box<HookState> {

@@ -194,6 +194,10 @@ pub trait Endpoints: Send + Sync {
     fn eligible_len(&self) -> u32;
     /// The index of the `n`-th eligible endpoint, from zero.
     fn nth_eligible(&self, n: u32) -> Option<u32>;
+    /// The weights of the eligible ones, summed up.
+    fn eligible_weight(&self) -> u64;
+    /// The eligible endpoint that holds `point` when their weights are laid end to end; none when they do not reach so far.
+    fn nth_by_weight(&self, point: u64) -> Option<u32>;
     /// Takes the cluster's next turn: no two callers get the same.
     fn turn(&self) -> u64;
     /// Whether all endpoints have the same weight.
@@ -204,7 +208,7 @@ pub trait Endpoints: Send + Sync {
     fn address(&self, index: u32) -> Cow<'_, str>;
     /// The weight from the config.
     fn weight(&self, index: u32) -> u32;
-    /// False after a failed connect, until it may be tried again.
+    /// False after it failed, until it may be tried again.
     fn healthy(&self, index: u32) -> bool;
     /// Exchanges and connections open to it, from all workers.
     fn active_requests(&self, index: u32) -> u32;

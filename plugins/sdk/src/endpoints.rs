@@ -1,9 +1,10 @@
 //! The endpoints that `pick` chooses from, and what a balancer often asks beyond the single getters.
 //!
-//! Each helper asks the host once or twice for each endpoint, and allocates nothing.
+//! Nothing here but [`Endpoints::iter_eligible`] asks about endpoints one by one, and only [`Endpoints::address`]
+//! allocates.
 
 use crate::host::endpoints as host;
-use crate::weights::{Weights, holder};
+use crate::weights::Weights;
 use crate::{Request, heads};
 
 /// What an endpoint is picked for.
@@ -52,6 +53,11 @@ impl Endpoints {
         host::nth_eligible(n)
     }
 
+    /// The weights of the eligible endpoints, summed up.
+    pub fn eligible_weight(&self) -> u64 {
+        host::eligible_weight()
+    }
+
     /// The cluster's turn: every call takes one, from all workers and plugins, and none gets the same twice.
     pub fn turn(&self) -> u64 {
         host::turn()
@@ -77,7 +83,7 @@ impl Endpoints {
         host::weight(index)
     }
 
-    /// False after a failed connect, until the endpoint may be tried again.
+    /// False after a connect failed or a response did not come in time, until it may be tried again.
     pub fn healthy(&self, index: u32) -> bool {
         host::healthy(index)
     }
@@ -92,12 +98,9 @@ impl Endpoints {
         (0..self.len()).filter(|index| self.eligible(*index))
     }
 
-    /// The weights of the eligible endpoints, summed up.
+    /// How many are eligible and what they weigh together: three questions to the host, however many there are.
     pub fn weights(&self) -> Weights {
-        if self.uniform() {
-            return Weights::even(self.eligible_len());
-        }
-        Weights::sum(self.iter_eligible().map(|index| self.weight(index)))
+        Weights { eligible: self.eligible_len(), total: self.eligible_weight(), uniform: self.uniform() }
     }
 
     /// The eligible endpoint whose share of the total weight holds `share`, which runs from 0 to [`Weights::total`].
@@ -106,6 +109,6 @@ impl Endpoints {
     /// A uniformly random `share` makes a weighted random pick, [`Weights::spread`] a weighted round robin.
     pub fn nth_by_weight(&self, share: u64) -> Option<u32> {
         // Health may change between two calls: then a share can lie past the end, and the first will do.
-        holder(self.iter_eligible().map(|index| (index, self.weight(index))), share).or_else(|| self.nth_eligible(0))
+        host::nth_by_weight(share).or_else(|| self.nth_eligible(0))
     }
 }

@@ -1,5 +1,7 @@
 //! The arithmetic of weights, apart from the host so that it is tested natively. Never asks the host anything.
 
+use std::cell::Cell;
+
 /// The weights of the eligible endpoints, summed up.
 ///
 /// ```no_run
@@ -15,27 +17,16 @@ pub struct Weights {
     pub eligible: u32,
     /// The sum of their weights.
     pub total: u64,
-    /// True when all of them weigh the same, so that weights need not be looked at. So it is for none, and for one.
+    /// True when all endpoints of the cluster weigh the same, so that weights need not be looked at.
     pub uniform: bool,
 }
 
+thread_local! {
+    /// The last total that a step was looked for, and the step: a total changes only with the health of an endpoint.
+    static STEP: Cell<(u64, u64)> = const { Cell::new((1, 1)) };
+}
+
 impl Weights {
-    /// So many endpoints of the same weight.
-    pub(crate) fn even(eligible: u32) -> Self {
-        Self { eligible, total: u64::from(eligible), uniform: true }
-    }
-
-    pub(crate) fn sum(weights: impl Iterator<Item = u32>) -> Self {
-        let mut sum = Self { eligible: 0, total: 0, uniform: true };
-        let mut first = None;
-        for weight in weights {
-            sum.eligible += 1;
-            sum.total += u64::from(weight);
-            sum.uniform &= *first.get_or_insert(weight) == weight;
-        }
-        sum
-    }
-
     /// The share `0..total` that belongs to this turn.
     ///
     /// Any `total` consecutive turns yield every share once, so each endpoint gets exactly its weight; and
@@ -44,24 +35,24 @@ impl Weights {
         if self.total == 0 {
             return 0;
         }
-        // Steps of a golden section visit a circle most evenly; a step without common divisor visits all of it.
-        let mut step = (self.total as u128 * 618 / 1000) as u64;
-        while greatest_common_divisor(step, self.total) != 1 {
-            step += 1;
+        let (total, kept) = STEP.get();
+        let step = if total == self.total { kept } else { step(self.total) };
+        STEP.set((self.total, step));
+        let turn = turn % self.total;
+        match turn.checked_mul(step) {
+            Some(product) => product % self.total,
+            None => (u128::from(turn) * u128::from(step) % u128::from(self.total)) as u64,
         }
-        ((turn % self.total) as u128 * step as u128 % self.total as u128) as u64
     }
 }
 
-/// The index whose share holds `share`, when the shares of `(index, weight)` are laid end to end.
-pub(crate) fn holder(weights: impl Iterator<Item = (u32, u32)>, mut share: u64) -> Option<u32> {
-    for (index, weight) in weights {
-        match share.checked_sub(u64::from(weight)) {
-            Some(rest) => share = rest,
-            None => return Some(index),
-        }
+/// Steps of a golden section visit a circle most evenly; a step without common divisor visits all of it.
+fn step(total: u64) -> u64 {
+    let mut step = (u128::from(total) * 618 / 1000) as u64;
+    while greatest_common_divisor(step, total) != 1 {
+        step += 1;
     }
-    None
+    step
 }
 
 fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
@@ -76,17 +67,10 @@ mod tests {
     use super::*;
 
     fn turns(weights: &[u32], turns: std::ops::Range<u64>) -> Vec<u32> {
-        let sum = Weights::sum(weights.iter().copied());
-        let pairs = || (0..).zip(weights.iter().copied());
-        turns.filter_map(|turn| holder(pairs(), sum.spread(turn))).collect()
-    }
-
-    #[test]
-    fn a_sum_tells_whether_weights_differ() {
-        assert_eq!(Weights::sum([].into_iter()), Weights { eligible: 0, total: 0, uniform: true });
-        assert_eq!(Weights::sum([3, 3].into_iter()), Weights { eligible: 2, total: 6, uniform: true });
-        assert_eq!(Weights::sum([3, 0].into_iter()), Weights { eligible: 2, total: 3, uniform: false });
-        assert_eq!(Weights::sum([u32::MAX; 3].into_iter()).total, 3 * u64::from(u32::MAX));
+        let total = weights.iter().map(|weight| u64::from(*weight)).sum();
+        let sum = Weights { eligible: weights.len() as u32, total, uniform: false };
+        let laid: Vec<u32> = (0..).zip(weights).flat_map(|(index, weight)| (0..*weight).map(move |_| index)).collect();
+        turns.map(|turn| laid[sum.spread(turn) as usize]).collect()
     }
 
     #[test]
@@ -110,8 +94,11 @@ mod tests {
     }
 
     #[test]
-    fn a_share_past_the_end_belongs_to_nobody() {
-        assert_eq!(holder([(0, 1), (1, 1)].into_iter(), 2), None);
-        assert_eq!(Weights::sum([0, 0].into_iter()).spread(5), 0);
+    fn a_total_of_any_size_has_shares() {
+        let of = |total| Weights { eligible: 1, total, uniform: false };
+        assert_eq!(of(0).spread(5), 0);
+        for total in [u64::MAX, 1 << 40, 2, 1] {
+            assert!(of(total).spread(u64::MAX) < total && of(total).spread(u64::MAX - 1) < total);
+        }
     }
 }

@@ -1,53 +1,50 @@
-//! The admin listener: health, metrics, and what Odin knows about itself. Not for clients; loopback by default.
+//! The admin pages: health, metrics, what Odin knows about itself, and orders. Not for clients.
+//!
+//! There are two ways in. The unix socket is open to the user of this process and to root, and takes every order. The
+//! TCP listener, on loopback by default, only shows pages, with hashes in place of secrets; a client that sends the token
+//! of `admin-token-file` may do there what the socket lets it do.
+//!
+//! ```text
+//! connections (accept, limit, cut) ─→ rights (which way in, token, browser) ─→ answer (page or order) ─→ pages
+//! ```
 
+mod answer;
+mod connections;
 mod host;
 mod pages;
+mod rights;
+mod secrets;
+mod socket;
+mod token;
+mod upload;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::pin::pin;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use odin_runtime::Swap;
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use anyhow::Context as _;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
+use crate::config::Config;
 use crate::diff::Change;
 use crate::odin::Odin;
-use crate::{prometheus, sockets};
+use crate::privileges::Account;
+use crate::sockets;
+use connections::Door;
+use upload::Uploads;
 
-/// The largest plugin that may be posted.
-const MAX_PLUGIN: usize = 64 * 1024 * 1024;
-
-/// More connections are closed at once: their descriptors are those of the data path.
-const MAX_CONNECTIONS: usize = 64;
-
-/// How long a connection may be without a whole request, be it a new one or one that has had its answer.
-const HEAD: Duration = Duration::from_secs(10);
-
-/// How long a posted plugin may take to arrive.
-const BODY: Duration = Duration::from_secs(30);
-
-/// How long a client may leave an answer in the connection without taking any of it.
-const UNREAD: Duration = Duration::from_secs(30);
+pub(crate) use socket::Unix;
+pub(crate) use token::Token;
+pub(crate) use upload::MAX_PLUGIN;
 
 /// How long answers that are due when the pages end may take.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-
-type Page = Response<Full<Bytes>>;
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<anyhow::Result<T>>;
@@ -63,221 +60,142 @@ pub(crate) enum Order {
 struct Desk {
     odin: Rc<Odin>,
     orders: UnboundedSender<Order>,
-    /// Only this host can reach the pages.
+    uploads: Uploads,
+    /// Only this host can reach the TCP pages.
     loopback: bool,
+    /// What `/process` tells of where the pages are.
+    places: Places,
 }
 
-/// The admin listener, bound and not yet serving.
-pub(crate) struct Admin(StdListener);
+/// Where the pages are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places {
+    pub(crate) tcp: Option<SocketAddr>,
+    pub(crate) socket: Option<std::path::PathBuf>,
+}
+
+/// The sockets of the pages of a process before this one.
+#[derive(Default)]
+pub(crate) struct Inherited {
+    pub(crate) tcp: Option<StdListener>,
+    pub(crate) unix: Option<StdUnixListener>,
+}
+
+/// The same sockets once more, for a process that takes over.
+pub(crate) struct Shared {
+    pub(crate) tcp: Option<OwnedFd>,
+    pub(crate) unix: Option<OwnedFd>,
+}
+
+/// The admin pages, bound and not yet serving.
+pub(crate) struct Admin {
+    tcp: Option<StdListener>,
+    unix: Unix,
+}
 
 impl Admin {
-    /// Listens; goes on with the socket of a process before this one if it is for the same address.
-    pub(crate) fn bind(address: SocketAddr, inherited: Option<StdListener>) -> io::Result<Self> {
-        let before = inherited.as_ref().and_then(|socket| socket.local_addr().ok());
-        let same = |before: SocketAddr| before.ip() == address.ip() && [0, before.port()].contains(&address.port());
-        let socket = match inherited.filter(|_| before.is_some_and(same)) {
-            Some(socket) => socket,
-            None => {
-                let _turn = odin_steer::turn();
-                // Of a process before this one the socket may have the port at another address, and shares it.
-                if address.port() != 0 && before.is_none_or(|before| before.port() != address.port()) {
-                    sockets::is_free(address)?;
-                }
-                let socket = odin_proxy::bind(address)?;
-                odin_proxy::listen(&socket)?;
-                socket
-            }
-        };
-        socket.set_nonblocking(true)?;
-        Ok(Admin(socket))
+    /// Opens both ways in; `user` is who this process is to become.
+    pub(crate) fn open(config: &Config, user: Option<&Account>, inherited: Inherited) -> anyhow::Result<Self> {
+        let unix = Unix::open(&config.admin_socket, user, inherited.unix)?;
+        let tcp = config
+            .admin
+            .map(|address| bind(address, inherited.tcp).with_context(|| format!("admin: cannot listen on {address}")));
+        Ok(Admin { tcp: tcp.transpose()?, unix })
     }
 
-    /// With port zero, what the system chose.
-    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+    /// Where they are; with port zero, what the system chose.
+    pub(crate) fn places(&self) -> Places {
+        let tcp = self.tcp.as_ref().and_then(|socket| socket.local_addr().ok());
+        Places { tcp, socket: self.unix.path().map(ToOwned::to_owned) }
     }
 
-    /// The same socket, for whoever takes over.
-    pub(crate) fn share(&self) -> io::Result<Arc<StdListener>> {
-        self.0.try_clone().map(Arc::new)
+    /// The same sockets, for whoever takes over.
+    pub(crate) fn share(&self) -> io::Result<Shared> {
+        let tcp = self.tcp.as_ref().map(StdListener::try_clone).transpose()?;
+        let unix = self.unix.listener.as_ref().map(StdUnixListener::try_clone).transpose()?;
+        Ok(Shared { tcp: tcp.map(OwnedFd::from), unix: unix.map(OwnedFd::from) })
     }
 
     /// Serves until it is stopped.
-    pub(crate) fn serve(self, odin: Rc<Odin>, orders: UnboundedSender<Order>) -> io::Result<Serving> {
-        let loopback = self.address()?.ip().to_canonical().is_loopback();
-        let listener = TcpListener::from_std(self.0)?;
+    pub(crate) fn serve(mut self, odin: Rc<Odin>, orders: UnboundedSender<Order>) -> io::Result<Serving> {
+        let places = self.places();
+        let loopback = places.tcp.is_none_or(|address| address.ip().to_canonical().is_loopback());
+        let desk = Rc::new(Desk { odin, orders, uploads: Uploads::new(), loopback, places: places.clone() });
         let (stop, stopped) = watch::channel(());
-        let desk = Rc::new(Desk { odin, orders, loopback });
-        Ok(Serving { stop, task: tokio::task::spawn_local(serve(listener, desk, stopped)) })
+        let mut doors = Vec::new();
+        if let Some(socket) = self.tcp {
+            socket.set_nonblocking(true)?;
+            doors.push(Door::Tcp(TcpListener::from_std(socket)?));
+        }
+        if let Some(socket) = self.unix.listener.take() {
+            socket.set_nonblocking(true)?;
+            doors.push(Door::Unix(UnixListener::from_std(socket)?));
+        }
+        let serve = |door| tokio::task::spawn_local(connections::serve(door, desk.clone(), stopped.clone()));
+        Ok(Serving { stop, tasks: doors.into_iter().map(serve).collect(), unix: self.unix, places })
     }
+}
+
+/// Listens; goes on with the socket of a process before this one if it is for the same address.
+fn bind(address: SocketAddr, inherited: Option<StdListener>) -> io::Result<StdListener> {
+    let before = inherited.as_ref().and_then(|socket| socket.local_addr().ok());
+    let same = |before: SocketAddr| before.ip() == address.ip() && [0, before.port()].contains(&address.port());
+    if let Some(socket) = inherited.filter(|_| before.is_some_and(same)) {
+        return Ok(socket);
+    }
+    let _turn = odin_steer::turn();
+    // Of a process before this one the socket may have the port at another address, and shares it.
+    if address.port() != 0 && before.is_none_or(|before| before.port() != address.port()) {
+        sockets::is_free(address)?;
+    }
+    let socket = odin_proxy::bind(address)?;
+    odin_proxy::listen(&socket)?;
+    Ok(socket)
 }
 
 /// The admin pages, being served.
 pub(crate) struct Serving {
     stop: watch::Sender<()>,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+    unix: Unix,
+    places: Places,
 }
 
 impl Serving {
+    /// Where they are.
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Why there is no unix socket, if that was not asked for.
+    pub(crate) fn fault(&self) -> Option<&str> {
+        self.unix.fault()
+    }
+
+    /// This process serves now, whoever did before: the file of the socket is its own.
+    pub(crate) fn taken_over(&mut self) {
+        self.unix.taken_over();
+    }
+
     /// Accepts no more at once; what it answers ends when the answers that are due have been given.
     pub(crate) fn stop(self) -> impl Future<Output = ()> {
-        drop(self.stop);
-        async {
-            // It ends in any case; how does not matter.
-            let _ = tokio::time::timeout(LAST_ANSWERS, self.task).await;
+        let Serving { stop, tasks, unix, .. } = self;
+        drop(stop);
+        async move {
+            let ended = async {
+                for task in tasks {
+                    // How it ended does not matter.
+                    let _ = task.await;
+                }
+            };
+            let _ = tokio::time::timeout(LAST_ANSWERS, ended).await;
+            drop(unix);
         }
     }
-}
 
-async fn serve(listener: TcpListener, desk: Rc<Desk>, mut stopped: watch::Receiver<()>) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            // Who comes now is for the process that has taken over. The sender is gone: that is the signal.
-            biased;
-            _ = stopped.changed() => break,
-            accepted = listener.accept() => accepted,
-        };
-        while connections.try_join_next().is_some() {}
-        match accepted {
-            Ok((stream, _)) if connections.len() >= MAX_CONNECTIONS => drop(stream),
-            Ok((stream, _)) => drop(connections.spawn_local(answer_all(stream, desk.clone(), stopped.clone()))),
-            Err(error) => {
-                tracing::warn!(%error, "admin: accept failed");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
+    /// As [`Serving::stop`], when another process has taken over, with the socket and its file.
+    pub(crate) fn leave(self) -> impl Future<Output = ()> {
+        self.unix.leave();
+        self.stop()
     }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-}
-
-async fn answer_all(stream: TcpStream, desk: Rc<Desk>, mut stopped: watch::Receiver<()>) {
-    let service = service_fn(|request| {
-        let desk = desk.clone();
-        async move { Ok::<_, Infallible>(answer(&desk, request).await) }
-    });
-    // Not set, it is a connection that the limit on their number has to do with.
-    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-    // A client that breaks off is no news.
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
-        }
-    }
-}
-
-async fn answer(desk: &Desk, request: Request<Incoming>) -> Page {
-    let odin = &desk.odin;
-    let path = request.uri().path().to_owned();
-    // Who lets others reach the pages gives this host a name for that, and has to say who may.
-    if let Some(name) = host::name(&request).filter(|_| desk.loopback) {
-        return text(
-            StatusCode::MISDIRECTED_REQUEST,
-            format!("these pages are not those of {name:?}: ask for them by localhost or by an IP address\n"),
-        );
-    }
-    if request.method() == Method::POST && request.headers().contains_key(header::ORIGIN) {
-        // A page in the operator's browser would reach what listens on loopback.
-        return text(StatusCode::FORBIDDEN, "orders are not taken from web pages\n");
-    }
-    match (request.method(), path.as_str()) {
-        (&Method::POST, "/reload") => changed(ordered(desk, Order::Reload).await),
-        (&Method::POST, "/upgrade") => match ordered(desk, Order::Upgrade).await {
-            Ok(pid) => json(&serde_json::json!({ "pid": pid })),
-            Err(error) => refused(&error),
-        },
-        (&Method::POST, path) if path.starts_with("/plugins/") => {
-            swap(odin, path.trim_start_matches("/plugins/"), request).await
-        }
-        (&Method::GET | &Method::HEAD, path) => match path {
-            "/" => text(
-                StatusCode::OK,
-                "/healthz\n/readyz\n/metrics\n/listeners\n/clusters\n/plugins\n/config\n/diff\nPOST /reload\nPOST /upgrade\nPOST /plugins/NAME\n",
-            ),
-            "/healthz" => match odin.with_proxy(|proxy| proxy.alive()) {
-                Some(false) => text(StatusCode::SERVICE_UNAVAILABLE, "a worker has ended\n"),
-                _ => text(StatusCode::OK, "ok\n"),
-            },
-            "/readyz" => match odin.with_proxy(|proxy| proxy.alive()) {
-                Some(true) => text(StatusCode::OK, "ready\n"),
-                Some(false) => text(StatusCode::SERVICE_UNAVAILABLE, "a worker has ended\n"),
-                None => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            },
-            "/metrics" => page(StatusCode::OK, prometheus::CONTENT_TYPE, prometheus::render(odin)),
-            "/listeners" => json(&pages::listeners(odin)),
-            "/clusters" => json(&pages::clusters(odin)),
-            "/plugins" => json(&pages::plugins(odin)),
-            "/config" => json(&pages::config(odin)),
-            "/diff" => changed(odin.diff()),
-            _ => text(StatusCode::NOT_FOUND, "no such page; / lists them\n"),
-        },
-        _ => text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "GET a page, or POST /reload, /upgrade, or /plugins/NAME with a .wasm file\n",
-        ),
-    }
-}
-
-/// Hands an order on, and waits until it was obeyed.
-async fn ordered<T>(desk: &Desk, order: impl FnOnce(Reply<T>) -> Order) -> anyhow::Result<T> {
-    let (reply, answer) = oneshot::channel();
-    // A process that drains takes no orders; then the answer is gone too.
-    let _ = desk.orders.send(order(reply));
-    answer.await.unwrap_or_else(|_| Err(anyhow::anyhow!("this process drains")))
-}
-
-fn changed(changes: anyhow::Result<Vec<Change>>) -> Page {
-    match changes {
-        Ok(changes) => json(&serde_json::json!({ "changes": changes })),
-        Err(error) => refused(&error),
-    }
-}
-
-fn refused(error: &anyhow::Error) -> Page {
-    text(StatusCode::UNPROCESSABLE_ENTITY, format!("{error:#}\n"))
-}
-
-async fn swap(odin: &Odin, name: &str, request: Request<Incoming>) -> Page {
-    if !odin.assembly().plugins.contains_key(name) {
-        return text(StatusCode::NOT_FOUND, format!("no plugin is named {name:?}; GET /plugins lists them\n"));
-    }
-    let body = Limited::new(request.into_body(), MAX_PLUGIN).collect();
-    let wasm = match tokio::time::timeout(BODY, body).await {
-        Err(_) => return text(StatusCode::REQUEST_TIMEOUT, format!("the plugin has not arrived within {BODY:?}\n")),
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) => return text(StatusCode::BAD_REQUEST, format!("cannot read the plugin: {error}\n")),
-    };
-    let (generation, swapped) = match odin.swap(name, &wasm) {
-        Ok(Swap::Swapped { generation }) => (generation, true),
-        Ok(Swap::Unchanged { generation }) => (generation, false),
-        Err(error) => {
-            tracing::error!(plugin = name, "not swapped, the old generation serves on: {error:#}");
-            return text(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                format!("not swapped, the old generation serves on: {error:#}\n"),
-            );
-        }
-    };
-    json(&serde_json::json!({ "name": name, "generation": generation, "swapped": swapped }))
-}
-
-fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Page {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
-}
-
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Page {
-    page(status, "text/plain; charset=utf-8", body)
-}
-
-fn json(value: &serde_json::Value) -> Page {
-    page(StatusCode::OK, "application/json", format!("{value:#}\n"))
 }

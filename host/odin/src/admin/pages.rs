@@ -118,3 +118,15 @@ pub(super) fn clusters(odin: &Odin) -> Value {
 pub(super) fn config(odin: &Odin) -> Value {
     serde_json::to_value(&odin.assembly().config).unwrap_or_else(|error| json!({ "error": error.to_string() }))
 }
+
+/// Which process this is, for whoever finds several.
+pub(super) fn process(odin: &Odin, places: &super::Places) -> Value {
+    json!({
+        "pid": std::process::id(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "config": odin.file(),
+        "admin": places.tcp,
+        "admin_socket": places.socket,
+        "uptime_seconds": odin.started.elapsed().as_secs(),
+    })
+}

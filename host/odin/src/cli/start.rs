@@ -9,7 +9,7 @@ use odin_steer::Binding;
 
 use super::{Admin, Run};
 use crate::config::{
-    self, Cluster, Config, ConfigError, Endpoint, EndpointAddress, Errors, Listener, Places, Plugin, Route,
+    self, Cluster, Config, ConfigError, Endpoint, EndpointAddress, Errors, HttpRules, Listener, Places, Plugin, Route,
     SteeringMode, Traffic, UpstreamProtocol,
 };
 
@@ -49,7 +49,7 @@ pub(crate) struct Roles {
 }
 
 impl Run {
-    /// Makes the config: from the file with `--workers`, `--admin`, `--steering` and `--log-format` on top, or from flags
+    /// Makes the config: from the file with `--workers`, `--admin`, `--admin-socket`, `--steering` and `--log-format` on top, or from flags
     /// alone.
     pub(crate) fn start(&self) -> Result<Start, Errors> {
         let mut start = match &self.file {
@@ -63,6 +63,9 @@ impl Run {
         let config = &mut start.config;
         if let Some(Admin(address)) = self.admin {
             config.admin = address;
+        }
+        if let Some(socket) = &self.admin_socket {
+            config.admin_socket = socket.clone();
         }
         if let Some(format) = self.log_format {
             config.access_log.format = format;
@@ -119,13 +122,18 @@ impl Run {
             unplaced_plugins: plugins.iter().map(|(name, _)| name.clone()).collect(),
         };
         start.config.plugins = BTreeMap::from_iter(plugins);
+        if self.listen.is_none() && self.tcp.is_none() {
+            // The addresses of the demo are on loopback and two: nothing is won by a program in the network namespace of
+            // the host, and other tools are to show who listens there.
+            start.config.steering = SteeringMode::Bind;
+        }
         let endpoints = &self.target;
         if let Some(address) = http {
             let route = Route { host: None, path: None, cluster: HTTP_CLUSTER.to_owned(), plugins: Vec::new() };
             start.add(
                 "web",
                 address,
-                Traffic::Http { trust_forwarded: false, routes: vec![route] },
+                Traffic::Http { rules: HttpRules::default(), routes: vec![route] },
                 HTTP_CLUSTER,
                 endpoints,
             );

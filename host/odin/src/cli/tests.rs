@@ -82,21 +82,38 @@ fn a_flag_takes_ranges_prefixes_and_every_port() {
     let addresses: Vec<_> = start.config.listeners.iter().map(|l| l.addresses[0].to_string()).collect();
     assert_eq!(addresses, ["[::]:7000-7999", "192.0.2.0/24:*"]);
     assert_eq!(start.config.steering, SteeringMode::Bpf);
-    assert_eq!(run("").start().unwrap().config.steering, SteeringMode::Auto);
+    assert_eq!(run("-l 127.0.0.1:0").start().unwrap().config.steering, SteeringMode::Auto);
+    // The demo leaves the host's network as it is, unless it is told otherwise.
+    assert_eq!(run("").start().unwrap().config.steering, SteeringMode::Bind);
+    assert_eq!(run("-t 10.0.0.1:80").start().unwrap().config.steering, SteeringMode::Bind);
+    assert_eq!(run("--steering auto").start().unwrap().config.steering, SteeringMode::Auto);
 }
 
 #[test]
-fn a_command_asks_the_default_admin_listener_unless_told_otherwise() {
+fn every_command_can_be_told_which_odin_to_ask() {
     let command = |words: &str| {
         Cli::try_parse_from(std::iter::once("odin").chain(words.split_whitespace())).unwrap().command.unwrap()
     };
-    let other = "127.0.0.1:1".parse().unwrap();
-    assert!(matches!(command("upgrade"), Command::Upgrade { admin: DEFAULT_ADMIN }));
-    assert!(matches!(command("upgrade --admin 127.0.0.1:1"), Command::Upgrade { admin } if admin == other));
-    let Command::Steer { command: Steer::Status { admin, json } } = command("steer status --json") else { panic!() };
-    assert_eq!((admin, json), (DEFAULT_ADMIN, true));
-    assert!(matches!(command("diff a.toml"), Command::Diff { against: None, admin: None, .. }));
-    assert!(refused("diff a.toml --against b.toml --admin 127.0.0.1:1").contains("cannot be used with"));
+    let Command::Upgrade { asked } = command("upgrade") else { panic!() };
+    assert_eq!(asked.socket, None);
+    for words in [
+        "upgrade --socket a",
+        "reload --socket a",
+        "plugin swap lb a.wasm --socket a",
+        "steer status --socket a",
+        "diff a.toml --socket a",
+    ] {
+        let asked = match command(words) {
+            Command::Upgrade { asked }
+            | Command::Reload { asked }
+            | Command::Plugin { command: PluginCommand::Swap { asked, .. } }
+            | Command::Steer { command: Steer::Status { asked, .. } }
+            | Command::Diff { asked, .. } => asked,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(asked.socket, Some("a".into()), "{words}");
+    }
+    assert!(refused("diff a.toml --against b.toml --socket a").contains("cannot be used with"));
 }
 
 #[test]

@@ -1,59 +1,46 @@
 //! `odin diff FILE`: what a reload would change. Must never send the file anywhere: it is checked and compared here.
 
-use std::fmt::Write;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde_json::Value;
 
-use super::print;
-use crate::config::{self, Config};
+use super::{lines, print};
+use crate::config::{self, AdminSocket, Config};
 use crate::diff;
 use crate::{client, watch};
 
 /// Prints what makes of the running config, or of another file's, that of `file`.
-pub(crate) async fn diff(file: &Path, against: Option<&Path>, admin: Option<SocketAddr>) -> anyhow::Result<()> {
-    print(&compare(file, against, admin).await?)
+pub(crate) async fn diff(file: &Path, against: Option<&Path>, socket: Option<PathBuf>) -> anyhow::Result<()> {
+    print(&compare(file, against, socket).await?)
 }
 
-async fn compare(file: &Path, against: Option<&Path>, admin: Option<SocketAddr>) -> anyhow::Result<String> {
+async fn compare(file: &Path, against: Option<&Path>, socket: Option<PathBuf>) -> anyhow::Result<String> {
     let (config, _) = config::load(file)?;
     let before = match against {
         Some(other) => serde_json::to_value(config::load(other)?.0)?,
-        None => running(admin_of(&config, file, admin)?).await?,
+        None => running(&client::socket(socket.or_else(|| named(&config))).await?).await?,
     };
     Ok(report(before, serde_json::to_value(&config)?))
+}
+
+/// Where the file itself says that its Odin takes orders.
+fn named(config: &Config) -> Option<PathBuf> {
+    match &config.admin_socket {
+        AdminSocket::At(path) => Some(path.clone()),
+        AdminSocket::Default | AdminSocket::Off => None,
+    }
 }
 
 fn report(mut before: Value, mut after: Value) -> String {
     resolve_paths(&mut before);
     resolve_paths(&mut after);
-    let mut text = String::new();
-    for change in diff::diff(&before, &after) {
-        // Writing to a text does not fail.
-        let _ = writeln!(text, "{change}");
-    }
-    if text.is_empty() { "no changes\n".to_owned() } else { text }
+    lines(&diff::diff(&before, &after))
 }
 
-/// Where to ask what runs: a flag goes before what the file itself says.
-fn admin_of(config: &Config, file: &Path, flag: Option<SocketAddr>) -> anyhow::Result<SocketAddr> {
-    let file = file.display();
-    match flag.or(config.admin) {
-        Some(address) if address.port() != 0 => Ok(address),
-        Some(_) => bail!(
-            "{file} leaves the port of `admin` to the system, so the running Odin cannot be asked; add --admin IP:PORT"
-        ),
-        None => bail!(
-            "{file} has no admin listener, so the running Odin cannot be asked; add --admin IP:PORT or --against FILE"
-        ),
-    }
-}
-
-async fn running(admin: SocketAddr) -> anyhow::Result<Value> {
-    let answer = client::good(client::get(admin, "/config").await?)?;
-    serde_json::from_str(&answer).with_context(|| format!("the answer of {admin} to /config is no JSON; is this Odin?"))
+async fn running(socket: &Path) -> anyhow::Result<Value> {
+    let answer = client::good(client::get(socket, "/config").await?)?;
+    serde_json::from_str(&answer).context("the answer to /config is no JSON; is this Odin?")
 }
 
 /// One file may be named by many paths: as seen from where Odin was started, and as seen from here.
@@ -94,7 +81,7 @@ mod tests {
         let running = serde_json::to_string(&config::load(&old).unwrap().0).unwrap();
         let asks = |status, body| {
             let new = new.clone();
-            async move { compare(&new, None, Some(answering(status, body).await)).await }
+            async move { compare(&new, None, Some(answering(status, body))).await }
         };
         assert_eq!(asks(200, &running).await.unwrap(), "+ endpoint a b:1\n");
         assert_eq!(compare(&new, Some(&old), None).await.unwrap(), "+ endpoint a b:1\n");
@@ -107,16 +94,10 @@ mod tests {
     }
 
     #[test]
-    fn where_to_ask_is_told_when_it_is_not_known() {
-        let file = Path::new("a.toml");
-        let with =
-            |admin: Option<&str>| Config { admin: admin.map(|admin| admin.parse().unwrap()), ..Config::default() };
-        let flag = "127.0.0.1:1".parse().unwrap();
-        assert_eq!(admin_of(&with(None), file, Some(flag)).unwrap(), flag);
-        assert_eq!(admin_of(&with(Some("127.0.0.1:2")), file, None).unwrap().port(), 2);
-        let error = admin_of(&with(None), file, None).unwrap_err().to_string();
-        assert!(error.ends_with("add --admin IP:PORT or --against FILE"), "{error}");
-        let error = admin_of(&with(Some("127.0.0.1:0")), file, None).unwrap_err().to_string();
-        assert!(error.starts_with("a.toml leaves the port"), "{error}");
+    fn a_file_may_say_where_to_ask() {
+        let with = |admin_socket| named(&Config { admin_socket, ..Config::default() });
+        assert_eq!(with(AdminSocket::At("/a.sock".into())), Some("/a.sock".into()));
+        assert_eq!(with(AdminSocket::Default), None);
+        assert_eq!(with(AdminSocket::Off), None);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use serde::Deserialize;
@@ -66,13 +66,13 @@ struct Weight {
 }
 
 /// Prints the table, or with `raw` what Odin answers.
-pub(crate) async fn steer_status(admin: SocketAddr, raw: bool) -> anyhow::Result<()> {
-    let answer = client::good(client::get(admin, "/listeners").await?)?;
+pub(crate) async fn steer_status(socket: Option<PathBuf>, raw: bool) -> anyhow::Result<()> {
+    let answer = client::good(client::get(&client::socket(socket).await?, "/listeners").await?)?;
     if raw {
         return print(&answer);
     }
     let status = serde_json::from_str(&answer);
-    let status = status.with_context(|| format!("the answer of {admin} to /listeners was not understood"))?;
+    let status = status.context("the answer to /listeners was not understood")?;
     print(&render(&status))
 }
 

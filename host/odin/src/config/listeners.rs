@@ -2,8 +2,10 @@
 //! `bindings.rs`).
 //! Must never bind or look anything up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+
+use odin_proxy::check_route_path;
 
 use super::bindings;
 use super::check::References;
@@ -12,7 +14,7 @@ use super::node::Value;
 use super::places::Kind;
 use super::readers::{boolean, choice, name, parsed};
 use super::report::KeyPath;
-use super::schema::{Listener, Route, SteeringMode, Traffic};
+use super::schema::{EncodedSlashes, HttpRules, Listener, PathNormalization, Route, SteeringMode, Traffic};
 use super::syntax::Syntax;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,6 +108,14 @@ fn tcp(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
     if let Some(field) = table.take("trust-forwarded") {
         field.fail(r#"TCP has no such fields; remove it, or set protocol to "http""#);
     }
+    for key in ["path-normalization", "encoded-slashes"] {
+        if let Some(field) = table.take(key) {
+            field.fail(r#"TCP has no paths; remove it, or set protocol to "http""#);
+        }
+    }
+    if let Some(field) = table.take("half-close") {
+        field.fail(r#"a TCP relay always passes it on; remove it, or set protocol to "http""#);
+    }
     let cluster = table.take("cluster");
     let plugins = table.take("plugins").map(|field| plugin_names(field, references)).unwrap_or_default();
     if let Some(field) = table.take("routes") {
@@ -120,7 +130,7 @@ fn tcp(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
 }
 
 fn http(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
-    let trust_forwarded = table.read("trust-forwarded", boolean).unwrap_or(false);
+    let rules = rules(table);
     let cluster = table.take("cluster");
     let plugins = table.take("plugins");
     let routes = table.take("routes");
@@ -133,35 +143,64 @@ fn http(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
     if let (None, Some(plugins)) = (&cluster, &plugins) {
         plugins.fail("goes with the listener's own `cluster`; move it into the routes");
     }
-    let mut placed: Vec<(u32, Route)> = Vec::new();
+    let mut placed = Placement::default();
     let items = routes.and_then(|field| field.list("tables")).unwrap_or_default();
     for field in items {
         let (report, path, line) = (field.report, field.path.clone(), field.node.line);
         let Some(route) = route(field, references) else { continue };
-        add(&mut placed, line, route, |message| report.error(line, &path, message));
+        if rules.path_normalization == PathNormalization::Strict
+            && let Some(written) = &route.path
+            && let Err(message) = check_route_path(written)
+        {
+            report.error(line, &path.key("path"), format!("`{written}` is not a path to match; {message}"));
+        }
+        placed.add(line, route, |message| report.error(line, &path, message));
     }
     if let Some(field) = cluster {
         let line = field.node.line;
         let cluster = references.read(Kind::Cluster, &field);
         let plugins = plugins.map(|field| plugin_names(field, references)).unwrap_or_default();
         let route = Route { host: None, path: None, cluster: cluster?, plugins };
-        add(&mut placed, line, route, |message| field.fail(&message));
+        placed.add(line, route, |message| field.fail(&message));
     }
-    let routes: Vec<Route> = placed.into_iter().map(|(_, route)| route).collect();
-    (!routes.is_empty()).then_some(Traffic::Http { trust_forwarded, routes })
+    let routes = placed.routes;
+    (!routes.is_empty()).then_some(Traffic::Http { rules, routes })
 }
 
-/// Adds a route unless an earlier one matches the same requests.
-fn add(routes: &mut Vec<(u32, Route)>, line: u32, route: Route, fail: impl FnOnce(String)) {
-    match routes.iter().find(|(_, other)| (&other.host, &other.path) == (&route.host, &route.path)) {
-        None => routes.push((line, route)),
-        Some((first, _)) => {
+/// How requests are read.
+fn rules(table: &mut Table<'_>) -> HttpRules {
+    let modes = [("strict", PathNormalization::Strict), ("off", PathNormalization::Off)];
+    let slashes =
+        [("refuse", EncodedSlashes::Refuse), ("keep", EncodedSlashes::Keep), ("decode", EncodedSlashes::Decode)];
+    HttpRules {
+        trust_forwarded: table.read("trust-forwarded", boolean).unwrap_or_default(),
+        half_close: table.read("half-close", boolean).unwrap_or_default(),
+        path_normalization: table.read("path-normalization", choice(&modes)).unwrap_or_default(),
+        encoded_slashes: table.read("encoded-slashes", choice(&slashes)).unwrap_or_default(),
+    }
+}
+
+/// The routes of a listener, and on which line the first of those is that match the same requests.
+#[derive(Default)]
+struct Placement {
+    routes: Vec<Route>,
+    lines: HashMap<(Option<String>, Option<String>), u32>,
+}
+
+impl Placement {
+    /// Adds a route unless an earlier one matches the same requests.
+    fn add(&mut self, line: u32, route: Route, fail: impl FnOnce(String)) {
+        let matched = (route.host.clone(), route.path.clone());
+        if let Some(first) = self.lines.get(&matched) {
             let what = match (&route.host, &route.path) {
                 (None, None) => "every host and path".to_owned(),
                 (host, path) => format!("{}{}", host.as_deref().unwrap_or("*"), path.as_deref().unwrap_or("/")),
             };
             fail(format!("the route on line {first} matches the same requests ({what}); keep one of the two"));
+            return;
         }
+        self.lines.insert(matched, line);
+        self.routes.push(route);
     }
 }
 

@@ -5,6 +5,7 @@ mod plugin;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -39,6 +40,12 @@ pub(crate) struct Config {
     /// Where the admin pages are served; none for `"off"`. Default 127.0.0.1:9901.
     #[serde(serialize_with = "address_or_off")]
     pub(crate) admin: Option<SocketAddr>,
+    /// The unix socket that takes every order. Default: one in the runtime folder (`runtime_folder.rs`).
+    #[serde(skip_serializing_if = "AdminSocket::is_default")]
+    pub(crate) admin_socket: AdminSocket,
+    /// The file with the token that lets a client of `admin` do what the socket lets it do. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admin_token_file: Option<PathBuf>,
     /// One line for each exchange and connection.
     pub(crate) access_log: AccessLog,
     /// At least one; names are unique, and no two want the same port of the same network.
@@ -62,12 +69,42 @@ impl Default for Config {
             steering: SteeringMode::Auto,
             user: None,
             admin: Some(DEFAULT_ADMIN),
+            admin_socket: AdminSocket::Default,
+            admin_token_file: None,
             access_log: AccessLog::default(),
             listeners: Vec::new(),
             clusters: BTreeMap::new(),
             plugins: BTreeMap::new(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
+        }
+    }
+}
+
+/// Where the unix socket of the admin pages is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum AdminSocket {
+    /// In the runtime folder, under the number of the process that made it.
+    #[default]
+    Default,
+    /// Nowhere: no order is taken but by signals, and by `admin` with a token.
+    Off,
+    /// Here. In a config file the path is relative to that file's folder.
+    At(PathBuf),
+}
+
+impl AdminSocket {
+    fn is_default(&self) -> bool {
+        *self == AdminSocket::Default
+    }
+}
+
+impl Serialize for AdminSocket {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            AdminSocket::Default => serializer.serialize_none(),
+            AdminSocket::Off => serializer.serialize_str("off"),
+            AdminSocket::At(path) => path.serialize(serializer),
         }
     }
 }
@@ -94,11 +131,13 @@ pub(crate) struct AccessLog {
     pub(crate) format: LogFormat,
     /// Names of context values that every line tells, in this order. Default none.
     pub(crate) context: Vec<String>,
+    /// Fields of the request's head that every line tells, in lower case and in this order. Default none.
+    pub(crate) fields: Vec<String>,
 }
 
 impl Default for AccessLog {
     fn default() -> Self {
-        AccessLog { enabled: true, format: LogFormat::Text, context: Vec::new() }
+        AccessLog { enabled: true, format: LogFormat::Text, context: Vec::new(), fields: Vec::new() }
     }
 }
 
@@ -134,9 +173,9 @@ pub(crate) struct Listener {
 pub(crate) enum Traffic {
     /// HTTP/1.1 and HTTP/2 with prior knowledge. The default.
     Http {
-        /// Believe `Forwarded`, `X-Forwarded-*` and `X-Request-Id` of the client. Default false.
-        #[serde(rename = "trust-forwarded")]
-        trust_forwarded: bool,
+        /// How its requests are read.
+        #[serde(flatten)]
+        rules: HttpRules,
         /// At least one; no two match the same host and path. The listener's own `cluster` and `plugins` are the
         /// last one, without host and path.
         routes: Vec<Route>,
@@ -148,6 +187,44 @@ pub(crate) enum Traffic {
         /// Keys of `plugins`, in the order in which connections meet them. Default none.
         plugins: Vec<String>,
     },
+}
+
+/// How the requests of an HTTP listener are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct HttpRules {
+    /// Believe `Forwarded`, `X-Forwarded-*` and `X-Request-Id` of the client. Default false.
+    pub(crate) trust_forwarded: bool,
+    /// A client that has ended its sending side still waits for its answer. Default false.
+    pub(crate) half_close: bool,
+    /// What becomes of paths before they are matched. Default strict.
+    pub(crate) path_normalization: PathNormalization,
+    /// What becomes of `%2F` in a normalised path. Default refuse.
+    pub(crate) encoded_slashes: EncodedSlashes,
+}
+
+/// The `path-normalization` of a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PathNormalization {
+    /// One spelling for each path; what has no safe one is refused.
+    #[default]
+    Strict,
+    /// Paths stay as they came.
+    Off,
+}
+
+/// The `encoded-slashes` of a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EncodedSlashes {
+    /// 400.
+    #[default]
+    Refuse,
+    /// They stay as they are.
+    Keep,
+    /// They separate segments.
+    Decode,
 }
 
 /// What an HTTP request must match to go to a cluster; exact host first, then the longest path.
@@ -248,6 +325,17 @@ pub(crate) struct Timeouts {
     /// Between the requests of a connection, and between two steps of a body. Default 60 s.
     #[serde(serialize_with = "duration")]
     pub(crate) idle: Duration,
+    /// For a connection to an endpoint all of whose connections are in use. Default 3 s.
+    #[serde(serialize_with = "duration")]
+    pub(crate) queue: Duration,
+    /// Until an idle upstream connection is closed. Default 50 s: before the usual server (60 s and more) closes it
+    /// under a request.
+    #[serde(serialize_with = "duration")]
+    pub(crate) upstream_idle: Duration,
+    /// Until a silent HTTP/2 upstream is asked by a ping whether it is there. Default zero: never, for some gRPC servers
+    /// close connections that ping more often than every five minutes.
+    #[serde(serialize_with = "duration")]
+    pub(crate) http2_ping: Duration,
     /// From the last step of a request to the head of its response. Default 60 s.
     #[serde(serialize_with = "duration")]
     pub(crate) response: Duration,
@@ -265,6 +353,9 @@ impl Default for Timeouts {
             connect: Duration::from_secs(3),
             header: Duration::from_secs(10),
             idle: Duration::from_secs(60),
+            queue: Duration::from_secs(3),
+            upstream_idle: Duration::from_secs(50),
+            http2_ping: Duration::ZERO,
             response: Duration::from_secs(60),
             request: Duration::ZERO,
             tcp_idle: Duration::from_secs(3600),
@@ -288,8 +379,12 @@ pub(crate) struct Limits {
     pub(crate) connections: usize,
     /// Concurrent streams of one HTTP/2 connection. Default 100.
     pub(crate) streams: u32,
-    /// Idle connections kept per endpoint and worker. Default 64.
-    pub(crate) idle_upstream_connections: usize,
+    /// Connections that HTTP exchanges may have in use per endpoint and worker. Default 1,024.
+    pub(crate) upstream_connections: usize,
+    /// Concurrent streams of one HTTP/2 connection to an upstream, if that does not allow fewer. Default 100.
+    pub(crate) streams_per_upstream: usize,
+    /// The lowest rate of a request's body after its first 20 s, in bytes a second; 0 for any. Default 240.
+    pub(crate) body_rate: u64,
 }
 
 impl Default for Limits {
@@ -300,7 +395,9 @@ impl Default for Limits {
             trailer_bytes: 8 << 10,
             connections: 10_000,
             streams: 100,
-            idle_upstream_connections: 64,
+            upstream_connections: 1_024,
+            streams_per_upstream: 100,
+            body_rate: 240,
         }
     }
 }

@@ -4,7 +4,10 @@
 mod plugins;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use http::HeaderName;
 
 use super::check::References;
 use super::decoder::{Field, Table};
@@ -13,7 +16,7 @@ use super::places::Kind;
 use super::readers::{boolean, choice, duration, name, parsed, size, text, whole};
 use super::report::Report;
 use super::schema::{
-    AccessLog, Cluster, Config, Endpoint, Limits, LogFormat, SteeringMode, Timeouts, UpstreamProtocol,
+    AccessLog, AdminSocket, Cluster, Config, Endpoint, Limits, LogFormat, SteeringMode, Timeouts, UpstreamProtocol,
 };
 use super::{listeners, units};
 
@@ -28,6 +31,8 @@ pub(super) fn decode(root: Node, report: &Report, references: &mut References) -
     let steering = top.read("steering", choice(&modes)).unwrap_or(defaults.steering);
     let user = top.read("user", user);
     let admin = top.read("admin", admin).unwrap_or(defaults.admin);
+    let admin_socket = top.take("admin-socket").and_then(admin_socket).unwrap_or_default();
+    let admin_token_file = top.take("admin-token-file").and_then(|field| path(&field));
     let access_log = top.take("access-log").and_then(access_log).unwrap_or_default();
     let listeners = listeners::decode(&mut top, admin, steering, references);
     let clusters = top.take("clusters").map(|field| clusters(field, references)).unwrap_or_default();
@@ -42,6 +47,8 @@ pub(super) fn decode(root: Node, report: &Report, references: &mut References) -
         steering,
         user,
         admin,
+        admin_socket,
+        admin_token_file,
         access_log,
         listeners,
         clusters,
@@ -71,6 +78,24 @@ fn admin(value: &Value) -> Result<Option<std::net::SocketAddr>, String> {
     }
 }
 
+fn admin_socket(field: Field<'_>) -> Option<AdminSocket> {
+    match &field.node.value {
+        Value::Text(text) if text == "off" => Some(AdminSocket::Off),
+        Value::Bool(false) => {
+            field.fail(r#"expected a path or "off", found false; write "off""#);
+            None
+        }
+        _ => path(&field).map(AdminSocket::At),
+    }
+}
+
+/// A path as seen from the folder of the config file.
+fn path(field: &Field<'_>) -> Option<PathBuf> {
+    let path = field.report.resolve(&field.read(text)?);
+    // Whoever reads the config from another folder shall find the same file.
+    Some(std::path::absolute(&path).unwrap_or(path))
+}
+
 fn access_log(field: Field<'_>) -> Option<AccessLog> {
     let mut table = field.table()?;
     let defaults = AccessLog::default();
@@ -78,8 +103,19 @@ fn access_log(field: Field<'_>) -> Option<AccessLog> {
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let format = table.read("format", choice(&formats)).unwrap_or(defaults.format);
     let context = table.take("context").map(|field| field.distinct("names", |field| field.read(context_name)));
+    let fields = table.take("fields").map(|field| field.distinct("field names", |field| field.read(field_name)));
     table.deny_rest();
-    Some(AccessLog { enabled, format, context: context.unwrap_or_default() })
+    let (context, fields) = (context.unwrap_or_default(), fields.unwrap_or_default());
+    Some(AccessLog { enabled, format, context, fields })
+}
+
+/// The name of a field of a head, in lower case.
+fn field_name(value: &Value) -> Result<String, String> {
+    let name = text(value)?;
+    match HeaderName::from_bytes(name.as_bytes()) {
+        Ok(name) => Ok(name.to_string()),
+        Err(_) => Err(format!("`{name}` is not the name of a field, such as \"user-agent\"")),
+    }
 }
 
 /// The name of a value that plugins set for each other, and so for the log.
@@ -150,6 +186,9 @@ fn timeouts(field: Field<'_>) -> Option<Timeouts> {
     set(&mut timeouts.connect, &mut table, "connect", duration(Duration::ZERO));
     set(&mut timeouts.header, &mut table, "header", duration(Duration::ZERO));
     set(&mut timeouts.idle, &mut table, "idle", duration(Duration::ZERO));
+    set(&mut timeouts.queue, &mut table, "queue", duration(Duration::ZERO));
+    set(&mut timeouts.upstream_idle, &mut table, "upstream-idle", duration(Duration::ZERO));
+    set(&mut timeouts.http2_ping, &mut table, "http2-ping", duration(Duration::ZERO));
     set(&mut timeouts.response, &mut table, "response", duration(Duration::ZERO));
     set(&mut timeouts.request, &mut table, "request", duration(Duration::ZERO));
     set(&mut timeouts.tcp_idle, &mut table, "tcp-idle", duration(Duration::ZERO));
@@ -165,8 +204,14 @@ fn limits(field: Field<'_>) -> Option<Limits> {
     set(&mut limits.trailer_bytes, &mut table, "trailer-bytes", size(0..=16 << 20));
     set(&mut limits.connections, &mut table, "connections", whole(1..=10_000_000));
     set(&mut limits.streams, &mut table, "streams", whole(1..=1_000_000));
-    let idle = "idle-upstream-connections";
-    set(&mut limits.idle_upstream_connections, &mut table, idle, whole(0..=1_000_000));
+    set(&mut limits.upstream_connections, &mut table, "upstream-connections", whole(1..=1_000_000));
+    set(&mut limits.streams_per_upstream, &mut table, "streams-per-upstream", whole(1..=1_000_000));
+    set(&mut limits.body_rate, &mut table, "body-rate", size(0..=1 << 40));
+    if let Some(field) = table.take("idle-upstream-connections") {
+        field.fail(
+            "idle connections are not counted any more but closed by time; write timeouts.upstream-idle, or remove it",
+        );
+    }
     table.deny_rest();
     Some(limits)
 }

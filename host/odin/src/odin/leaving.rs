@@ -61,7 +61,7 @@ impl Odin {
         supervisor::follows()?;
         let binary = self.binary.as_ref().map_err(|error| anyhow!("cannot tell the path of this binary: {error}"))?;
         let given = self.sockets.borrow().hand_over().context("cannot share the listening sockets")?;
-        let admin = self.admin.borrow().clone();
+        let admin = self.admin.borrow().clone().context("this process drains")?;
         tracing::info!(binary = %binary.display(), "starting a new process");
         let attempt = Attempt::start(binary)?;
         *self.canceller.borrow_mut() = Some(attempt.canceller());
@@ -69,7 +69,7 @@ impl Odin {
         // Not one of the runtime's threads: a process that is stopped does not wait for a new one that hangs.
         std::thread::Builder::new().name("upgrade".to_owned()).spawn(move || {
             // Nobody is there to be told when this process is stopped meanwhile.
-            let _ = told.send(attempt.finish(admin, given));
+            let _ = told.send(attempt.finish(&admin, given));
         })?;
         result.await?
     }

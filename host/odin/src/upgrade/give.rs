@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail};
 
 use super::channel::{Channel, MAX_DESCRIPTORS};
 use super::{Manifest, PATIENCE, PREDECESSOR, READY, REPLACED, STOP, Tag, VERSION};
+use crate::admin::Shared;
 use crate::sockets::Given;
 
 /// A new process that is to take over, and nothing given to it yet.
@@ -50,9 +51,8 @@ impl Attempt {
     }
 
     /// Hands everything over and answers the new process once it serves. Blocks. After an error it is gone.
-    pub(crate) fn finish(mut self, admin: Option<Arc<TcpListener>>, mut given: Given) -> anyhow::Result<Serving> {
-        given.sockets.extend(admin.map(|admin| (Tag::Admin, admin)));
-        match hand_over(&self.channel, given).and_then(|()| ready(&self.channel)) {
+    pub(crate) fn finish(mut self, admin: &Shared, given: Given) -> anyhow::Result<Serving> {
+        match hand_over(&self.channel, admin, given).and_then(|()| ready(&self.channel)) {
             Ok(()) => Ok(Serving { child: self.child, channel: self.channel }),
             Err(error) => Err(error.context(end(&mut self.child))),
         }
@@ -78,21 +78,24 @@ impl Canceller {
     }
 }
 
-fn hand_over(channel: &Channel, given: Given) -> anyhow::Result<()> {
+fn hand_over(channel: &Channel, admin: &Shared, given: Given) -> anyhow::Result<()> {
     let (state, steering) = given.steering.unzip();
     let steering = steering.unwrap_or_default();
-    let (tags, sockets): (Vec<Tag>, Vec<Arc<TcpListener>>) = given.sockets.into_iter().unzip();
+    let (mut tags, sockets): (Vec<Tag>, Vec<Arc<TcpListener>>) = given.sockets.into_iter().unzip();
+    tags.extend(admin.tcp.as_ref().map(|_| Tag::Admin));
     let manifest = Manifest {
         version: VERSION,
         steering: state,
         steering_descriptors: steering.len(),
         sockets: tags,
         activated: given.activated,
+        admin_socket: admin.unix.is_some(),
     };
     let mut file = File::from(rustix::fs::memfd_create("odin-manifest", rustix::fs::MemfdFlags::CLOEXEC)?);
     file.write_all(&serde_json::to_vec(&manifest)?)?;
     send(channel, b"manifest", &[file.as_fd()])?;
     let descriptors = steering.iter().map(|fd| fd.as_fd()).chain(sockets.iter().map(|socket| socket.as_fd()));
+    let descriptors = descriptors.chain(admin.tcp.iter().chain(&admin.unix).map(|socket| socket.as_fd()));
     for some in descriptors.collect::<Vec<_>>().chunks(MAX_DESCRIPTORS) {
         send(channel, b"descriptors", some)?;
     }

@@ -79,4 +79,7 @@ struct Manifest {
     /// Where systemd listens for the service.
     #[serde(default)]
     activated: BTreeSet<SocketAddr>,
+    /// The last descriptor is the unix socket of the admin pages. A binary that knows nothing of it leaves it.
+    #[serde(default)]
+    admin_socket: bool,
 }

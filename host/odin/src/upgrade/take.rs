@@ -5,12 +5,14 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 
 use anyhow::{Context as _, bail};
 use rustix::net::{SocketType, sockopt};
 
 use super::channel::Channel;
 use super::{Manifest, PATIENCE, PREDECESSOR, READY, REPLACED, STOP, Tag, VERSION};
+use crate::admin::Inherited;
 
 const STOPPED: &str = "the process before was stopped, so this one does not take over";
 
@@ -26,7 +28,7 @@ pub(crate) struct Handed {
     /// The state of the steering and its descriptors; none when sockets are bound.
     pub(crate) steering: Option<(String, Vec<OwnedFd>)>,
     pub(crate) sockets: Vec<(Tag, TcpListener)>,
-    pub(crate) admin: Option<TcpListener>,
+    pub(crate) admin: Inherited,
     /// Where systemd listens.
     pub(crate) activated: BTreeSet<SocketAddr>,
 }
@@ -49,21 +51,22 @@ impl Takeover {
         let mut descriptors = self.next()?;
         let manifest = descriptors.pop().context("the process before sent no manifest")?;
         let manifest = read(manifest)?;
-        let wanted = manifest.steering_descriptors + manifest.sockets.len();
+        let wanted = manifest.steering_descriptors + manifest.sockets.len() + usize::from(manifest.admin_socket);
         let mut descriptors = Vec::with_capacity(wanted);
         while descriptors.len() < wanted {
             descriptors.extend(self.next()?);
         }
+        let unix = if manifest.admin_socket { descriptors.pop().map(UnixListener::from) } else { None };
         let sockets = descriptors.split_off(manifest.steering_descriptors);
         let mut handed = Handed {
             steering: manifest.steering.map(|state| (state, descriptors)),
             sockets: Vec::new(),
-            admin: None,
+            admin: Inherited { tcp: None, unix },
             activated: manifest.activated,
         };
         for (tag, socket) in manifest.sockets.into_iter().zip(sockets) {
             match tag {
-                Tag::Admin => handed.admin = Some(TcpListener::from(socket)),
+                Tag::Admin => handed.admin.tcp = Some(TcpListener::from(socket)),
                 tag => handed.sockets.push((tag, TcpListener::from(socket))),
             }
         }

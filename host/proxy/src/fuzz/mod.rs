@@ -6,6 +6,7 @@
 mod chunked;
 mod heads;
 mod http2;
+mod paths;
 
 use bytes::Bytes;
 use http::{HeaderMap, header};

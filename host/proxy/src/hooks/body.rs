@@ -17,9 +17,10 @@ use tokio::task::JoinHandle;
 
 use super::stage::{Flow, Stage};
 use super::{Run, heads};
-use crate::body::{Body, Upload};
+use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::timer::{Deadline, Elapsed};
+use crate::upload::Upload;
 
 /// Whose body it is.
 #[derive(Clone)]

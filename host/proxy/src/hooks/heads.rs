@@ -68,7 +68,7 @@ impl Link {
     }
 
     pub(super) fn ends(&self, kind: Kind, reason: &str) -> Error {
-        Error::new(kind, format!("plugin {:?}: {reason}", self.name()))
+        Error::new(kind, format!("plugin {:?}: {reason}", self.name())).by(self.name())
     }
 
     fn ask_for_request(&self, mode: BodyMode) {

@@ -171,5 +171,5 @@ fn failed(error: &CallError) -> Error {
     } else {
         tracing::error!(target: "plugin", plugin = error.plugin(), backtrace, "{cause}");
     }
-    Error::new(Kind::PluginFailed, cause)
+    Error::new(Kind::PluginFailed, cause).by(error.plugin())
 }

@@ -22,11 +22,15 @@ use crate::timer::{Deadline, Elapsed};
 /// What begins every HTTP/2 connection (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Bytes of the start line of a refused request that the log tells.
+const MAX_LOGGED: usize = 1024;
+
 /// What came next on the connection.
 pub(super) enum Arrival {
     Head(Box<RequestHead>),
     Http2,
-    Refused(Error),
+    /// With the start line, as far as it came.
+    Refused(Error, Option<Box<str>>),
     Closed,
 }
 
@@ -73,7 +77,8 @@ pub(super) async fn next(
                     return Poll::Ready(Arrival::Closed);
                 }
                 Poll::Pending => {
-                    let late = || Arrival::Refused(Error::new(Kind::HeaderTimeout, "incomplete head"));
+                    let late =
+                        || Arrival::Refused(Error::new(Kind::HeaderTimeout, "incomplete head"), start(&reader.buffer));
                     return deadline.poll(cx).map(|Elapsed| if begun { late() } else { Arrival::Closed });
                 }
             }
@@ -104,23 +109,31 @@ fn next_head(scanner: &mut HeadScanner, reader: &mut Reader, limits: &Limits, fi
     }
     // TLS on a plain port, or noise: no need to wait for the end of a line.
     if !buffer[0].is_ascii_graphic() {
-        return Some(Arrival::Refused(Error::new(Kind::MalformedRequest, "not HTTP")));
+        return Some(Arrival::Refused(Error::new(Kind::MalformedRequest, "not HTTP"), None));
     }
-    let head = match scanner.find_end(buffer, limits.head_bytes) {
+    let (head, error) = match scanner.find_end(buffer, limits.head_bytes) {
         Ok(None) => return None,
-        Ok(Some(end)) => request::parse(buffer.split_to(end).freeze(), limits.head_fields),
-        Err(error) => Err(error),
+        Ok(Some(end)) => {
+            let head = buffer.split_to(end).freeze();
+            match request::parse(head.clone(), limits.head_fields) {
+                Ok(parsed) => return Some(Arrival::Head(Box::new(parsed))),
+                Err(error) => (start(&head), error),
+            }
+        }
+        Err(error) => (start(buffer), error),
     };
-    Some(match head {
-        Ok(head) => Arrival::Head(Box::new(head)),
-        Err(error) => Arrival::Refused(Error::new(
-            match error {
-                HeadError::Malformed(_) => Kind::MalformedRequest,
-                HeadError::TooLarge => Kind::HeadTooLarge,
-                HeadError::Expectation => Kind::ExpectationFailed,
-                HeadError::NotImplemented => Kind::NotImplemented,
-            },
-            error.to_string(),
-        )),
-    })
+    let kind = match error {
+        HeadError::Malformed(_) => Kind::MalformedRequest,
+        HeadError::TooLarge => Kind::HeadTooLarge,
+        HeadError::Expectation => Kind::ExpectationFailed,
+        HeadError::NotImplemented => Kind::NotImplemented,
+    };
+    Some(Arrival::Refused(Error::new(kind, error.to_string()), head))
+}
+
+/// The start line, as far as it came and as far as it is of use in a log.
+fn start(head: &[u8]) -> Option<Box<str>> {
+    let line = head.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or(b"");
+    let cut = &line[..line.len().min(MAX_LOGGED)];
+    (!cut.is_empty()).then(|| String::from_utf8_lossy(cut).into())
 }

@@ -3,6 +3,7 @@
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::chunk_ext;
 use super::framing::{BodyError, Piece};
 use crate::fields::is_token;
 
@@ -113,8 +114,7 @@ fn parse_size(line: &[u8]) -> Result<(u64, usize), BodyError> {
         return Err(BodyError::Malformed("invalid chunk size"));
     }
     let extension = &line[digits..];
-    let plain = |b: &u8| *b == b'\t' || (*b >= b' ' && *b != 0x7f);
-    if !extension.is_empty() && (extension[0] != b';' || !extension.iter().all(plain)) {
+    if !chunk_ext::is_valid(extension) {
         return Err(BodyError::Malformed("invalid chunk extension"));
     }
     let digit = |b: &u8| (*b as char).to_digit(16).map_or(0, u64::from);

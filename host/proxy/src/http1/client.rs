@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, response};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, response};
 use http_body::{Body as _, Frame};
 use tokio::net::TcpStream;
 
@@ -19,9 +19,12 @@ use super::framing::{BodyError, Decoder, Piece};
 use super::head::{HeadError, HeadScanner};
 use super::reader::Reader;
 use super::response::{self as head, ResponseHead};
+use super::websocket;
 use super::writer::{Encoding, Pump, PumpError, Writer};
 use crate::body::Body;
 use crate::error::{Error, Kind};
+use crate::exchange::Wishes;
+use crate::gate::Lease;
 use crate::pool::Pool;
 use crate::settings::{Limits, Timeouts};
 use crate::timer::{Deadline, Elapsed};
@@ -29,6 +32,9 @@ use crate::upstream::Attempt;
 
 /// Interim responses before the final one: more is a peer that does not end.
 const MAX_INTERIM: usize = 16;
+/// How long the body of a client that expects `100-continue` waits for the upstream to ask for it. Few servers that do not
+/// know it are left (RFC 9110, section 10.1.1).
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// An open connection between exchanges, or in one.
 pub(crate) struct Connection {
@@ -68,6 +74,7 @@ pub(crate) enum Answer {
 /// while the response comes in.
 pub(crate) async fn send(
     mut connection: Box<Connection>,
+    lease: &mut Option<Lease>,
     attempt: &Attempt<'_>,
     body: &mut Body,
     deadline: &mut Deadline,
@@ -79,15 +86,22 @@ pub(crate) async fn send(
         Some(length) => Encoding::Length(length),
         None => Encoding::Chunked,
     };
-    let method = {
+    let expect_continue = body.awaits_continue();
+    let (method, fields) = {
         let state = attempt.call.run.state().await;
         let Some(head) = &state.request else { return Err(Error::new(Kind::MalformedRequest, "no request")) };
-        let line = RequestLine { method: &head.method, uri: &head.uri, authority: &state.authority, encoding, wishes };
+        let (method, uri, authority) = (&head.method, &head.uri, &state.authority);
+        let line = RequestLine { method, uri, authority, encoding, wishes, expect_continue };
         encode::request_head(connection.writer.buffer(), &line, &head.headers);
-        head.method.clone()
+        let asked = wishes.upgrade.is_some().then(|| head.headers.clone());
+        (method.clone(), asked)
     };
 
+    let mut held = Deadline::default();
+    held.set(CONTINUE_WAIT);
     let mut wait = Wait {
+        held: expect_continue.then_some(held),
+        told: false,
         bodiless: encoding == Encoding::None,
         pump: Some(Pump::new(encoding)),
         scanner: HeadScanner::default(),
@@ -96,9 +110,10 @@ pub(crate) async fn send(
         heard: false,
     };
     deadline.set(wait.patience(timeouts));
+    let asked = Asked { method: &method, wishes, fields: fields.as_ref(), limits };
     let answer = poll_fn(|cx| {
         let before = (wait.progress(), body.gathered());
-        match wait.poll(&mut connection, body, &method, wishes.upgrade.as_ref(), limits, cx) {
+        match wait.poll(&mut connection, body, &asked, cx) {
             Poll::Ready(answer) => return Poll::Ready(answer),
             // A request that is still being sent holds the clock.
             Poll::Pending if (wait.progress(), body.gathered()) != before => deadline.set(wait.patience(timeouts)),
@@ -117,6 +132,7 @@ pub(crate) async fn send(
         decoder: Decoder::new(answer.framing, limits.trailer_bytes),
         upload: wait.pump.take().map(|pump| (pump, std::mem::replace(body, Body::Empty))),
         pool: (answer.keep_alive && !wait.cut).then(|| attempt.pool().clone()),
+        lease: lease.take(),
         connection: Some(connection),
     };
     response.finish_if_complete();
@@ -129,6 +145,10 @@ pub(crate) async fn send(
 
 /// The wait for the head.
 struct Wait {
+    /// Until when the body is held back, if the upstream does not ask for it before.
+    held: Option<Deadline>,
+    /// The upstream asked for the body (`100 Continue`).
+    told: bool,
     /// The request has no body: it could be sent again as it was.
     bodiless: bool,
     /// None once the request is sent, or cannot be sent any further.
@@ -164,12 +184,12 @@ impl Wait {
         &mut self,
         connection: &mut Connection,
         body: &mut Body,
-        method: &Method,
-        upgrade: Option<&HeaderValue>,
-        limits: &Limits,
+        asked: &Asked<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, Error>> {
-        if let Some(pump) = &mut self.pump {
+        if self.holds(connection, cx) {
+            // Sent without its body.
+        } else if let Some(pump) = &mut self.pump {
             match pump.poll(body, &mut connection.writer, &mut connection.io, cx) {
                 Poll::Ready(Err(PumpError::Source(error))) => return Poll::Ready(Err(error)),
                 // The upstream reads no more, but it may have answered: see what it says.
@@ -179,8 +199,18 @@ impl Wait {
             }
         }
         loop {
-            match self.head(connection, method, upgrade, limits) {
-                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+            match self.head(connection, asked) {
+                Ok(Some(head)) => {
+                    if self.held.is_some() {
+                        // The body is not wanted, and the upstream may still wait for it.
+                        (self.pump, self.cut) = (None, true);
+                    }
+                    return Poll::Ready(Ok(head));
+                }
+                Ok(None) if std::mem::take(&mut self.told) && self.held.is_some() => {
+                    self.held = None;
+                    cx.waker().wake_by_ref();
+                }
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -193,44 +223,71 @@ impl Wait {
                 Err(error) => error.to_string(),
             };
             // A kept connection that was closed under our hands: the request was not looked at (RFC 9112, section 9.3.1).
-            let safe = connection.reused && !self.heard && method.is_idempotent() && self.bodiless;
+            let safe = connection.reused && !self.heard && asked.method.is_idempotent() && self.bodiless;
             return Poll::Ready(Err(Error::new(Kind::UpstreamClosed, closed).retryable(safe)));
         }
     }
 
-    /// The final head, once it is there. Interim ones are passed over.
-    fn head(
-        &mut self,
-        connection: &mut Connection,
-        method: &Method,
-        upgrade: Option<&HeaderValue>,
-        limits: &Limits,
-    ) -> Result<Option<ResponseHead>, Error> {
+    /// Whether the body is still held back until the upstream asks for it. The head goes out meanwhile.
+    fn holds(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> bool {
+        let Some(held) = &mut self.held else { return false };
+        // A failed write shows at the next one, or when the connection is read.
+        let _ = connection.writer.poll_flush(&mut connection.io, cx);
+        if held.poll(cx).is_ready() {
+            self.held = None;
+        }
+        self.held.is_some()
+    }
+
+    /// The final head, once it is there. Interim ones go to the client, if it can get them.
+    fn head(&mut self, connection: &mut Connection, asked: &Asked<'_>) -> Result<Option<ResponseHead>, Error> {
         loop {
             let buffer = &mut connection.reader.buffer;
             if buffer.is_empty() {
                 return Ok(None);
             }
-            let Some(end) = self.scanner.find_end(buffer, limits.head_bytes).map_err(malformed)? else {
+            let Some(end) = self.scanner.find_end(buffer, asked.limits.head_bytes).map_err(malformed)? else {
                 return Ok(None);
             };
-            let head = head::parse(buffer.split_to(end).freeze(), limits.head_fields, method).map_err(malformed)?;
-            if head.parts.status == StatusCode::SWITCHING_PROTOCOLS {
-                return match (upgrade, &head.upgrade) {
-                    (Some(asked), Some(given)) if asked.as_bytes().eq_ignore_ascii_case(given.as_bytes()) => {
-                        Ok(Some(head))
+            let head = buffer.split_to(end).freeze();
+            let head = head::parse(head, asked.limits.head_fields, asked.method).map_err(malformed)?;
+            match head.parts.status {
+                StatusCode::SWITCHING_PROTOCOLS if asked.is_switched_by(&head) => return Ok(Some(head)),
+                StatusCode::SWITCHING_PROTOCOLS => {
+                    return Err(Error::new(Kind::MalformedResponse, "101 that nobody asked for"));
+                }
+                StatusCode::CONTINUE => self.told = true,
+                status if status.is_informational() => {
+                    if let Some(client) = &asked.wishes.interim {
+                        client.tell(&head.parts);
                     }
-                    _ => Err(Error::new(Kind::MalformedResponse, "101 that nobody asked for")),
-                };
-            }
-            if !head.parts.status.is_informational() {
-                return Ok(Some(head));
+                }
+                _ => return Ok(Some(head)),
             }
             self.interim += 1;
             if self.interim > MAX_INTERIM {
                 return Err(Error::new(Kind::MalformedResponse, "too many interim responses"));
             }
         }
+    }
+}
+
+/// What a response answers.
+struct Asked<'a> {
+    method: &'a Method,
+    wishes: &'a Wishes,
+    /// Of a request that asks for another protocol.
+    fields: Option<&'a HeaderMap>,
+    limits: &'a Limits,
+}
+
+impl Asked<'_> {
+    /// Whether this `101` switches to the protocol that was asked for.
+    fn is_switched_by(&self, head: &ResponseHead) -> bool {
+        let (Some(asked), Some(given)) = (&self.wishes.upgrade, &head.upgrade) else { return false };
+        asked.as_bytes().eq_ignore_ascii_case(given.as_bytes())
+            && (!websocket::is_asked(asked)
+                || self.fields.is_some_and(|fields| websocket::answers(fields, &head.parts.headers)))
     }
 }
 
@@ -246,6 +303,8 @@ pub(crate) struct ResponseBody {
     pool: Option<Rc<Pool>>,
     /// None when the body is complete.
     connection: Option<Box<Connection>>,
+    /// Until then the connection counts as in use.
+    lease: Option<Lease>,
 }
 
 impl ResponseBody {
@@ -299,6 +358,7 @@ impl ResponseBody {
             if let Some(pool) = self.pool.take().filter(|_| clean) {
                 pool.put(connection);
             }
+            self.lease = None;
         }
     }
 }

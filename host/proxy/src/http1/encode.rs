@@ -50,6 +50,8 @@ pub(crate) struct RequestLine<'a> {
     pub(crate) authority: &'a HeaderValue,
     pub(crate) encoding: Encoding,
     pub(crate) wishes: &'a Wishes,
+    /// The body follows when the upstream says so.
+    pub(crate) expect_continue: bool,
 }
 
 /// A request head for an upstream, in origin form.
@@ -67,6 +69,9 @@ pub(crate) fn request_head(out: &mut Vec<u8>, line: &RequestLine<'_>, headers: &
         // A method that usually has a body says that it has none (RFC 9110, section 8.6).
         Encoding::None if matches!(*line.method, Method::POST | Method::PUT | Method::PATCH) => length(out, 0),
         Encoding::None | Encoding::UntilClose => {}
+    }
+    if line.expect_continue {
+        out.extend_from_slice(b"expect: 100-continue\r\n");
     }
     if let Some(protocol) = &line.wishes.upgrade {
         out.extend_from_slice(b"connection: upgrade\r\n");
@@ -113,6 +118,13 @@ pub(crate) fn response_head(
         Persistence::KeepAlive => out.extend_from_slice(b"connection: keep-alive\r\n"),
         Persistence::Close => out.extend_from_slice(b"connection: close\r\n"),
     }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The head of an interim response; a `101` has its own.
+pub(crate) fn interim_head(out: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap) {
+    status_line(out, status);
+    fields(out, headers);
     out.extend_from_slice(b"\r\n");
 }
 

@@ -9,19 +9,23 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
+use http::response;
 use http_body::Frame;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use super::encode;
 use super::framing::{BodyError, Decoder, Piece};
 use super::reader::Reader;
 use super::writer::Writer;
 use crate::error::{Error, Kind};
+use crate::exchange::Interim;
 
 /// A rest of a request's body up to this size is read and dropped, so that the connection can be kept.
 pub(super) const MAX_DRAIN: u64 = 256 * 1024;
 
 /// The side that reads: shared by the loop and the body of the request.
+#[derive(Debug)]
 pub(super) struct Inlet {
     pub(super) io: OwnedReadHalf,
     pub(super) reader: Reader,
@@ -31,6 +35,7 @@ pub(super) struct Inlet {
 }
 
 /// The side that writes: shared by the loop and, for `100 Continue`, the body of the request.
+#[derive(Debug)]
 pub(super) struct Outlet {
     pub(super) io: OwnedWriteHalf,
     pub(super) writer: Writer,
@@ -38,6 +43,7 @@ pub(super) struct Outlet {
     pub(super) continue_due: bool,
 }
 
+#[derive(Debug)]
 pub(super) struct Halves {
     pub(super) inlet: RefCell<Inlet>,
     pub(super) outlet: RefCell<Outlet>,
@@ -45,6 +51,18 @@ pub(super) struct Halves {
     reader: RefCell<Option<Waker>>,
     /// Bodies read no more.
     revoked: Cell<bool>,
+}
+
+impl Interim for Halves {
+    fn tell(&self, head: &response::Parts) {
+        let Ok(mut outlet) = self.outlet.try_borrow_mut() else { return };
+        let Outlet { io, writer, .. } = &mut *outlet;
+        if writer.is_empty() {
+            encode::interim_head(writer.buffer(), head.status, &head.headers);
+            // What does not go out now goes out with the response; a failed write shows there too.
+            let _ = writer.poll_flush(io, &mut Context::from_waker(Waker::noop()));
+        }
+    }
 }
 
 impl Halves {
@@ -164,6 +182,11 @@ impl RequestBody {
             }
         }
         polled
+    }
+
+    /// The client sends it when it is told to go on, which it was not yet.
+    pub(crate) fn awaits_continue(&self) -> bool {
+        self.halves.outlet.borrow().continue_due
     }
 
     /// Some of it is here. One that the client holds back until it is told to go on (`100-continue`) is not asked for.

@@ -6,6 +6,8 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::fields::is_twin;
+
 /// Why a head was refused. The words go to the log, and to the client when the head was its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HeadError {
@@ -90,7 +92,7 @@ pub(crate) fn read_fields(
     for field in fields {
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
             .map_err(|_| HeadError::Malformed("control character in a field value"))?;
-        if !connection.take(field.name, &value, chunked_allowed)? {
+        if !connection.take(field.name, &value, chunked_allowed)? && !is_twin(field.name) {
             let name = HeaderName::from_bytes(field.name.as_bytes())
                 .map_err(|_| HeadError::Malformed("invalid field name"))?;
             map.try_append(name, value).map_err(|_| HeadError::TooLarge)?;
@@ -215,6 +217,14 @@ pub(crate) fn is_authority(bytes: &[u8]) -> bool {
     }
 }
 
+/// Whether two authorities name the same host and port: without regard to case, and with the port that the scheme has
+/// when none is written (RFC 9110, section 4.2.3).
+pub(crate) fn same_authority(one: &[u8], other: &[u8], scheme: Option<&str>) -> bool {
+    let default: &[u8] = if scheme == Some("https") { b":443" } else { b":80" };
+    let bare = |authority: &[u8]| authority.strip_suffix(default).unwrap_or(authority).to_ascii_lowercase();
+    one.eq_ignore_ascii_case(other) || bare(one) == bare(other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,6 +249,21 @@ mod tests {
     #[test]
     fn a_head_over_the_limit_is_too_large() {
         assert_eq!(HeadScanner::default().find_end(&[b'a'; 100], 100), Err(HeadError::TooLarge));
+    }
+
+    #[test]
+    fn a_default_port_makes_no_difference() {
+        for (one, other, scheme, same) in [
+            ("A.b", "a.B:80", Some("http"), true),
+            ("a", "a:80", None, true),
+            ("a:443", "a", Some("https"), true),
+            ("a:80", "a", Some("https"), false),
+            ("a:8080", "a", Some("http"), false),
+            ("[::1]:80", "[::1]", Some("http"), true),
+            ("a:80:80", "a", Some("http"), false),
+        ] {
+            assert_eq!(same_authority(one.as_bytes(), other.as_bytes(), scheme), same, "{one} {other} {scheme:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! Nothing outside this module knows what an HTTP/1 connection is: the exchange sees `http` types and a [`crate::body::Body`].
 
 mod arrival;
-pub(crate) mod chunked;
+pub(crate) mod chunk_ext;
+mod chunked;
 pub(crate) mod client;
 pub(crate) mod encode;
 pub(crate) mod framing;
@@ -14,4 +15,5 @@ pub(crate) mod reader;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod server;
+mod websocket;
 pub(crate) mod writer;

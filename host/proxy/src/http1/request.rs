@@ -5,7 +5,10 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, Version, request};
 
-use super::head::{ConnectionFields, Framing, HeadError, MAX_FIELDS, Result, is_authority, lists, read_fields};
+use super::head::{
+    ConnectionFields, Framing, HeadError, MAX_FIELDS, Result, is_authority, lists, read_fields, same_authority,
+};
+use super::websocket;
 use crate::exchange::Wishes;
 
 /// A checked request head.
@@ -32,6 +35,7 @@ pub(crate) fn parse(head: Bytes, max_fields: usize) -> Result<RequestHead> {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Ok(_) => return Err(HeadError::Malformed("incomplete head")),
         Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
+        Err(httparse::Error::Version) if let Some(head) = as_http11(&head) => return parse(head, max_fields),
         Err(error) => return Err(HeadError::Malformed(words(error))),
     }
     let version = match parsed.version {
@@ -57,6 +61,17 @@ pub(crate) fn parse(head: Bytes, max_fields: usize) -> Result<RequestHead> {
     let mut parts = Request::new(()).into_parts().0;
     (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, headers);
     finish(parts, authority, fields)
+}
+
+/// The head of a later minor version, as the one that Odin knows (RFC 9110, section 2.5).
+fn as_http11(head: &Bytes) -> Option<Bytes> {
+    let line = head.windows(2).position(|two| two == b"\r\n")?;
+    let minor = line.checked_sub(1).filter(|at| head[..*at].ends_with(b" HTTP/1."))?;
+    matches!(head[minor], b'2'..=b'9').then(|| {
+        let mut head = head.to_vec();
+        head[minor] = b'1';
+        head.into()
+    })
 }
 
 fn finish(parts: request::Parts, authority: HeaderValue, fields: ConnectionFields) -> Result<RequestHead> {
@@ -85,8 +100,11 @@ fn finish(parts: request::Parts, authority: HeaderValue, fields: ConnectionField
             && protocol.to_str().is_ok()
             && !lists(protocol).any(|name| name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("h2c")))
     });
+    if upgrade.as_ref().is_some_and(websocket::is_asked) {
+        websocket::check(&parts.method, &parts.headers)?;
+    }
     Ok(RequestHead {
-        wishes: Wishes { upgrade, trailers: fields.te_trailers },
+        wishes: Wishes { upgrade, trailers: fields.te_trailers, interim: None },
         parts,
         authority,
         framing,
@@ -101,6 +119,10 @@ fn target_uri(method: &Method, target: Bytes, authority: &HeaderValue) -> Result
     if *method == Method::CONNECT {
         return Err(HeadError::NotImplemented);
     }
+    // Neither belongs into a target (RFC 3986, section 2), and peers disagree on what they mean there.
+    if target.iter().any(|byte| !byte.is_ascii() || *byte == b'#') {
+        return Err(HeadError::Malformed("the request target holds what must be percent-encoded"));
+    }
     if target.first() == Some(&b'/') {
         // A `//` would be read as an authority by some; `Uri` reads an origin-form path as it is.
         let path = http::uri::PathAndQuery::from_maybe_shared(target).map_err(|_| INVALID)?;
@@ -112,7 +134,7 @@ fn target_uri(method: &Method, target: Bytes, authority: &HeaderValue) -> Result
     let uri = Uri::from_maybe_shared(target).map_err(|_| INVALID)?;
     let http = uri.scheme_str().is_some_and(|scheme| scheme == "http" || scheme == "https");
     match uri.authority() {
-        Some(named) if http && named.as_str().as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => {}
+        Some(named) if http && same_authority(named.as_str().as_bytes(), authority.as_bytes(), uri.scheme_str()) => {}
         Some(_) if http => return Err(HeadError::Malformed("Host differs from the request target")),
         _ => return Err(INVALID),
     }
@@ -191,7 +213,8 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nA : b\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n",
-            "GET / HTTP/1.2\r\nHost: a\r\n\r\n",
+            "GET / HTTP/2.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.10\r\nHost: a\r\n\r\n",
             "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
         ] {
             assert!(parse_str(text).is_err(), "{text:?}");

@@ -24,8 +24,10 @@ use crate::exchange::{self, Origin, Outcome, Request, Switched};
 use crate::fields::Downstream;
 use crate::http2;
 use crate::listener::Handle;
+use crate::local::LocalKind;
 use crate::record::{Record, RecordedBody};
 use crate::relay::{self, RelayOptions};
+use crate::settings::HttpRules;
 use crate::timer::{Deadline, Elapsed};
 use crate::worker::Worker;
 
@@ -78,10 +80,14 @@ pub(crate) async fn serve(stream: TcpStream, handle: Rc<Handle>, downstream: Rc<
                 }
                 return;
             }
-            Arrival::Refused(error) => match exchange::refuse(&error, Record::new(&origin, None)) {
-                Some(response) => connection.respond(response, &origin, &Method::GET, Version::HTTP_11, false).await,
-                None => Next::Reset,
-            },
+            Arrival::Refused(error, start) => {
+                let mut record = Record::new(&origin, None);
+                record.unread = start;
+                match exchange::refuse(&error, record) {
+                    Some(refusal) => connection.respond(refusal, &origin, &Method::GET, Version::HTTP_11, false).await,
+                    None => Next::Reset,
+                }
+            }
             Arrival::Head(head) => connection.exchange(*head, &origin).await,
         };
         match next {
@@ -131,7 +137,7 @@ impl Connection {
     /// One exchange, from its head to the last byte of its response.
     async fn exchange(&mut self, request: RequestHead, origin: &Origin) -> Next {
         let snapshot = &origin.listener.snapshot;
-        let RequestHead { parts, authority, framing, keep_alive, expect_continue, wishes } = request;
+        let RequestHead { parts, authority, framing, keep_alive, expect_continue, mut wishes } = request;
         let (method, version) = (parts.method.clone(), parts.version);
         let decoder = Decoder::new(framing, snapshot.limits.trailer_bytes);
         let body = match decoder.is_end() {
@@ -141,6 +147,9 @@ impl Connection {
         self.halves.inlet.borrow_mut().decoder = decoder;
         self.halves.outlet.borrow_mut().continue_due = expect_continue;
         self.deadline.begin(snapshot.timeouts.request);
+        if version == Version::HTTP_11 {
+            wishes.interim = Some(self.halves.clone());
+        }
         let request = Request { head: parts, authority, wishes, body };
         match self.run(origin, request).await {
             None => Next::Close,
@@ -159,20 +168,23 @@ impl Connection {
     /// Runs the exchange while it watches the client; none when the client is gone.
     async fn run(&mut self, origin: &Origin, request: Request) -> Option<Outcome> {
         let Connection { halves, deadline, .. } = self;
+        let half_close = matches!(origin.listener.kind, LocalKind::Http(HttpRules { half_close: true, .. }));
         let mut exchange = pin!(exchange::handle(origin, request, deadline));
         poll_fn(|cx| {
             if let Poll::Ready(outcome) = exchange.as_mut().poll(cx) {
                 return Poll::Ready(Some(outcome));
             }
             let Inlet { io, reader, decoder, .. } = &mut *halves.inlet.borrow_mut();
-            // A client that has sent all it had to say may close its side and still wait for the answer; one whose
-            // connection was reset does not.
             while decoder.is_end() && !reader.ended && reader.buffer.len() < MAX_PIPELINED {
                 match reader.poll_fill(io, cx) {
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(None),
                     Poll::Pending => break,
                 }
+            }
+            // Most clients that end their side have gone; few only have nothing more to say, and still wait.
+            if decoder.is_end() && reader.ended && !half_close {
+                return Poll::Ready(None);
             }
             Poll::Pending
         })

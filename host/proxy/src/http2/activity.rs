@@ -1,11 +1,23 @@
-//! What goes on in an HTTP/2 connection of a client: how many exchanges are open, and whether anything moves.
+//! What goes on in an HTTP/2 connection of a client: how many exchanges are open, and what moves in each.
 //!
-//! hyper asks a body for more only when the client takes it, so a body cannot notice a client that stalls. The
-//! connection can: it sees that there are responses and that none of them moves.
+//! hyper asks a body for more only when the client takes it, so a body cannot notice a client that stalls. The bytes can:
+//! those of a [`Piece`] are counted when they leave for the connection. So each stream has a deadline of its own, and one
+//! that stalls is reset alone.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use hyper::rt::Executor;
+
+use crate::error::{Error, Kind};
+use crate::record::RecordedBody;
+use crate::timer::Deadline;
 
 /// How long a connection that was told to end may take, once nothing is open.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -19,6 +31,8 @@ pub(crate) struct Activity {
     sending: Cell<usize>,
     /// Grows with everything that happens.
     steps: Cell<u64>,
+    /// The stream that hyper is about to hand to the executor.
+    newest: RefCell<Option<Rc<StreamWatch>>>,
 }
 
 impl Activity {
@@ -52,9 +66,32 @@ impl Activity {
     }
 }
 
+/// What a client has taken of one response.
+pub(crate) struct StreamWatch {
+    activity: Rc<Activity>,
+    /// Bytes of the body that hyper was given.
+    handed: Cell<u64>,
+    /// Bytes of them that have left for the connection.
+    taken: Cell<u64>,
+    /// The client took nothing for too long.
+    stalled: Cell<bool>,
+}
+
+impl StreamWatch {
+    fn waits_for_client(&self) -> bool {
+        self.handed.get() != self.taken.get()
+    }
+
+    fn take(&self, bytes: u64) {
+        self.taken.set(self.taken.get() + bytes);
+        self.activity.step();
+    }
+}
+
 /// One open exchange of a connection.
 pub(crate) struct OpenExchange {
     activity: Rc<Activity>,
+    watch: Rc<StreamWatch>,
     sending: Cell<bool>,
 }
 
@@ -62,7 +99,14 @@ impl OpenExchange {
     pub(crate) fn new(activity: &Rc<Activity>) -> Self {
         activity.waiting.set(activity.waiting.get() + 1);
         activity.step();
-        OpenExchange { activity: activity.clone(), sending: Cell::new(false) }
+        let watch = Rc::new(StreamWatch {
+            activity: activity.clone(),
+            handed: Cell::new(0),
+            taken: Cell::new(0),
+            stalled: Cell::new(false),
+        });
+        *activity.newest.borrow_mut() = Some(watch.clone());
+        OpenExchange { activity: activity.clone(), watch, sending: Cell::new(false) }
     }
 
     /// The head of the response is there.
@@ -79,6 +123,11 @@ impl OpenExchange {
         self.activity.clone()
     }
 
+    /// For the response's body.
+    pub(crate) fn watch(&self) -> Rc<StreamWatch> {
+        self.watch.clone()
+    }
+
     /// A piece of a body went through.
     pub(crate) fn moved(&self) {
         self.activity.step();
@@ -90,5 +139,117 @@ impl Drop for OpenExchange {
         let count = if self.sending.get() { &self.activity.sending } else { &self.activity.waiting };
         count.set(count.get() - 1);
         self.activity.step();
+    }
+}
+
+/// The body of a response on a stream that is watched.
+pub(crate) struct StreamBody {
+    body: RecordedBody,
+    watch: Rc<StreamWatch>,
+}
+
+impl StreamBody {
+    pub(crate) fn new(body: RecordedBody, watch: Rc<StreamWatch>) -> Self {
+        StreamBody { body, watch }
+    }
+}
+
+impl Drop for StreamBody {
+    fn drop(&mut self) {
+        if self.watch.stalled.get() {
+            self.body.record.fail(&Error::new(Kind::DownstreamClosed, "the client takes no more of the response"));
+        }
+    }
+}
+
+impl Body for StreamBody {
+    type Data = Piece;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let watch = &self.watch;
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| Piece::new(bytes, watch)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Bytes that are counted when they leave.
+pub(crate) struct Piece {
+    bytes: Bytes,
+    watch: Rc<StreamWatch>,
+}
+
+impl Piece {
+    fn new(bytes: Bytes, watch: &Rc<StreamWatch>) -> Self {
+        watch.handed.set(watch.handed.get() + bytes.len() as u64);
+        Piece { bytes, watch: watch.clone() }
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        self.watch.take(count as u64);
+    }
+
+    // As it is, without a copy: small frames are put together by it.
+    fn copy_to_bytes(&mut self, count: usize) -> Bytes {
+        self.watch.take(count as u64);
+        self.bytes.split_to(count)
+    }
+}
+
+/// Runs the streams of a connection on the worker's own thread, and drops one whose client takes nothing for `idle`: that
+/// resets it.
+#[derive(Clone)]
+pub(crate) struct StreamExecutor {
+    pub(crate) activity: Rc<Activity>,
+    pub(crate) idle: Duration,
+}
+
+impl<F: Future<Output: 'static> + 'static> Executor<F> for StreamExecutor {
+    fn execute(&self, stream: F) {
+        let watch = self.activity.newest.borrow_mut().take();
+        let Some(watch) = watch else {
+            tokio::task::spawn_local(stream);
+            return;
+        };
+        let idle = self.idle;
+        tokio::task::spawn_local(async move {
+            let mut stream = pin!(stream);
+            let (mut deadline, mut seen) = (Deadline::default(), None);
+            poll_fn(|cx| {
+                if stream.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                if !watch.waits_for_client() {
+                    seen = None;
+                    return Poll::Pending;
+                }
+                if seen.replace(watch.taken.get()) != Some(watch.taken.get()) {
+                    deadline.set(idle);
+                }
+                ready!(deadline.poll(cx));
+                watch.stalled.set(true);
+                Poll::Ready(())
+            })
+            .await;
+        });
     }
 }

@@ -1,170 +1,82 @@
-//! HTTP/2 to an upstream: a connection per worker and endpoint, shared by its exchanges, and more where one cannot be.
+//! HTTP/2 to an upstream: sends one request on a stream, and again when the upstream has not looked at it.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::rc::Rc;
 use std::task::Poll;
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, Uri, Version, header, uri};
+use http::{HeaderValue, Request, Response, Uri, Version, header, uri};
 use http_body::Body as _;
-use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::body::Incoming;
 use odin_runtime::HookState;
 
-use super::io::{Io, LocalExecutor};
+use super::shared::{self, Stream};
 use crate::body::{self, Body};
 use crate::error::{Error, Kind};
 use crate::fields;
-use crate::pool::Pool;
 use crate::timer::{Deadline, Elapsed};
 use crate::upstream::{Attempt, Reply};
 
-/// Windows that keep a fast network busy, and bound what a stalled client costs.
-pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
-pub(super) const CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// The right to send requests on a connection.
-#[derive(Clone)]
-pub(crate) struct Sender {
-    requests: SendRequest<Body>,
-    streams: Rc<Streams>,
-}
-
-/// Streams of a connection that upstreams do not like.
-#[derive(Default)]
-struct Streams {
-    /// Begun, and given up without an answer.
-    given_up: Cell<u32>,
-    /// Without an answer yet, and with a request of which not all is here: it may turn out to be none.
-    unsure: Cell<u32>,
-}
-
-/// Upstreams close a connection on which more streams than that are given up at a time (20 in hyper, 100 in others), and
-/// with it the exchanges of others.
-const MOST_GIVEN_UP: u32 = 20;
-/// After so many a connection is left to the exchanges that it has.
-const WORN: u32 = MOST_GIVEN_UP / 2;
-
-/// A stream without an answer.
-struct Unanswered {
-    streams: Rc<Streams>,
-    unsure: bool,
-    answered: bool,
-}
-
-impl Unanswered {
-    fn new(streams: &Rc<Streams>, unsure: bool) -> Self {
-        streams.unsure.set(streams.unsure.get() + u32::from(unsure));
-        Unanswered { streams: streams.clone(), unsure, answered: false }
-    }
-}
-
-impl Drop for Unanswered {
-    fn drop(&mut self) {
-        let Streams { given_up, unsure } = &*self.streams;
-        unsure.set(unsure.get() - u32::from(self.unsure));
-        given_up.set(given_up.get() + u32::from(!self.answered));
-    }
-}
-
-impl Sender {
-    /// No later exchange may use it.
-    pub(crate) fn is_worn(&self) -> bool {
-        self.requests.is_closed() || self.streams.given_up.get() >= WORN
-    }
-
-    /// An exchange waits for an answer on it.
-    pub(crate) fn has_exchanges(&self) -> bool {
-        Rc::strong_count(&self.streams) > 1
-    }
-
-    /// Whether one more exchange may use it, of whose request not all is here if `unsure`.
-    fn takes(&self, unsure: bool) -> bool {
-        let Streams { given_up, unsure: others } = &*self.streams;
-        let room = given_up.get() + others.get() < MOST_GIVEN_UP;
-        !self.is_worn() && (room || !unsure)
-    }
-
-    /// No later exchange uses this connection.
-    fn retire(&self, pool: &Pool) {
-        pool.http2.borrow_mut().retain(|kept| !Rc::ptr_eq(&kept.streams, &self.streams));
-    }
-}
+/// How often a request is sent again that the upstream refused without looking at it.
+const MAX_REFUSALS: usize = 3;
 
 /// Sends the request of `state` and waits for the head of the response.
 pub(crate) async fn send(attempt: &Attempt<'_>, body: &mut Body, deadline: &mut Deadline) -> Result<Reply, Error> {
-    let pool = attempt.pool();
-    // What makes no sense begins no stream.
+    // A malformed body never opens a stream.
     poll_fn(|cx| Poll::Ready(body.begin(cx))).await?;
+    body.gather();
+    let mut refusals = 0;
     loop {
-        let unsure = !body.is_here();
-        let kept = pool.http2.borrow().iter().find(|sender| sender.takes(unsure)).cloned();
-        let reused = kept.is_some();
-        let sender = match kept {
-            Some(sender) => sender,
-            None => {
-                let sender = connect(attempt, deadline).await?;
-                pool.http2.borrow_mut().push(sender.clone());
-                sender
-            }
-        };
-        match send_on(sender, attempt, body, deadline).await {
-            // The connection was going away: not the endpoint's failure.
-            Err(error) if reused && error.retryable => {}
+        let stream = shared::reserve(attempt, !body.is_here(), deadline).await?;
+        let reused = stream.is_reused();
+        match send_on(stream, attempt, body, deadline).await {
+            // The connection was going away, or full: not the endpoint's failure.
+            Err(error) if error.retryable && (reused || refusals < MAX_REFUSALS) => refusals += 1,
             result => return result,
         }
     }
 }
 
 async fn send_on(
-    mut sender: Sender,
+    mut stream: Stream,
     attempt: &Attempt<'_>,
     body: &mut Body,
     deadline: &mut Deadline,
 ) -> Result<Reply, Error> {
     let call = attempt.call;
-    let uploaded = || call.upload.as_ref().map_or(0, |upload| upload.bytes.get());
+    let again = body.copy();
     let mut request = request(&**call.run.state().await, std::mem::replace(body, Body::Empty))?;
     if call.wishes.trailers {
         request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    let replayable = request.method().is_idempotent() && matches!(request.body(), Body::Empty);
-    deadline.set(attempt.call.snapshot.timeouts.response);
-    let mut unanswered = Unanswered::new(&sender.streams, !request.body().is_here());
-    let mut sending = pin!(sender.requests.try_send_request(request));
-    let mut seen = uploaded();
-    let answered = loop {
-        match deadline.race(sending.as_mut()).await {
-            // A request that is still being sent holds the clock.
-            Err(Elapsed) if uploaded() != seen => {
-                seen = uploaded();
-                deadline.set(attempt.call.snapshot.timeouts.response);
-            }
-            answered => break answered,
-        }
-    };
-    let response = match answered {
+    let idempotent = request.method().is_idempotent();
+    let mut requests = stream.requests()?;
+    let mut sending = pin!(requests.try_send_request(request));
+    let response = match answer(attempt, sending.as_mut(), deadline).await {
         Err(Elapsed) => {
             // A connection that says nothing may be dead without knowing it.
-            sender.retire(attempt.pool());
+            stream.retire(attempt.pool());
             return Err(Error::new(Kind::UpstreamTimeout, "no response head in time"));
         }
         Ok(Ok(response)) => {
-            unanswered.answered = true;
+            stream.answered();
             response
         }
         Ok(Err(mut failed)) => {
             // What was not sent comes back, and may be sent to another.
             let unsent = failed.take_message();
             let error = failed.into_error();
-            if sender.requests.is_closed() || unsent.is_some() || refused_unseen(&error) {
-                sender.retire(attempt.pool());
+            let refused = refused_unseen(&error);
+            // A request that changes nothing may be sent twice when its connection breaks (RFC 9110, section 9.2.2), but
+            // not by one that may have broken the connection: this one has worked before.
+            let broke = is_broken(&error) && stream.is_reused() && idempotent;
+            if broke || unsent.is_some() || is_broken(&error) || refused {
+                stream.retire(attempt.pool());
             }
-            let retryable = unsent.is_some() || (replayable && refused_unseen(&error));
-            if let Some(request) = unsent {
-                *body = request.into_body();
-            }
+            let retryable = unsent.is_some() || (again.is_some() && (refused || broke));
+            *body = match unsent {
+                Some(request) => request.into_body(),
+                None => again.unwrap_or(Body::Empty),
+            };
             return Err(body::broken(Kind::UpstreamClosed, &error).retryable(retryable));
         }
     };
@@ -173,8 +85,41 @@ async fn send_on(
         return Err(Error::new(Kind::MalformedResponse, "fields that HTTP/2 forbids"));
     }
     // hyper would tell the length that a body would have had, of an answer to HEAD.
-    let body = if incoming.is_end_stream() { Body::Empty } else { Body::Http2Response(incoming) };
+    let body = if incoming.is_end_stream() { Body::Empty } else { Body::Http2Response(incoming, stream) };
     Ok(Reply::Response(parts, body))
+}
+
+/// Waits for the head. A request that is still being sent holds the clock.
+async fn answer<F, E>(
+    attempt: &Attempt<'_>,
+    mut sending: std::pin::Pin<&mut F>,
+    deadline: &mut Deadline,
+) -> Result<Result<Response<Incoming>, E>, Elapsed>
+where
+    F: Future<Output = Result<Response<Incoming>, E>>,
+{
+    let uploaded = || attempt.call.upload.as_ref().map_or(0, |upload| upload.bytes.get());
+    let patience = attempt.call.snapshot.timeouts.response;
+    deadline.set(patience);
+    let mut seen = uploaded();
+    loop {
+        match deadline.race(sending.as_mut()).await {
+            Err(Elapsed) if uploaded() != seen => {
+                seen = uploaded();
+                deadline.set(patience);
+            }
+            answered => return answered,
+        }
+    }
+}
+
+/// The connection ended under the request.
+fn is_broken(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    error.is_closed()
+        || error.is_canceled()
+        || error.is_timeout()
+        || cause.is_some_and(|cause| cause.is_io() || cause.is_go_away())
 }
 
 /// The upstream says that it has not looked at the request (RFC 9113, section 8.7).
@@ -183,24 +128,6 @@ fn refused_unseen(error: &hyper::Error) -> bool {
     cause.is_some_and(|cause| {
         (cause.is_go_away() && cause.is_remote()) || cause.reason() == Some(h2::Reason::REFUSED_STREAM)
     })
-}
-
-async fn connect(attempt: &Attempt<'_>, deadline: &mut Deadline) -> Result<Sender, Error> {
-    let stream = attempt.connect(deadline).await?;
-    let failed = |error: hyper::Error| Error::new(Kind::ConnectFailed, error.to_string()).retryable(true);
-    let (sender, connection) = Builder::new(LocalExecutor)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(u32::try_from(attempt.call.snapshot.limits.head_bytes).unwrap_or(u32::MAX))
-        .handshake(Io::new(Bytes::new(), stream))
-        .await
-        .map_err(failed)?;
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "HTTP/2 upstream connection ended");
-        }
-    });
-    Ok(Sender { requests: sender, streams: Rc::default() })
 }
 
 /// The request as hyper sends it: scheme and authority in the URI, no `Host`.

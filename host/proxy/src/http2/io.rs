@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use hyper::rt::{Executor, Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 /// Spawns hyper's tasks on the worker's own thread.
 #[derive(Clone, Copy)]
@@ -27,20 +28,24 @@ pub(crate) struct Io {
     /// There until the end.
     stream: Option<TcpStream>,
     back: Option<Back>,
+    /// Told of the first read.
+    heard: Option<Rc<Notify>>,
 }
 
 /// Where a stream is when hyper has done with it.
 type Back = Rc<Cell<Option<TcpStream>>>;
 
 impl Io {
-    pub(crate) fn new(early: Bytes, stream: TcpStream) -> Self {
-        Io { early, stream: Some(stream), back: None }
+    /// One that tells when the peer has said something.
+    pub(crate) fn telling(stream: TcpStream) -> (Self, Rc<Notify>) {
+        let heard = Rc::new(Notify::new());
+        (Io { early: Bytes::new(), stream: Some(stream), back: None, heard: Some(heard.clone()) }, heard)
     }
 
     /// One whose stream comes back when this is dropped.
     pub(crate) fn returning(early: Bytes, stream: TcpStream) -> (Self, Back) {
         let back = Back::default();
-        (Io { early, stream: Some(stream), back: Some(back.clone()) }, back)
+        (Io { early, stream: Some(stream), back: Some(back.clone()), heard: None }, back)
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
@@ -73,6 +78,10 @@ impl Read for Io {
         let mut buffer = ReadBuf::uninit(&mut scratch[..room]);
         ready!(self.stream()?.poll_read(cx, &mut buffer))?;
         to.put_slice(buffer.filled());
+        if let Some(heard) = self.heard.take() {
+            // hyper reads what came before it gives way, so whoever is told finds the settings in force.
+            heard.notify_one();
+        }
         Poll::Ready(Ok(()))
     }
 }

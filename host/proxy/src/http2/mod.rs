@@ -4,3 +4,4 @@ pub(crate) mod activity;
 pub(crate) mod client;
 pub(crate) mod io;
 pub(crate) mod server;
+pub(crate) mod shared;

@@ -15,19 +15,21 @@ use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::activity::{Activity, OpenExchange};
-use super::client::{CONNECTION_WINDOW, STREAM_WINDOW};
-use super::io::{Io, LocalExecutor};
+use super::activity::{Activity, OpenExchange, StreamBody, StreamExecutor};
+use super::io::Io;
+use super::shared::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::exchange::{self, Origin, Outcome, Request, Wishes};
 use crate::fields::{self, Downstream};
-use crate::http1::head::{is_authority, parse_length};
+use crate::http1::head::{is_authority, parse_length, same_authority};
 use crate::listener::Handle;
 use crate::record::{Record, RecordedBody};
 use crate::timer::Deadline;
 use crate::worker::Worker;
 
+/// Bytes of a response that wait in a stream whose client takes them slowly, whatever its window.
+const STREAM_BUFFER: usize = 16 * 1024;
 /// How long a client may take to see that the connection has ended.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -50,11 +52,12 @@ pub(crate) async fn serve(
     });
     let (io, back) = Io::returning(early, stream);
     let ended = {
-        let connection = Builder::new(LocalExecutor)
+        let connection = Builder::new(StreamExecutor { activity: activity.clone(), idle })
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(STREAM_BUFFER)
             .serve_connection(io, service);
         let mut connection = pin!(connection);
         let (mut ending, mut seen, mut deadline) = (false, None, Deadline::default());
@@ -115,23 +118,18 @@ async fn linger(mut stream: TcpStream) {
 #[error("cut by a plugin")]
 struct Cut;
 
-async fn answer(
-    origin: Origin,
-    request: hyper::Request<Incoming>,
-    open: OpenExchange,
-) -> Option<Response<RecordedBody>> {
+async fn answer(origin: Origin, request: hyper::Request<Incoming>, open: OpenExchange) -> Option<Response<StreamBody>> {
     let timeouts = &origin.listener.snapshot.timeouts;
     let mut deadline = Deadline::default();
     deadline.begin(timeouts.request);
     let request = match check(request, origin.listener.snapshot.limits.head_fields, &open) {
         Ok(request) => request,
         Err(refused) => {
-            let mut response = exchange::refuse(&refused.0, Record::new(&origin, Some(&refused.1)))?;
-            response.body_mut().watch(deadline, timeouts.idle, open);
-            return Some(response);
+            let response = exchange::refuse(&refused.0, Record::new(&origin, Some(&refused.1)))?;
+            return Some(watched(response, deadline, timeouts.idle, open));
         }
     };
-    let mut response = match exchange::handle(&origin, request, &mut deadline).await {
+    let response = match exchange::handle(&origin, request, &mut deadline).await {
         Outcome::Response(response) => response,
         Outcome::Switched(mut switched) => {
             let error = Error::new(Kind::MalformedResponse, "101 to an HTTP/2 request");
@@ -140,8 +138,19 @@ async fn answer(
         }
         Outcome::Cut => return None,
     };
-    response.body_mut().watch(deadline, timeouts.idle, open);
-    Some(response)
+    Some(watched(response, deadline, timeouts.idle, open))
+}
+
+/// Gives the body what hyper does not: a deadline for what comes, and one for what goes.
+fn watched(
+    mut response: Response<RecordedBody>,
+    deadline: Deadline,
+    idle: Duration,
+    open: OpenExchange,
+) -> Response<StreamBody> {
+    let watch = open.watch();
+    response.body_mut().watch(deadline, idle, open);
+    response.map(|body| StreamBody::new(body, watch))
 }
 
 type Refused = (Error, http::request::Parts);
@@ -176,7 +185,9 @@ pub(crate) fn check_head(
     let named = head.uri.authority().map(|authority| HeaderValue::from_str(authority.as_str()));
     let authority = match (named, head.headers.remove(header::HOST)) {
         (Some(Ok(named)), None) => named,
-        (Some(Ok(named)), Some(host)) if named.as_bytes().eq_ignore_ascii_case(host.as_bytes()) => named,
+        (Some(Ok(named)), Some(host)) if same_authority(named.as_bytes(), host.as_bytes(), head.uri.scheme_str()) => {
+            named
+        }
         (None, Some(host)) => host,
         (None, None) => return Err(malformed("no :authority")),
         _ => return Err(malformed("Host differs from :authority")),
@@ -184,16 +195,18 @@ pub(crate) fn check_head(
     if !is_authority(authority.as_bytes()) {
         return Err(malformed("invalid :authority"));
     }
-    let plain = |path: &str| path.starts_with('/') || (path == "*" && head.method == Method::OPTIONS);
+    let plain =
+        |path: &str| path.is_ascii() && (path.starts_with('/') || (path == "*" && head.method == Method::OPTIONS));
     let path = head.uri.path_and_query().filter(|path| plain(path.as_str()));
     head.uri = path.cloned().map(Uri::from).ok_or(malformed("invalid :path"))?;
     // Of a `:path` that is not there, or is nothing but a fragment, `http` says that it is "/".
     if head.uri.path().is_empty() {
         return Err(malformed("no :path"));
     }
-    let wishes = Wishes { upgrade: None, trailers: head.headers.remove(header::TE).is_some() };
+    let wishes = Wishes { trailers: head.headers.remove(header::TE).is_some(), ..Wishes::default() };
     head.headers.remove(header::EXPECT);
     fields::join_cookies(&mut head.headers);
+    fields::drop_twins(&mut head.headers);
     Ok((authority, wishes))
 }
 

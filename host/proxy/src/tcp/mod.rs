@@ -18,7 +18,7 @@ use crate::hooks::{Run, stream};
 use crate::local::{LocalCluster, LocalListener, Target};
 use crate::relay::{self, RelayOptions};
 use crate::timer::Deadline;
-use crate::upstream::{self, Assigned};
+use crate::upstream::{self, Assigned, Place};
 use crate::worker::Worker;
 
 /// Serves one accepted connection to its end.
@@ -29,7 +29,7 @@ pub(crate) async fn serve(
     drain: &Rc<Drain>,
     worker: &Worker,
 ) {
-    let Some(target) = listener.targets.first() else { return };
+    let Some(target) = listener.target(0) else { return };
     let started = Instant::now();
     let snapshot = &listener.snapshot;
     let run = Run::new(&target.plugins, state(&info, listener, target, started));
@@ -95,7 +95,8 @@ async fn open(
     let timeout = listener.snapshot.timeouts.connect;
     loop {
         let index = assigned.next(run, &cluster, &mut tries, &mut deadline).await?;
-        match upstream::connect(&cluster, index, assigned.worker, timeout, &mut deadline).await {
+        let place = Place { cluster: cluster.clone(), index, worker: assigned.worker };
+        match upstream::connect(&place, timeout, &mut deadline).await {
             Ok(stream) => return Ok(stream),
             Err(error) => tries.failed(index, error),
         }
@@ -106,7 +107,7 @@ async fn open(
 fn chosen(state: &mut HookState, target: &Target, listener: &LocalListener) -> Result<Rc<LocalCluster>, Error> {
     match state.routed.take() {
         Some(Routed::Cluster(name)) => {
-            let found = listener.clusters.get(&*name).cloned();
+            let found = listener.clusters.get(&name);
             found.ok_or_else(|| Error::new(Kind::NoRoute, format!("no cluster is named {name:?}")))
         }
         Some(Routed::Rematch) | None => Ok(target.cluster.clone()),

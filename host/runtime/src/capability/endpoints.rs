@@ -12,6 +12,11 @@ pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
     endpoints.func_wrap("eligible-len", |store: Ctx<'_>, (): ()| Ok((store.data().endpoints()?.eligible_len(),)))?;
     endpoints
         .func_wrap("nth-eligible", |store: Ctx<'_>, (n,): (u32,)| Ok((store.data().endpoints()?.nth_eligible(n),)))?;
+    endpoints
+        .func_wrap("eligible-weight", |store: Ctx<'_>, (): ()| Ok((store.data().endpoints()?.eligible_weight(),)))?;
+    endpoints.func_wrap("nth-by-weight", |store: Ctx<'_>, (point,): (u64,)| {
+        Ok((store.data().endpoints()?.nth_by_weight(point),))
+    })?;
     endpoints.func_wrap("turn", |store: Ctx<'_>, (): ()| Ok((store.data().endpoints()?.turn(),)))?;
     endpoints.func_wrap("uniform", |store: Ctx<'_>, (): ()| Ok((store.data().endpoints()?.uniform(),)))?;
     endpoints.func_wrap("eligible", |store: Ctx<'_>, (index,): (u32,)| {

@@ -234,6 +234,12 @@ impl Endpoints for Cluster {
     fn nth_eligible(&self, n: u32) -> Option<u32> {
         (0..self.len).filter(|&index| self.eligible(index)).nth(n as usize)
     }
+    fn eligible_weight(&self) -> u64 {
+        self.eligible_len().into()
+    }
+    fn nth_by_weight(&self, point: u64) -> Option<u32> {
+        self.nth_eligible(point.try_into().ok()?)
+    }
     fn turn(&self) -> u64 {
         self.turns.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
     }

@@ -22,7 +22,7 @@ impl Endpoint {
         self
     }
 
-    /// A connect to it has failed lately.
+    /// A connect to it has failed lately, or a response did not come in time.
     pub fn unhealthy(mut self) -> Self {
         self.0.healthy = false;
         self

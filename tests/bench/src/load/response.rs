@@ -3,13 +3,12 @@
 //! A response that is not a whole 200 is an error; it must never pass for one.
 
 use std::io::Read;
-use std::net::TcpStream;
 
 use anyhow::{Context, Result, bail};
 
 /// Reads one response and shows its body piece by piece. The head must fit into `buffer`.
 pub(crate) fn read(
-    stream: &mut TcpStream,
+    stream: &mut impl Read,
     buffer: &mut [u8],
     mut piece: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
@@ -35,7 +34,7 @@ pub(crate) fn read(
     Ok(())
 }
 
-fn receive(stream: &mut TcpStream, into: &mut [u8]) -> Result<usize> {
+fn receive(stream: &mut impl Read, into: &mut [u8]) -> Result<usize> {
     if into.is_empty() {
         bail!("the head of the response is larger than the buffer for it");
     }

@@ -21,6 +21,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::case::{Shape, Steering, Variant};
+pub(crate) use odin::admin_socket;
 pub(crate) use process::{Running, Used};
 
 /// Open connections that every proxy is told to allow.

@@ -19,9 +19,15 @@ pub(super) fn find() -> Option<PathBuf> {
     built.canonicalize().ok().filter(|file| file.is_file())
 }
 
+/// The admin socket of the Odin with the admin pages on this port.
+pub(crate) fn admin_socket(port: u16) -> PathBuf {
+    env::temp_dir().join(format!("odin-bench-{port}.sock"))
+}
+
 pub(super) fn config(setup: &Setup) -> Result<String> {
     let Setup { upstream, odin: ForOdin { workers, steering, admin }, .. } = *setup;
     let addresses: Vec<String> = setup.addresses().collect();
+    let socket = admin.map_or("off".to_owned(), |port| admin_socket(port).display().to_string());
     let admin = admin.map_or("off".to_owned(), |port| format!("127.0.0.1:{port}"));
     let steering = match steering {
         Steering::Auto => "auto",
@@ -36,12 +42,10 @@ pub(super) fn config(setup: &Setup) -> Result<String> {
     Ok(format!(
         r#"workers = {workers}
 admin = "{admin}"
+admin-socket = "{socket}"
 steering = "{steering}"
 [access-log]
 enabled = false
-[limits]
-connections = {MAX_CONNECTIONS}
-idle-upstream-connections = {IDLE_UPSTREAM}
 [[listeners]]
 name = "bench"
 address = {addresses:?}

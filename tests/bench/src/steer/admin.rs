@@ -1,15 +1,16 @@
-//! The admin pages of a running Odin.
+//! The admin pages of a running Odin, over its unix socket.
 //!
 //! Whatever is not a 200 is an error that says what came instead.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::load::response;
+use crate::peers::admin_socket;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -44,7 +45,7 @@ pub(super) fn reload(port: u16) -> Result<()> {
 }
 
 fn ask(port: u16, what: &str) -> Result<Value> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    let mut stream = UnixStream::connect(admin_socket(port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(stream, "{what} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")?;
     let (mut buffer, mut body) = (vec![0; 64 << 10], Vec::new());

@@ -146,7 +146,8 @@ fn the_three_syntaxes_are_one_schema() {
     assert_eq!((&config.listeners[0].steer, config.listeners[1].steer.as_deref()), (&None, Some("lb")));
     assert_eq!((config.steering, config.user.as_deref()), (SteeringMode::Bpf, Some("odin")));
     assert_eq!(config.drain_timeout, Duration::from_secs(60));
-    let Traffic::Http { trust_forwarded: true, routes } = &config.listeners[0].traffic else { panic!() };
+    let Traffic::Http { rules, routes } = &config.listeners[0].traffic else { panic!() };
+    assert!(rules.trust_forwarded);
     assert_eq!(routes[0].host.as_deref(), Some("*.example.com"));
     assert_eq!(routes[0].path.as_deref(), Some("/v1"));
     assert_eq!((&routes[1].host, &routes[1].path, &routes[1].plugins), (&None, &None, &vec!["lb".to_owned()]));

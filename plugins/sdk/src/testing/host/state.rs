@@ -97,12 +97,12 @@ pub(crate) mod endpoints {
         })
     }
 
-    /// When every endpoint is unhealthy, health is ignored.
+    /// When every endpoint that has not failed for this exchange is unhealthy, health is ignored.
     fn eligible_of(all: &[Target]) -> Vec<u32> {
         let with = |ask: &dyn Fn(&Target) -> bool| -> Vec<u32> {
             (0..).zip(all).filter(|(_, target)| ask(target)).map(|(index, _)| index).collect()
         };
-        match all.iter().any(|target| target.healthy) {
+        match all.iter().any(|target| target.healthy && !target.failed) {
             true => with(&|target| target.healthy && !target.failed),
             false => with(&|target| !target.failed),
         }
@@ -118,6 +118,20 @@ pub(crate) mod endpoints {
 
     pub(crate) fn nth_eligible(n: u32) -> Option<u32> {
         all(|all| eligible_of(all).get(n as usize).copied())
+    }
+
+    pub(crate) fn eligible_weight() -> u64 {
+        all(|all| eligible_of(all).iter().map(|index| u64::from(all[*index as usize].weight)).sum())
+    }
+
+    pub(crate) fn nth_by_weight(mut point: u64) -> Option<u32> {
+        all(|all| {
+            eligible_of(all).into_iter().find(|index| {
+                let rest = point.checked_sub(u64::from(all[*index as usize].weight));
+                point = rest.unwrap_or(point);
+                rest.is_none()
+            })
+        })
     }
 
     pub(crate) fn turn() -> u64 {
