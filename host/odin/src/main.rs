@@ -15,6 +15,7 @@ mod diff;
 mod echo;
 mod files;
 mod logging;
+mod memory;
 mod odin;
 mod plugin_metrics;
 mod plugin_spec;
@@ -35,9 +36,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use cli::{Cli, Command, PluginCommand, Steer};
 use tokio::runtime::{Builder, LocalOptions};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -25,7 +25,7 @@ use crate::plugin_spec::roles;
 use crate::resolve::Names;
 use crate::sockets::Sockets;
 use crate::upgrade::{Canceller, Successor};
-use crate::{demo, steering, systemd, uses};
+use crate::{demo, memory, steering, systemd, uses};
 
 /// Everything that lives from start to end.
 pub(crate) struct Odin {
@@ -71,7 +71,7 @@ impl Odin {
         let demo = start_demo(&start).await.context("cannot start the demo backends")?;
         let runtime = Runtime::new(RuntimeOptions { workers, ..RuntimeOptions::default() })?;
         let (assembly, token) = assemble(&mut start, &demo, None, &runtime, workers).await?;
-        let proxy = Proxy::start(workers).context("cannot start the workers")?;
+        let proxy = Proxy::start(workers, memory::give_back).context("cannot start the workers")?;
         Ok(Odin {
             run,
             runtime,

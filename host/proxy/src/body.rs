@@ -56,6 +56,13 @@ impl Body {
         }
     }
 
+    /// Reads no more than so many bytes at a time from here on, where that can be chosen; none for as many as come.
+    pub(crate) fn limit_pieces(&mut self, bytes: Option<usize>) {
+        if let Body::Http1Response(body) = self {
+            body.limit_pieces(bytes);
+        }
+    }
+
     /// An HTTP/1 client holds it back until it is told to go on (`100-continue`).
     pub(crate) fn awaits_continue(&self) -> bool {
         match self {

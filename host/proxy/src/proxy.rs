@@ -96,15 +96,16 @@ struct Thread {
 }
 
 impl Proxy {
-    /// Starts the threads; they serve nothing yet.
-    pub fn start(workers: usize) -> io::Result<Self> {
+    /// Starts the threads; they serve nothing yet. A worker calls `trim` after many of its clients have left: it gives the
+    /// memory that they used back to the system.
+    pub fn start(workers: usize, trim: fn()) -> io::Result<Self> {
         let log = LogWriter::start()?;
         let start = |id| {
             let (sender, commands) = unbounded_channel();
             let (handle, beat) = (log.handle(), Arc::new(AtomicU64::new(clock::millis())));
             let beats = beat.clone();
             let body = move || {
-                if let Err(error) = worker::run(id, commands, handle, beats) {
+                if let Err(error) = worker::run(id, commands, handle, beats, trim) {
                     tracing::error!(worker = id, %error, "worker ended");
                 }
             };

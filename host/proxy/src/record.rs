@@ -197,6 +197,11 @@ impl RecordedBody {
         RecordedBody { body, record, watch: None }
     }
 
+    /// See [`Body::limit_pieces`].
+    pub(crate) fn limit_pieces(&mut self, bytes: Option<usize>) {
+        self.body.limit_pieces(bytes);
+    }
+
     /// Changes with everything that comes in, of either body.
     pub(crate) fn moved(&self) -> u64 {
         self.record.received() + self.body.gathered()

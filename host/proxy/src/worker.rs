@@ -2,7 +2,7 @@
 //!
 //! Workers are told what to do by commands and share nothing that a request would have to wait for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::rc::Rc;
@@ -31,6 +31,8 @@ use crate::snapshot::Snapshot;
 
 /// How often idle connections and old generations are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// What fewer connections have used is not worth giving back.
+const FEW_CONNECTIONS: usize = 16;
 
 /// Is never there: the end of the last sender says that something was done.
 pub(crate) enum Applied {}
@@ -63,6 +65,9 @@ pub(crate) struct Worker {
     retiring: RefCell<Vec<Retiring>>,
     /// What calls of plugins go by: the config, as this worker sees it now.
     current: RefCell<Option<(Arc<Snapshot>, Rc<Clusters>)>>,
+    /// The most connections that were open since memory was given back.
+    most_open: Cell<usize>,
+    trim: fn(),
 }
 
 impl Worker {
@@ -83,6 +88,7 @@ impl Worker {
         let worker = self.clone();
         // Counted here and not at the first poll, so that a burst of accepts sees itself.
         let key = self.open.borrow_mut().insert((Waker::noop().clone(), drain.clone()));
+        self.most_open.set(self.most_open.get().max(self.connections()));
         // Boxed, or the task would have room for it twice: before its first poll, and after.
         let mut connection = Box::pin(connection);
         tokio::task::spawn_local(async move {
@@ -126,8 +132,19 @@ impl Worker {
         self.tick();
     }
 
+    /// Gives memory back when most of those who needed it have left. The allocator alone would keep it until the next ones
+    /// come.
+    fn trim(&self) {
+        let open = self.connections();
+        if self.most_open.get() >= FEW_CONNECTIONS && open <= self.most_open.get() / 2 {
+            self.most_open.set(open);
+            (self.trim)();
+        }
+    }
+
     /// Lets the listeners that are gone go on with their end.
     fn tick(&self) {
+        self.trim();
         let mut retiring = std::mem::take(&mut *self.retiring.borrow_mut());
         retiring.retain(|Retiring { drain, schedule }| {
             let phase = schedule.phase();
@@ -181,6 +198,7 @@ pub(crate) fn run(
     commands: UnboundedReceiver<Command>,
     log: LogHandle,
     beat: Arc<AtomicU64>,
+    trim: fn(),
 ) -> std::io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let worker = Rc::new(Worker {
@@ -191,6 +209,8 @@ pub(crate) fn run(
         empty: Notify::new(),
         retiring: RefCell::default(),
         current: RefCell::default(),
+        most_open: Cell::new(0),
+        trim,
     });
     runtime.block_on(obey(&worker, commands, &beat));
     // Tasks that are still there are dropped with the runtime, and leave their lines behind.

@@ -11,6 +11,7 @@ use odin_steer::{Binding, BindingStatus, Plan, PlannedBinding, PlannedListener, 
 
 use super::{Open, Wanted, reachable};
 use crate::config::{Section, SteeringMode};
+use crate::memory;
 
 /// A binding of a listener.
 pub(crate) type Key = (String, Binding);
@@ -114,11 +115,9 @@ impl Steered {
 
 /// aya reads the types of the whole kernel when it loads a program, which takes 27 MB for a moment. In a thread of its
 /// own they leave no holes in this one's heap, and they go back to the system, and not only to the allocator.
-#[allow(unsafe_code, reason = "a function of the allocator that has no safe name")]
 fn attach_apart() -> Result<Steering, Unavailable> {
     let attached = std::thread::scope(|scope| scope.spawn(Steering::attach).join());
-    // SAFETY: it may be called from any thread at any time.
-    unsafe { libmimalloc_sys::mi_collect(true) };
+    memory::give_back();
     attached.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 

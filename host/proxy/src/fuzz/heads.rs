@@ -84,6 +84,7 @@ fn request_is_plain(head: &[u8], read: &RequestHead) -> String {
         authority: &read.authority,
         encoding,
         wishes: &read.wishes,
+        expect_continue: read.expect_continue,
     };
     encode::request_head(&mut sent, &line, &read.parts.headers);
     let again = request::parse(Bytes::from(sent), MAX_FIELDS).expect("what Odin sends is accepted");

@@ -53,6 +53,7 @@ fn fuzz_http2_heads() {
                         authority: &authority,
                         encoding,
                         wishes: &wishes,
+                        expect_continue: false,
                     };
                     is_one_request(&line, &head);
                 }

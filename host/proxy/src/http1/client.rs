@@ -53,6 +53,7 @@ impl Connection {
     /// Marks a connection that comes from the pool. False when it was closed, or spoke while nobody asked it.
     pub(crate) fn wake(&mut self) -> bool {
         self.reused = true;
+        self.reader.limit = usize::MAX;
         let mut cx = Context::from_waker(std::task::Waker::noop());
         self.reader.poll_fill(&mut self.io, &mut cx).is_pending()
     }
@@ -342,6 +343,13 @@ impl ResponseBody {
 
     pub(crate) fn is_end_stream(&self) -> bool {
         self.decoder.is_end()
+    }
+
+    /// See [`Body::limit_pieces`].
+    pub(crate) fn limit_pieces(&mut self, bytes: Option<usize>) {
+        if let Some(connection) = &mut self.connection {
+            connection.reader.limit = bytes.unwrap_or(usize::MAX);
+        }
     }
 
     pub(crate) fn remaining(&self) -> Option<u64> {

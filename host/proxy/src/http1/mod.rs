@@ -4,8 +4,8 @@
 //! Nothing outside this module knows what an HTTP/1 connection is: the exchange sees `http` types and a [`crate::body::Body`].
 
 mod arrival;
-pub(crate) mod chunk_ext;
-mod chunked;
+mod chunk_ext;
+pub(crate) mod chunked;
 pub(crate) mod client;
 pub(crate) mod encode;
 pub(crate) mod framing;

@@ -6,7 +6,7 @@ use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
@@ -21,6 +21,8 @@ const LARGE: usize = 64 * 1024;
 pub(crate) struct Reader {
     pub(crate) buffer: BytesMut,
     pub(crate) ended: bool,
+    /// The most that one read takes.
+    pub(crate) limit: usize,
     room: usize,
 }
 
@@ -43,7 +45,7 @@ impl Source for OwnedReadHalf {
 
 impl Reader {
     pub(crate) fn new() -> Self {
-        Reader { buffer: BytesMut::new(), ended: false, room: SMALL }
+        Reader { buffer: BytesMut::new(), ended: false, limit: usize::MAX, room: SMALL }
     }
 
     /// Reads once; zero means that the peer has closed its side, now or before.
@@ -54,13 +56,14 @@ impl Reader {
         if io.poll_ready(cx).is_pending() {
             return self.wait();
         }
+        self.room = self.room.min(self.limit);
         let spare = self.buffer.capacity() - self.buffer.len();
         if spare < self.room / 2 {
             self.buffer.reserve(self.room);
         }
-        let spare = self.buffer.capacity() - self.buffer.len();
+        let spare = (self.buffer.capacity() - self.buffer.len()).min(self.limit);
         // A fresh future for each poll: `read_buf` keeps no state of its own.
-        let read = match pin!(io.read_buf(&mut self.buffer)).poll(cx) {
+        let read = match pin!(io.read_buf(&mut (&mut self.buffer).limit(spare))).poll(cx) {
             Poll::Ready(result) => result?,
             Poll::Pending => return self.wait(),
         };

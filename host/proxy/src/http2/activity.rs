@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -21,6 +21,10 @@ use crate::timer::Deadline;
 
 /// How long a connection that was told to end may take, once nothing is open.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Bytes of responses that wait in a connection whose client takes them slowly.
+const CONNECTION_BUFFER: u64 = 512 * 1024;
+/// What a stream of such a connection gets at a time.
+const SMALL_PIECE: usize = 4 * 1024;
 
 /// Shared by a connection and its exchanges.
 #[derive(Default)]
@@ -31,6 +35,8 @@ pub(crate) struct Activity {
     sending: Cell<usize>,
     /// Grows with everything that happens.
     steps: Cell<u64>,
+    /// Bytes of all responses that hyper was given and the client has not taken.
+    buffered: Cell<u64>,
     /// The stream that hyper is about to hand to the executor.
     newest: RefCell<Option<Rc<StreamWatch>>>,
 }
@@ -75,6 +81,8 @@ pub(crate) struct StreamWatch {
     taken: Cell<u64>,
     /// The client took nothing for too long.
     stalled: Cell<bool>,
+    /// The body that waits until its own bytes are taken.
+    waker: Cell<Option<Waker>>,
 }
 
 impl StreamWatch {
@@ -82,9 +90,27 @@ impl StreamWatch {
         self.handed.get() != self.taken.get()
     }
 
+    /// Bytes are given to hyper.
+    fn hand(&self, bytes: u64) {
+        self.handed.set(self.handed.get() + bytes);
+        self.activity.buffered.set(self.activity.buffered.get() + bytes);
+    }
+
+    /// Bytes leave for the connection.
     fn take(&self, bytes: u64) {
         self.taken.set(self.taken.get() + bytes);
+        self.activity.buffered.set(self.activity.buffered.get() - bytes);
         self.activity.step();
+        if !self.waits_for_client()
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Bytes are dropped with their stream.
+    fn forget(&self, bytes: u64) {
+        self.activity.buffered.set(self.activity.buffered.get() - bytes);
     }
 }
 
@@ -104,6 +130,7 @@ impl OpenExchange {
             handed: Cell::new(0),
             taken: Cell::new(0),
             stalled: Cell::new(false),
+            waker: Cell::new(None),
         });
         *activity.newest.borrow_mut() = Some(watch.clone());
         OpenExchange { activity: activity.clone(), watch, sending: Cell::new(false) }
@@ -167,6 +194,14 @@ impl Body for StreamBody {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, Error>>> {
+        // However large its windows are, a client gets no more memory than this: beyond it a stream that has something
+        // to send gets nothing more, and one that has nothing gets little.
+        let buffered = self.watch.activity.buffered.get();
+        if buffered >= CONNECTION_BUFFER && self.watch.waits_for_client() {
+            self.watch.waker.set(Some(cx.waker().clone()));
+            return Poll::Pending;
+        }
+        self.body.limit_pieces((buffered >= CONNECTION_BUFFER / 2).then_some(SMALL_PIECE));
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         let watch = &self.watch;
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| Piece::new(bytes, watch)))))
@@ -189,8 +224,14 @@ pub(crate) struct Piece {
 
 impl Piece {
     fn new(bytes: Bytes, watch: &Rc<StreamWatch>) -> Self {
-        watch.handed.set(watch.handed.get() + bytes.len() as u64);
+        watch.hand(bytes.len() as u64);
         Piece { bytes, watch: watch.clone() }
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.watch.forget(self.bytes.len() as u64);
     }
 }
 
