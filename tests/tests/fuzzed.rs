@@ -14,12 +14,24 @@ async fn echo(mut client: Raw) -> Value {
 async fn a_target_that_is_a_host_and_a_query_keeps_its_path() {
     let backend = HttpBackend::echo(Protocol::Http1).await;
     let odin = Odin::builder().target(&backend).start().await;
-    for (target, path) in [("http://a?b", "/?b"), ("http://a#b", "/"), ("http://a", "/")] {
+    for (target, path) in [("http://a?b", "/?b"), ("http://a", "/")] {
         let mut client = odin.connect_raw().await;
         client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await;
         let seen = echo(client).await;
         assert_eq!(seen["path"], path, "{target}");
     }
+}
+
+#[tokio::test]
+async fn a_target_with_a_fragment_is_refused() {
+    let backend = HttpBackend::echo(Protocol::Http1).await;
+    let odin = Odin::builder().target(&backend).start().await;
+    for target in ["http://a#b", "http://a/#", "/a#b"] {
+        let mut client = odin.connect_raw().await;
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await;
+        assert_eq!(client.response("GET").await.expect("an answer").head.status(), 400, "{target}");
+    }
+    assert_eq!(backend.requests(), 0);
 }
 
 #[tokio::test]

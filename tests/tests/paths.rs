@@ -8,7 +8,7 @@ use odin_tests::{Builder, HttpBackend, Odin, PluginEntry, Protocol, Raw};
 const GUARDED: u16 = 418;
 
 /// Spellings of `/admin` and of what is below it, for one server or another.
-const SPELLINGS: [&str; 72] = [
+const SPELLINGS: [&str; 75] = [
     "/admin",
     "/admin/",
     "/admin/users",
@@ -47,6 +47,9 @@ const SPELLINGS: [&str; 72] = [
     "/x/..;/admin",
     "/x/..;a=b/admin",
     "/x/%2e%2e;/admin",
+    "/x/..%3b/admin",
+    "/.%3Bx/admin",
+    "/x/..%3f/admin",
     "/admin..;/",
     "/admin;x",
     "/admin;x=y/users",

@@ -186,8 +186,10 @@ fn resolve(path: &str) -> Result<String, Refused> {
     let mut ends_in_slash = false;
     for segment in path.split('/').skip(1) {
         let name = segment.split(';').next().unwrap_or("");
-        if name.len() < segment.len() && name.ends_with('.') {
-            // Some servers drop `;x` first and resolve the dots then.
+        let matched = name_of(segment);
+        // Some servers drop `;x` first and resolve the dots then; some of them decode `%3B` before.
+        let hidden = matched.len() < segment.len() && matches!(matched, "." | "..");
+        if hidden || (name.len() < segment.len() && name.ends_with('.')) {
             return Err("dots before a parameter in the path");
         }
         ends_in_slash = matches!(name, "" | "." | "..");
@@ -270,6 +272,9 @@ mod tests {
             "/a/..;/b",
             "/.;/a",
             "/a..;x/",
+            "/a/..%3b/b",
+            "/.%3Fx/a",
+            "/%2e%2e%23/a",
             "/%c0%af",
             "/%C1%81",
             "/%e0%80%af",

@@ -108,7 +108,7 @@ fn plain_body(mut body: &[u8]) -> Option<Vec<u8>> {
     loop {
         let line = body.windows(2).position(|two| two == b"\r\n")?;
         let line_text = latin1(&body[..line]);
-        let size = usize::from_str_radix(line_text.split(';').next()?, 16).ok()?;
+        let size = usize::from_str_radix(line_text.split(';').next()?.trim_end_matches([' ', '\t']), 16).ok()?;
         body = &body[line + 2..];
         if size == 0 {
             let end =

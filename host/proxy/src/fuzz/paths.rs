@@ -12,8 +12,8 @@ const WORDS: &[&str] = &[
 fn fuzz_paths() {
     odin_fuzz::target("path").words(WORDS).longest(96).run(|input| {
         let path = format!("/{}", latin1(input));
-        if path.contains(['?', '#']) {
-            return "more than a path".to_owned();
+        if path.contains(['?', '#']) || http::uri::PathAndQuery::try_from(path.as_str()).is_err() {
+            return "more than a path, or none".to_owned();
         }
         let mut answers = Vec::new();
         for slashes in [EncodedSlashes::Refuse, EncodedSlashes::Keep, EncodedSlashes::Decode] {

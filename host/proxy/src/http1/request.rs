@@ -139,8 +139,6 @@ fn target_uri(method: &Method, target: Bytes, authority: &HeaderValue) -> Result
         _ => return Err(INVALID),
     }
     match uri.path_and_query() {
-        // Nothing but a fragment: `http` says of it that it is "/", and keeps nothing.
-        Some(path) if path.path() == "/" && path.query().is_none() => Ok(Uri::from_static("/")),
         Some(path) if path.as_str().starts_with('/') => Ok(Uri::from(path.clone())),
         // Only a query, before which its `Display` writes the slash.
         Some(query) if !query.as_str().is_empty() => Uri::try_from(query.to_string()).map_err(|_| INVALID),
@@ -181,16 +179,15 @@ mod tests {
 
     #[test]
     fn no_upgrade_leads_to_http2() {
-        for protocol in ["websocket", "h2c", "websocket, H2C", "h2c-14", "h2c\u{e9}"] {
+        for protocol in ["foo/2", "h2c", "foo/2, H2C", "h2c-14", "h2c\u{e9}"] {
             let head = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: {protocol}\r\n\r\n");
-            assert_eq!(parse_str(&head).unwrap().wishes.upgrade.is_some(), protocol == "websocket", "{protocol}");
+            assert_eq!(parse_str(&head).unwrap().wishes.upgrade.is_some(), protocol == "foo/2", "{protocol}");
         }
     }
 
     #[test]
     fn an_absolute_target_becomes_its_path() {
-        for (target, path) in [("http://x", "/"), ("http://x/a?b", "/a?b"), ("http://x?b", "/?b"), ("http://x#b", "/")]
-        {
+        for (target, path) in [("http://x", "/"), ("http://x/a?b", "/a?b"), ("http://x?b", "/?b")] {
             let head = parse_str(&format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")).unwrap();
             assert_eq!(head.parts.uri, path, "{target}");
         }
@@ -204,6 +201,8 @@ mod tests {
             "GET /  HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
             "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET http://a#b HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /#b HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n",
             "GET / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",

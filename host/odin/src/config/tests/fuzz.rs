@@ -147,7 +147,8 @@ fn is_in_the_file(errors: &Errors, text: &str) {
 /// The errors without what they quote.
 fn shape(errors: &Errors) -> String {
     let plain = |message: &str| {
-        let outside = message.split(['`', '"']).step_by(2);
+        // What stands before and behind the first quoted word; others may hold quotes of their own.
+        let outside = message.split(['`', '"']).step_by(2).take(2);
         outside.flat_map(str::chars).filter(|c| !c.is_numeric()).take(40).collect::<String>()
     };
     errors.iter().take(2).map(|error| plain(&error.message)).collect()
