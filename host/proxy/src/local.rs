@@ -16,6 +16,9 @@ use crate::cluster::{Cluster, Endpoint};
 use crate::pool::Pool;
 use crate::snapshot::{CpuTime, Listener, ListenerKind, PluginUse, Snapshot};
 
+/// So many clusters are swept before others may run.
+const AT_ONCE: usize = 256;
+
 /// The snapshot, as this worker uses it.
 pub(crate) struct Local {
     pub(crate) snapshot: Arc<Snapshot>,
@@ -125,14 +128,21 @@ impl Local {
         Local { snapshot: snapshot.clone(), listeners, clusters }
     }
 
-    /// Closes idle connections and lets old generations of plugins go.
+    /// Closes idle connections, forgets clusters that are gone, and lets old generations of plugins go. For the worker's
+    /// event loop: of many clusters it looks at some, then lets others run.
     pub(crate) fn tick(&self) {
-        let made = &self.clusters.made;
-        made.clusters.borrow_mut().retain(|name, cluster| {
-            cluster.pools.iter().for_each(|pool| pool.sweep());
-            self.snapshot.clusters.contains_key(name)
+        self.clusters.made.plugins.borrow().values().for_each(|plugin| plugin.refresh());
+        let mut made = self.clusters.made.clusters.borrow().clone().into_iter();
+        if made.len() <= AT_ONCE {
+            return self.clusters.sweep(made);
+        }
+        let clusters = self.clusters.clone();
+        tokio::task::spawn_local(async move {
+            while made.len() > 0 {
+                clusters.sweep(made.by_ref().take(AT_ONCE));
+                tokio::task::yield_now().await;
+            }
         });
-        made.plugins.borrow().values().for_each(|plugin| plugin.refresh());
     }
 }
 
@@ -186,6 +196,15 @@ pub(crate) struct Clusters {
 }
 
 impl Clusters {
+    fn sweep(&self, made: impl Iterator<Item = (Rc<str>, Rc<LocalCluster>)>) {
+        for (name, cluster) in made {
+            cluster.pools.iter().for_each(|pool| pool.sweep());
+            if !self.snapshot.clusters.contains_key(&*name) {
+                self.made.clusters.borrow_mut().remove(&name);
+            }
+        }
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<Rc<LocalCluster>> {
         Some(self.made.cluster(self.snapshot.clusters.get(name)?, &self.snapshot))
     }
@@ -195,7 +214,8 @@ impl Clusters {
 struct Made {
     worker: usize,
     outbound: OutboundSender,
-    clusters: RefCell<HashMap<String, Rc<LocalCluster>>>,
+    /// By their names.
+    clusters: RefCell<HashMap<Rc<str>, Rc<LocalCluster>>>,
     plugins: RefCell<HashMap<*const Plugin, Rc<WorkerPlugin>>>,
 }
 
@@ -221,7 +241,7 @@ impl Made {
     }
 
     fn cluster(&self, cluster: &Arc<Cluster>, snapshot: &Snapshot) -> Rc<LocalCluster> {
-        let kept = self.clusters.borrow().get(&cluster.name).cloned();
+        let kept = self.clusters.borrow().get(cluster.name.as_str()).cloned();
         let limit = snapshot.limits.idle_upstream_connections;
         if let Some(kept) = kept.as_ref().filter(|kept| Arc::ptr_eq(&kept.shared, cluster)) {
             return kept.clone();
@@ -239,7 +259,7 @@ impl Made {
             balancer: cluster.balancer.as_ref().map(|plugin| self.plugin(plugin)),
             all: Arc::new(Candidates::all(cluster.clone())),
         });
-        self.clusters.borrow_mut().insert(cluster.name.clone(), local.clone());
+        self.clusters.borrow_mut().insert(cluster.name.as_str().into(), local.clone());
         local
     }
 }
