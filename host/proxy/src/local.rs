@@ -16,7 +16,7 @@ use crate::cluster::{Cluster, Endpoint};
 use crate::pool::Pool;
 use crate::snapshot::{CpuTime, Listener, ListenerKind, PluginUse, Snapshot};
 
-/// So many clusters are swept before others may run.
+/// So many clusters are swept, and targets let go, before others may run.
 const AT_ONCE: usize = 256;
 
 /// The snapshot, as this worker uses it.
@@ -133,13 +133,15 @@ impl Local {
     pub(crate) fn tick(&self) {
         self.clusters.made.plugins.borrow().values().for_each(|plugin| plugin.refresh());
         let mut made = self.clusters.made.clusters.borrow().clone().into_iter();
-        if made.len() <= AT_ONCE {
+        let mut left: Vec<_> = self.clusters.made.left.take().into_iter().flatten().collect();
+        if made.len() + left.len() <= AT_ONCE {
             return self.clusters.sweep(made);
         }
         let clusters = self.clusters.clone();
         tokio::task::spawn_local(async move {
-            while made.len() > 0 {
+            while made.len() + left.len() > 0 {
                 clusters.sweep(made.by_ref().take(AT_ONCE));
+                left.truncate(left.len().saturating_sub(AT_ONCE));
                 tokio::task::yield_now().await;
             }
         });
@@ -189,6 +191,15 @@ impl LocalListener {
     }
 }
 
+impl Drop for LocalListener {
+    /// The end of an exchange that began before a reload must not be that of thousands of targets too.
+    fn drop(&mut self) {
+        if self.targets.len() > AT_ONCE {
+            self.clusters.made.left.borrow_mut().push(std::mem::take(&mut self.targets).into_vec());
+        }
+    }
+}
+
 /// The clusters of a snapshot, as this worker uses them.
 pub(crate) struct Clusters {
     snapshot: Arc<Snapshot>,
@@ -217,11 +228,13 @@ struct Made {
     /// By their names.
     clusters: RefCell<HashMap<Rc<str>, Rc<LocalCluster>>>,
     plugins: RefCell<HashMap<*const Plugin, Rc<WorkerPlugin>>>,
+    /// Of listeners that are no more, to be let go by and by.
+    left: RefCell<Vec<Vec<OnceCell<Target>>>>,
 }
 
 impl Made {
     fn new(worker: usize, outbound: OutboundSender) -> Self {
-        Made { worker, outbound, clusters: RefCell::default(), plugins: RefCell::default() }
+        Made { worker, outbound, clusters: RefCell::default(), plugins: RefCell::default(), left: RefCell::default() }
     }
 
     /// Lets the plugins go that are no more in the config, and tells the pools of new limits.
