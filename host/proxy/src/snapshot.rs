@@ -118,7 +118,7 @@ impl RouteTable {
         RouteTable { by_host_and_path: Routes::new(matched), routes }
     }
 
-    /// The index of the route for a request; see docs/operations.md for which one that is.
+    /// The index of the route for a request, see [`Routes`]: the exact host wins, then the longest path.
     pub(crate) fn find(&self, authority: &str, path: &str) -> Option<usize> {
         self.by_host_and_path.find(authority, path).copied()
     }
