@@ -44,6 +44,7 @@ bench: guests bench-processor
 	cargo build --release --locked -p odin -p odin-bench
 	target/release/odin-bench
 	cargo bench --locked -p odin-runtime --bench hook_call
+	cargo bench --locked -p odin-proxy --bench pick
 
 ## One short round: whether it runs, not what it measures.
 bench-quick: guests bench-processor

@@ -121,7 +121,9 @@ fn clusters(out: &mut Text, odin: &Odin) {
             }
         }
     };
-    simple("odin_endpoint_healthy", "gauge", "1 unless a connect has just failed.", &|e| e.healthy().into());
+    simple("odin_endpoint_healthy", "gauge", "1 unless it has just failed to connect or to answer.", &|e| {
+        e.healthy().into()
+    });
     simple("odin_endpoint_active", "gauge", "Open exchanges and TCP connections.", &|e| e.totals().active);
     simple("odin_endpoint_requests_total", "counter", "Exchanges and TCP connections.", &|e| e.totals().requests);
     simple("odin_endpoint_connects_total", "counter", "Connections opened.", &|e| e.totals().connects);

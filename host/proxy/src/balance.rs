@@ -25,11 +25,9 @@ impl Candidates {
         Candidates { cluster, tried: Vec::new() }
     }
 
-    /// Every endpoint but these.
+    /// Every endpoint but these, which are in order of the index.
     fn without(cluster: Arc<Cluster>, tried: &[u32]) -> Self {
-        let mut tried = tried.to_vec();
-        tried.sort_unstable();
-        Candidates { cluster, tried }
+        Candidates { cluster, tried: tried.to_vec() }
     }
 
     /// What this pick chooses from. An exchange finds out about one endpoint that has failed before, not about several in a
@@ -40,7 +38,10 @@ impl Candidates {
             return Set::All;
         }
         let sets = if self.tried.is_empty() { &[Set::Open][..] } else { &[Set::Fine, Set::Open] };
-        let some_left = |set: &&Set| eligible.count(**set) as usize > self.tried_of(**set).count();
+        let some_left = |set: &&Set| match eligible.count(**set) as usize {
+            0 => false,
+            count => count > self.tried_of(**set).count(),
+        };
         sets.iter().find(some_left).copied().unwrap_or(Set::All)
     }
 
@@ -145,6 +146,7 @@ impl Endpoints for Candidates {
 /// The endpoints that one exchange or connection tries, one after the other.
 pub(crate) struct Tries {
     limit: usize,
+    /// In order of the index.
     failed: Vec<u32>,
     last: Option<Error>,
     /// Failed endpoints that this exchange is the first to try again.
@@ -180,7 +182,9 @@ impl Tries {
 
     /// The endpoint failed, and another may be tried.
     pub(crate) fn failed(&mut self, index: usize, error: Error) {
-        self.failed.push(index as u32);
+        if let Err(at) = self.failed.binary_search(&(index as u32)) {
+            self.failed.insert(at, index as u32);
+        }
         self.last = Some(error);
     }
 }

@@ -118,6 +118,9 @@ impl Health {
 
     /// A connect worked: all is forgiven, unless it was no connect that failed.
     pub(crate) fn connected(&self) {
+        if self.standing() == Standing::Fine {
+            return;
+        }
         let mut more = self.lock();
         if !more.hung {
             self.clear(&mut more);
@@ -126,7 +129,9 @@ impl Health {
 
     /// A response came: all is forgiven.
     pub(crate) fn answered(&self) {
-        self.clear(&mut self.lock());
+        if self.standing() != Standing::Fine {
+            self.clear(&mut self.lock());
+        }
     }
 
     fn clear(&self, more: &mut More) {

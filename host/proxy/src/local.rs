@@ -17,6 +17,9 @@ use crate::pool::Pool;
 use crate::settings::HttpRules;
 use crate::snapshot::{CpuTime, Listener, ListenerKind, PluginUse, Snapshot};
 
+/// So many clusters are swept, and targets let go, before others may run.
+const AT_ONCE: usize = 256;
+
 /// The snapshot, as this worker uses it.
 pub(crate) struct Local {
     pub(crate) snapshot: Arc<Snapshot>,
@@ -126,14 +129,23 @@ impl Local {
         Local { snapshot: snapshot.clone(), listeners, clusters }
     }
 
-    /// Closes idle connections and lets old generations of plugins go.
+    /// Closes idle connections, forgets clusters that are gone, and lets old generations of plugins go. For the worker's
+    /// event loop: of many clusters it looks at some, then lets others run.
     pub(crate) fn tick(&self) {
-        let made = &self.clusters.made;
-        made.clusters.borrow_mut().retain(|name, cluster| {
-            cluster.pools.iter().for_each(|pool| pool.sweep());
-            self.snapshot.clusters.contains_key(name)
+        self.clusters.made.plugins.borrow().values().for_each(|plugin| plugin.refresh());
+        let mut made = self.clusters.made.clusters.borrow().clone().into_iter();
+        let mut left: Vec<_> = self.clusters.made.left.take().into_iter().flatten().collect();
+        if made.len() + left.len() <= AT_ONCE {
+            return self.clusters.sweep(made);
+        }
+        let clusters = self.clusters.clone();
+        tokio::task::spawn_local(async move {
+            while made.len() + left.len() > 0 {
+                clusters.sweep(made.by_ref().take(AT_ONCE));
+                left.truncate(left.len().saturating_sub(AT_ONCE));
+                tokio::task::yield_now().await;
+            }
         });
-        made.plugins.borrow().values().for_each(|plugin| plugin.refresh());
     }
 }
 
@@ -178,6 +190,15 @@ impl LocalListener {
     }
 }
 
+impl Drop for LocalListener {
+    /// The end of an exchange that began before a reload must not be that of thousands of targets too.
+    fn drop(&mut self) {
+        if self.targets.len() > AT_ONCE {
+            self.clusters.made.left.borrow_mut().push(std::mem::take(&mut self.targets).into_vec());
+        }
+    }
+}
+
 /// The clusters of a snapshot, as this worker uses them.
 pub(crate) struct Clusters {
     snapshot: Arc<Snapshot>,
@@ -185,6 +206,15 @@ pub(crate) struct Clusters {
 }
 
 impl Clusters {
+    fn sweep(&self, made: impl Iterator<Item = (Rc<str>, Rc<LocalCluster>)>) {
+        for (name, cluster) in made {
+            cluster.pools.iter().for_each(|pool| pool.sweep());
+            if !self.snapshot.clusters.contains_key(&*name) {
+                self.made.clusters.borrow_mut().remove(&name);
+            }
+        }
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<Rc<LocalCluster>> {
         Some(self.made.cluster(self.snapshot.clusters.get(name)?, &self.snapshot))
     }
@@ -194,13 +224,16 @@ impl Clusters {
 struct Made {
     worker: usize,
     outbound: OutboundSender,
-    clusters: RefCell<HashMap<String, Rc<LocalCluster>>>,
+    /// By their names.
+    clusters: RefCell<HashMap<Rc<str>, Rc<LocalCluster>>>,
     plugins: RefCell<HashMap<*const Plugin, Rc<WorkerPlugin>>>,
+    /// Of listeners that are no more, to be let go by and by.
+    left: RefCell<Vec<Vec<OnceCell<Target>>>>,
 }
 
 impl Made {
     fn new(worker: usize, outbound: OutboundSender) -> Self {
-        Made { worker, outbound, clusters: RefCell::default(), plugins: RefCell::default() }
+        Made { worker, outbound, clusters: RefCell::default(), plugins: RefCell::default(), left: RefCell::default() }
     }
 
     /// Lets the plugins go that are no more in the config, and tells the pools of new limits.
@@ -220,7 +253,7 @@ impl Made {
     }
 
     fn cluster(&self, cluster: &Arc<Cluster>, snapshot: &Snapshot) -> Rc<LocalCluster> {
-        let kept = self.clusters.borrow().get(&cluster.name).cloned();
+        let kept = self.clusters.borrow().get(cluster.name.as_str()).cloned();
         if let Some(kept) = kept.as_ref().filter(|kept| Arc::ptr_eq(&kept.shared, cluster)) {
             return kept.clone();
         }
@@ -237,7 +270,7 @@ impl Made {
             balancer: cluster.balancer.as_ref().map(|plugin| self.plugin(plugin)),
             all: Arc::new(Candidates::all(cluster.clone())),
         });
-        self.clusters.borrow_mut().insert(cluster.name.clone(), local.clone());
+        self.clusters.borrow_mut().insert(cluster.name.as_str().into(), local.clone());
         local
     }
 }

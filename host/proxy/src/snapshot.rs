@@ -31,6 +31,24 @@ pub struct Snapshot {
     pub access_log_fields: Vec<HeaderName>,
 }
 
+/// More clusters and routes than this are freed by a thread of their own.
+const MANY: usize = 1_000;
+
+impl Drop for Snapshot {
+    /// The last owner may be a worker, at the end of an exchange that began long ago, and must not stand still for it.
+    fn drop(&mut self) {
+        let routes = self.listeners.values().map(|listener| match &listener.kind {
+            ListenerKind::Http { routes, .. } => routes.len(),
+            ListenerKind::Tcp { .. } => 1,
+        });
+        if routes.sum::<usize>() + self.clusters.len() > MANY {
+            let parts = (std::mem::take(&mut self.listeners), std::mem::take(&mut self.clusters));
+            // Without a thread to be had they are freed here.
+            let _ = std::thread::Builder::new().name("freeing".to_owned()).spawn(move || drop(parts));
+        }
+    }
+}
+
 /// The shape of a line of the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessLog {
@@ -103,7 +121,7 @@ impl RouteTable {
         RouteTable { by_host_and_path: Routes::new(matched), routes }
     }
 
-    /// The index of the route for a request; see docs/operations.md for which one that is.
+    /// The index of the route for a request, see [`Routes`]: the exact host wins, then the longest path.
     pub(crate) fn find(&self, authority: &str, path: &str) -> Option<usize> {
         self.by_host_and_path.find(authority, path).copied()
     }

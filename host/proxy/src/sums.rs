@@ -106,7 +106,7 @@ mod tests {
                 let index = next(&mut state) % length;
                 let delta = next(&mut state) % 4;
                 let number = &mut list[index as usize];
-                if delta <= *number && next(&mut state) % 2 == 0 {
+                if delta <= *number && next(&mut state).is_multiple_of(2) {
                     *number -= delta;
                     sums.take(index as u32, delta);
                 } else {

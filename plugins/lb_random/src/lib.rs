@@ -16,12 +16,11 @@ struct Random {
 #[odin_sdk::plugin]
 impl Plugin for Random {
     fn pick(&self, endpoints: &Endpoints, _subject: Subject) -> Result<Option<u32>> {
-        let weights = endpoints.weights();
         let number = self.next();
-        if weights.uniform {
-            return Ok(endpoints.nth_eligible(below(number, u64::from(weights.eligible)) as u32));
+        if endpoints.uniform() {
+            return Ok(endpoints.nth_eligible(below(number, u64::from(endpoints.eligible_len())) as u32));
         }
-        Ok(endpoints.nth_by_weight(below(number, weights.total)))
+        Ok(endpoints.nth_by_weight(below(number, endpoints.eligible_weight())))
     }
 }
 

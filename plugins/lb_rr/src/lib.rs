@@ -9,15 +9,11 @@ struct RoundRobin;
 #[odin_sdk::plugin]
 impl Plugin for RoundRobin {
     fn pick(&self, endpoints: &Endpoints, _subject: Subject) -> Result<Option<u32>> {
-        let weights = endpoints.weights();
-        if weights.eligible == 0 {
-            return Ok(None);
+        if !endpoints.uniform() {
+            return Ok(endpoints.nth_by_weight(endpoints.weights().spread(endpoints.turn())));
         }
-        let turn = endpoints.turn();
-        if weights.uniform {
-            return Ok(endpoints.nth_eligible((turn % u64::from(weights.eligible)) as u32));
-        }
-        Ok(endpoints.nth_by_weight(weights.spread(turn)))
+        let eligible = u64::from(endpoints.eligible_len());
+        Ok(endpoints.turn().checked_rem(eligible).and_then(|n| endpoints.nth_eligible(n as u32)))
     }
 }
 

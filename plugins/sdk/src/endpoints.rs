@@ -98,9 +98,9 @@ impl Endpoints {
         (0..self.len()).filter(|index| self.eligible(*index))
     }
 
-    /// How many are eligible and what they weigh together: three questions to the host, however many there are.
+    /// The weights of the eligible endpoints, to be shared out in turns. One question to the host.
     pub fn weights(&self) -> Weights {
-        Weights { eligible: self.eligible_len(), total: self.eligible_weight(), uniform: self.uniform() }
+        Weights { total: self.eligible_weight() }
     }
 
     /// The eligible endpoint whose share of the total weight holds `share`, which runs from 0 to [`Weights::total`].

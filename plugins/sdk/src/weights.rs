@@ -13,12 +13,8 @@ use std::cell::Cell;
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Weights {
-    /// How many endpoints are eligible.
-    pub eligible: u32,
-    /// The sum of their weights.
+    /// The sum.
     pub total: u64,
-    /// True when all endpoints of the cluster weigh the same, so that weights need not be looked at.
-    pub uniform: bool,
 }
 
 thread_local! {
@@ -68,7 +64,7 @@ mod tests {
 
     fn turns(weights: &[u32], turns: std::ops::Range<u64>) -> Vec<u32> {
         let total = weights.iter().map(|weight| u64::from(*weight)).sum();
-        let sum = Weights { eligible: weights.len() as u32, total, uniform: false };
+        let sum = Weights { total };
         let laid: Vec<u32> = (0..).zip(weights).flat_map(|(index, weight)| (0..*weight).map(move |_| index)).collect();
         turns.map(|turn| laid[sum.spread(turn) as usize]).collect()
     }
@@ -95,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_total_of_any_size_has_shares() {
-        let of = |total| Weights { eligible: 1, total, uniform: false };
+        let of = |total| Weights { total };
         assert_eq!(of(0).spread(5), 0);
         for total in [u64::MAX, 1 << 40, 2, 1] {
             assert!(of(total).spread(u64::MAX) < total && of(total).spread(u64::MAX - 1) < total);
