@@ -302,5 +302,6 @@ fn limits(section: &config::Limits) -> Limits {
         connections: section.connections,
         streams: section.streams,
         idle_upstream_connections: section.idle_upstream_connections,
+        cpu_budget: section.cpu_budget,
     }
 }

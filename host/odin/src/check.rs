@@ -6,15 +6,17 @@ use std::path::Path;
 use odin_runtime::{Runtime, RuntimeOptions};
 
 use crate::assemble;
-use crate::config::{self, Config, ConfigError, Errors, Places, Section};
+use crate::config::{self, Config, ConfigError, Errors, OnFailure, Places, Section};
+use crate::plugin_spec;
 
-/// The line that says that the file is good.
+/// The line that says that the file is good, below a line for each thing in it that may not be meant so.
 pub(crate) fn check(file: &Path) -> Result<String, Errors> {
     let (config, places) = config::load(file)?;
-    Errors::of(load_plugins(file, &config, &places)).map_or(Ok(()), Err)?;
+    let warnings = load_plugins(file, &config, &places)?;
     let count = |number: usize, of: &str| format!("{number} {of}{}", if number == 1 { "" } else { "s" });
     Ok(format!(
-        "{}: ok ({}, {}, {})",
+        "{}{}: ok ({}, {}, {})",
+        warnings.concat(),
         file.display(),
         count(config.listeners.len(), "listener"),
         count(config.clusters.len(), "cluster"),
@@ -22,21 +24,40 @@ pub(crate) fn check(file: &Path) -> Result<String, Errors> {
     ))
 }
 
-/// Loads every plugin as a start would, and tells of those that do not load.
-fn load_plugins(file: &Path, config: &Config, places: &Places) -> Vec<ConfigError> {
+/// Loads every plugin as a start would: the errors are about those that do not load, the lines about those that do.
+fn load_plugins(file: &Path, config: &Config, places: &Places) -> Result<Vec<String>, Errors> {
     if config.plugins.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let runtime = match Runtime::new(RuntimeOptions::default()) {
-        Ok(runtime) => runtime,
-        Err(error) => return vec![ConfigError::in_file(file, None, "", error.to_string())],
-    };
-    let refused = |(name, section): (&String, &config::Plugin)| {
-        let error = assemble::load_plugin(name, section, &runtime).err()?;
-        let line = places.line(&Section::plugin(name));
-        Some(ConfigError::in_file(file, line, format!("plugins.{name}"), format!("{error:#}")))
-    };
-    config.plugins.iter().filter_map(refused).collect()
+    let (mut warnings, mut errors) = (Vec::new(), Vec::new());
+    match Runtime::new(RuntimeOptions::default()) {
+        Ok(runtime) => {
+            for (name, section) in &config.plugins {
+                let line = places.line(&Section::plugin(name));
+                match assemble::load_plugin(name, section, &runtime) {
+                    Ok(loaded) => warnings.extend(open_door(file, line, name, &loaded)),
+                    Err(error) => {
+                        let key = format!("plugins.{name}");
+                        errors.push(ConfigError::in_file(file, line, key, format!("{error:#}")));
+                    }
+                }
+            }
+        }
+        Err(error) => errors.push(ConfigError::in_file(file, None, "", error.to_string())),
+    }
+    Errors::of(errors).map_or(Ok(warnings), Err)
+}
+
+/// A plugin that can refuse, and that is passed over when it fails.
+fn open_door(file: &Path, line: Option<u32>, name: &str, loaded: &assemble::Loaded) -> Option<String> {
+    let open = loaded.section.on_failure == OnFailure::Open && plugin_spec::can_refuse(loaded.plugin.hooks());
+    let place = line.map_or_else(|| file.display().to_string(), |line| format!("{}:{line}", file.display()));
+    open.then(|| {
+        format!(
+            "{place}: warning: plugin {name:?} can refuse requests, and with `on-failure = \"open\"` it refuses none while \
+             it fails; if it keeps anybody out, remove `on-failure`: the default is \"closed\"\n"
+        )
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request, response};
-use odin_runtime::{HookState, Routed};
+use odin_runtime::{CpuBudget, HookState, Routed};
 use tokio::net::TcpStream;
 
 use crate::body::{Body, Upload};
@@ -141,6 +141,7 @@ async fn run(origin: &Origin, request: Request, record: &mut Record, deadline: &
     state.facts.request_id = Some(id);
     state.facts.route = Some(target.name.clone());
     state.facts.started = record.started;
+    state.cpu = CpuBudget::new(listener.snapshot.limits.cpu_budget, record.started);
     if !target.plugins.is_empty() {
         state.routing = Some(listener.router.clone());
     }

@@ -36,4 +36,6 @@ pub struct Limits {
     pub streams: u32,
     /// Idle upstream connections kept per endpoint and worker.
     pub idle_upstream_connections: usize,
+    /// CPU time of all plugins for one exchange or TCP connection: at once, and again in each second that it lasts.
+    pub cpu_budget: Duration,
 }

@@ -290,6 +290,10 @@ pub(crate) struct Limits {
     pub(crate) streams: u32,
     /// Idle connections kept per endpoint and worker. Default 64.
     pub(crate) idle_upstream_connections: usize,
+    /// CPU time of all plugins together for one exchange or TCP connection: at once, and again in each second that it
+    /// lasts. Bytes of bodies that plugins look at add to it. At least 1 ms. Default 50 ms.
+    #[serde(serialize_with = "duration")]
+    pub(crate) cpu_budget: Duration,
 }
 
 impl Default for Limits {
@@ -301,6 +305,7 @@ impl Default for Limits {
             connections: 10_000,
             streams: 100,
             idle_upstream_connections: 64,
+            cpu_budget: Duration::from_millis(50),
         }
     }
 }

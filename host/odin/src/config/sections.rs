@@ -167,6 +167,7 @@ fn limits(field: Field<'_>) -> Option<Limits> {
     set(&mut limits.streams, &mut table, "streams", whole(1..=1_000_000));
     let idle = "idle-upstream-connections";
     set(&mut limits.idle_upstream_connections, &mut table, idle, whole(0..=1_000_000));
+    set(&mut limits.cpu_budget, &mut table, "cpu-budget", duration(Duration::from_millis(1)));
     table.deny_rest();
     Some(limits)
 }
