@@ -103,7 +103,7 @@ impl Caller {
         let result = match self.plain_instance() {
             Ok(mut instance) => match (request.function)(&instance.functions) {
                 Some(function) => {
-                    let how = How { start, fiber: false };
+                    let how = How { start, fiber: None };
                     let called = Running::begin(&mut instance, hook, state, request.endpoints, how).map(|running| {
                         let _ticking = slot.clock.run(self.worker);
                         let result = function.call(&mut running.instance.store, request.params);
@@ -143,16 +143,17 @@ impl Caller {
         let start = Stamp::now();
         let slot = self.plugin.slot();
         slot.breaker.admit(hook, state, Instant::now).map_err(|_| slot.paused(self.worker, hook))?;
-        let _open = match self.waiting().open(&slot.stats[self.worker].open) {
+        // One that only may run long is counted when it does: those that are short must find room whatever others do.
+        let open = self.generation.waits.then(|| self.waiting().open(&slot.stats[self.worker].open)).transpose();
+        let _open = match open {
             Ok(open) => open,
-            // The worker's limit, and no failure of the plugin: the breaker does not hear of it.
             Err(cause) => return Err(slot.failed(self.worker, hook, 0, Failure { cause, backtrace: String::new() })),
         };
         let (mut spent, mut unseen) = (0, false);
         let result = match self.waiting_instance() {
             Ok(mut instance) => match (request.function)(&instance.functions) {
                 Some(function) => {
-                    let how = How { start, fiber: true };
+                    let how = How { start, fiber: Some(!self.generation.waits) };
                     let called = match Running::begin(&mut instance, hook, state, request.endpoints, how) {
                         Ok(mut running) => {
                             running.spent = start.elapsed();
@@ -219,7 +220,7 @@ impl Caller {
     }
 
     fn waiting(&self) -> &Waiting {
-        self.plugin.runtime().waiting(self.worker)
+        &self.plugin.runtime().waiting()[self.worker]
     }
 
     /// Makes the first instance before a call waits for it. A failure shows when a call tries again.

@@ -15,6 +15,7 @@ use wasmtime::UpdateDeadline;
 
 use crate::budget::Whose;
 use crate::clock::Hands;
+use crate::error::Cause;
 use crate::stamp::Stamp;
 use crate::store::Ctx;
 
@@ -30,7 +31,12 @@ pub(crate) struct Deadline {
     /// Whose budget sets the limit; none: it is that of one call.
     pub(crate) whose: Option<Whose>,
     slice: u64,
-    fiber: bool,
+    /// It is on a fiber, and counted among the long calls when it becomes one (true), or already.
+    fiber: Option<bool>,
+    /// It was counted.
+    pub(crate) entered: bool,
+    /// It had to end, because too many others are long.
+    pub(crate) crowded: Option<Cause>,
     /// When the present stretch began: a stretch ends with the call, when it waits, and when it gives way.
     start: Stamp,
     /// The thread's CPU time at the first tick of this stretch, less what the stretch had computed by then.
@@ -58,7 +64,9 @@ impl Deadline {
             limit: 0,
             whose: None,
             slice: 0,
-            fiber: false,
+            fiber: None,
+            entered: false,
+            crowded: None,
             start: Stamp::now(),
             base: None,
             read: 0,
@@ -67,11 +75,19 @@ impl Deadline {
         }
     }
 
-    /// Begins a call at `start` that may compute for `limit` nanoseconds; `fiber`: it can give way after each slice.
+    /// Begins a call at `start` that may compute for `limit` nanoseconds; on a `fiber` it can
+    /// give way after each slice, and with true it is counted when it does so first.
     #[inline]
-    pub(crate) fn begin_call(&mut self, start: Stamp, (limit, whose): (u64, Option<Whose>), slice: u64, fiber: bool) {
+    pub(crate) fn begin_call(
+        &mut self,
+        start: Stamp,
+        (limit, whose): (u64, Option<Whose>),
+        slice: u64,
+        fiber: Option<bool>,
+    ) {
         (self.limit, self.whose, self.slice, self.fiber) = (limit, whose, slice, fiber);
         (self.start, self.base, self.spent) = (start, None, 0);
+        self.crowded = None;
     }
 
     /// The call has met no tick and has not waited: who made it knows how long it took, and [`unseen`] what that means.
@@ -170,7 +186,10 @@ pub(crate) fn on_deadline(mut store: Ctx<'_>) -> wasmtime::Result<UpdateDeadline
     let deadline = &mut data.deadline;
     let cpu = thread_cpu_time();
     let stretch = deadline.at_tick(cpu, &slot.clock);
-    if cpu - deadline.read >= deadline.slice {
+    // What a stretch computed before its first tick is not known; a short call on a worker without a core must not give
+    // way for it, nor be taken for one that runs long.
+    let sure = cpu.saturating_sub(deadline.read);
+    if sure >= deadline.slice {
         slot.clock.hurry();
         slot.note_slow(hook);
     } else if stretch >= SHORT {
@@ -180,9 +199,16 @@ pub(crate) fn on_deadline(mut store: Ctx<'_>) -> wasmtime::Result<UpdateDeadline
         return Ok(UpdateDeadline::Interrupt);
     }
     // Half a slice too early is as near as half a slice too late.
-    let sliced = stretch >= deadline.slice / 2;
-    if !(sliced && deadline.fiber && hook.has_exchange()) {
+    let sliced = sure >= deadline.slice / 2;
+    if !(sliced && deadline.fiber.is_some() && hook.has_exchange()) {
         return Ok(UpdateDeadline::Continue(NEXT_TICK));
+    }
+    if deadline.fiber == Some(true) && !deadline.entered {
+        if let Err(crowded) = slot.waiting[data.worker].enter(&slot.stats[data.worker].open) {
+            deadline.crowded = Some(crowded);
+            return Ok(UpdateDeadline::Interrupt);
+        }
+        deadline.entered = true;
     }
     let turn = deadline.give_way(stretch, &slot.clock, data.worker);
     Ok(UpdateDeadline::YieldCustom(NEXT_TICK, Box::pin(turn)))
@@ -207,7 +233,7 @@ mod tests {
 
     fn began(limit: u64) -> (Deadline, Clock) {
         let mut deadline = Deadline::new();
-        deadline.begin_call(Stamp::now(), (limit, None), MS, false);
+        deadline.begin_call(Stamp::now(), (limit, None), MS, None);
         (deadline, Clock::start(Default::default(), 1).unwrap())
     }
 

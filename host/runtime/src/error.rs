@@ -244,10 +244,10 @@ impl fmt::Display for Cause {
             Cause::Refused(words) => write!(f, "failed: {words}"),
             Cause::Paused => f.write_str("was not called: it is paused on this route, for it failed too often"),
             Cause::TooManyCalls { limit, own: true } => {
-                write!(f, "was not called: {limit} calls of this plugin wait on this worker, which is its share")
+                write!(f, "was given up: {limit} other calls of this plugin wait on this worker, which is its share")
             }
             Cause::TooManyCalls { limit, own: false } => {
-                write!(f, "was not called: {limit} calls of plugins wait on this worker, which are all that may")
+                write!(f, "was given up: {limit} other calls of plugins wait on this worker, which are all that may")
             }
             Cause::Instantiate(why) => write!(f, "got no instance: {why}"),
             Cause::Configure(why) => write!(f, "got no instance: configure {why}"),

@@ -170,8 +170,8 @@ fn refused(words: &str) -> Box<Failure> {
 pub(crate) struct How {
     /// When it began.
     pub(crate) start: Stamp,
-    /// On a fiber: it may wait, and give way to others.
-    pub(crate) fiber: bool,
+    /// On a fiber: it may wait, and give way to others. True: it is counted among those that do when it first does.
+    pub(crate) fiber: Option<bool>,
 }
 
 /// The exchange is in the instance's store for as long as this lives, and comes back however it ends.

@@ -165,7 +165,7 @@ impl Plugin {
         let mut stats = StatsSnapshot::sum(&self.slot.stats);
         stats.custom = self.slot.metrics.read();
         stats.breaker_trips = self.slot.breaker.trips();
-        stats.open_limit = self.runtime.waiting(0).share() as u64;
+        stats.open_limit = self.runtime.waiting()[0].share() as u64;
         stats
     }
 

@@ -42,7 +42,7 @@ pub struct Runtime {
     engines: Engines,
     spaces: Spaces,
     /// By worker.
-    waiting: Box<[Waiting]>,
+    waiting: Arc<[Waiting]>,
     clock: Clock,
 }
 
@@ -91,8 +91,8 @@ impl Runtime {
         &self.spaces
     }
 
-    pub(crate) fn waiting(&self, worker: usize) -> &Waiting {
-        &self.waiting[worker]
+    pub(crate) fn waiting(&self) -> &Arc<[Waiting]> {
+        &self.waiting
     }
 }
 

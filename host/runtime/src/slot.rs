@@ -18,6 +18,7 @@ use crate::runtime::Runtime;
 use crate::spec::PluginSpec;
 use crate::state::HookState;
 use crate::stats::WorkerStats;
+use crate::waiting::Waiting;
 use crate::words;
 
 /// See the module.
@@ -27,6 +28,8 @@ pub(crate) struct Slot {
     pub(crate) config: serde_json::Value,
     pub(crate) breaker: Breaker,
     pub(crate) clock: Arc<Hands>,
+    /// By worker.
+    pub(crate) waiting: Arc<[Waiting]>,
     /// The hooks that ran longer than a slice, a bit each.
     slow: AtomicU32,
     /// Of its name; not 0.
@@ -51,6 +54,7 @@ impl Slot {
             name: spec.name.as_str().into(),
             breaker: Breaker::new(&spec.name, spec.breaker.clone(), shares),
             clock: runtime.clock().clone(),
+            waiting: runtime.waiting().clone(),
             slow: AtomicU32::new(0),
             id: BuildHasherDefault::<DefaultHasher>::default().hash_one(&spec.name) | 1,
             space: runtime.spaces().open(owner, spec.limits.shared_bytes),

@@ -95,13 +95,13 @@ impl StoreData {
     /// The instance is made and configured, beginning now.
     pub(crate) fn begin_configure(&mut self) {
         let time = self.times.call.saturating_mul(CONFIGURE_FACTOR.into());
-        self.deadline.begin_call(Stamp::now(), (time, None), self.times.slice, false);
+        self.deadline.begin_call(Stamp::now(), (time, None), self.times.slice, None);
     }
 
-    /// A call begins, for the exchange that is here; `fiber`: it can give way to others. An error when there is no time
-    /// left for it.
+    /// A call begins, for the exchange that is here; `fiber` as in [`How`](crate::instance::How). An error when there is no
+    /// time left for it.
     #[inline]
-    pub(crate) fn begin_call(&mut self, hook: Hook, start: Stamp, fiber: bool) -> Result<(), Cause> {
+    pub(crate) fn begin_call(&mut self, hook: Hook, start: Stamp, fiber: Option<bool>) -> Result<(), Cause> {
         self.hook = hook;
         self.outbound_calls = 0;
         self.last_words = None;
@@ -130,12 +130,18 @@ impl StoreData {
     pub(crate) fn end_call(&mut self) {
         if !self.deadline.is_unseen() {
             let spent = self.deadline.end_call(&self.slot.clock);
+            if std::mem::take(&mut self.deadline.entered) {
+                self.slot.waiting[self.worker].leave(&self.slot.stats[self.worker].open);
+            }
             self.slot.spend(self.hook, &mut self.state, spent);
         }
     }
 
     /// The running call has no time left: why.
     pub(crate) fn overrun(&self) -> Cause {
+        if let Some(crowded) = &self.deadline.crowded {
+            return crowded.clone();
+        }
         let limits = &self.slot.spec.limits;
         match (self.deadline.whose, limits.cpu_budget) {
             (Some(whose @ Whose::Exchange), _) => Cause::Budget { limit: self.exchange_budget, whose },

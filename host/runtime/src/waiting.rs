@@ -1,4 +1,4 @@
-//! How many calls on fibers are open on one worker (of plugins that import `outbound`, and of hooks that run long), and
+//! How many calls are open on one worker that wait (those of plugins that import `outbound`) or have given way, and
 //! how many instances are kept warm for them. Both are capped, over all plugins, so that the pool always has room; and no
 //! plugin has more than half of the calls.
 
@@ -20,15 +20,11 @@ pub(crate) struct Waiting {
 }
 
 /// A call is open for as long as this lives.
-pub(crate) struct Open<'a> {
-    all: &'a AtomicUsize,
-    own: &'a AtomicUsize,
-}
+pub(crate) struct Open<'a>(&'a Waiting, &'a AtomicUsize);
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.all.fetch_sub(1, Relaxed);
-        self.own.fetch_sub(1, Relaxed);
+        self.0.leave(self.1);
     }
 }
 
@@ -39,15 +35,24 @@ impl Waiting {
 
     /// Opens a call of the plugin of which `own` counts the open ones, unless there are too many.
     pub(crate) fn open<'a>(&'a self, own: &'a AtomicUsize) -> Result<Open<'a>, Cause> {
-        let open = Open { all: &self.open, own };
+        self.enter(own).map(|()| Open(self, own))
+    }
+
+    /// One call more is open, until [`Waiting::leave`]; unless there are too many.
+    pub(crate) fn enter(&self, own: &AtomicUsize) -> Result<(), Cause> {
         let all = self.open.fetch_add(1, Relaxed);
-        if own.fetch_add(1, Relaxed) >= self.share() {
-            return Err(Cause::TooManyCalls { limit: self.share(), own: true });
-        }
-        if all >= self.limit {
-            return Err(Cause::TooManyCalls { limit: self.limit, own: false });
-        }
-        Ok(open)
+        let too_many = match own.fetch_add(1, Relaxed) {
+            mine if mine >= self.share() => Cause::TooManyCalls { limit: self.share(), own: true },
+            _ if all >= self.limit => Cause::TooManyCalls { limit: self.limit, own: false },
+            _ => return Ok(()),
+        };
+        self.leave(own);
+        Err(too_many)
+    }
+
+    pub(crate) fn leave(&self, own: &AtomicUsize) {
+        self.open.fetch_sub(1, Relaxed);
+        own.fetch_sub(1, Relaxed);
     }
 
     /// How many calls of one plugin may be open.

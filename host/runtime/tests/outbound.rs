@@ -286,7 +286,7 @@ fn calls_that_wait_are_capped_and_some_instances_kept() {
         assert_eq!(
             error.to_string(),
             format!(
-                "plugin \"door\": request-headers was not called: {} calls of this plugin wait on this worker, which is \
+                "plugin \"door\": request-headers was given up: {} other calls of this plugin wait on this worker, which is \
                  its share",
                 WAITING / 2
             )
