@@ -22,6 +22,7 @@ pub struct PluginEntry {
     settings: String,
     grants: Vec<String>,
     clusters: Vec<String>,
+    destinations: Vec<String>,
 }
 
 impl PluginEntry {
@@ -39,8 +40,8 @@ impl PluginEntry {
 
     /// A plugin whose file is not there.
     pub fn missing(name: &str) -> PluginEntry {
-        let (settings, grants, clusters) = Default::default();
-        PluginEntry { name: name.to_string(), wasm: None, settings, grants, clusters }
+        let (settings, grants, clusters, destinations) = Default::default();
+        PluginEntry { name: name.to_string(), wasm: None, settings, grants, clusters, destinations }
     }
 
     /// The compiled plugin under another name.
@@ -67,17 +68,24 @@ impl PluginEntry {
         self
     }
 
+    /// One more cluster that it may send exchanges and connections to.
+    pub fn sending_to(mut self, cluster: &str) -> PluginEntry {
+        self.destinations.push(cluster.to_string());
+        self
+    }
+
     /// Nothing that it needs.
     pub fn without_grants(mut self) -> PluginEntry {
         self.grants.clear();
         self.clusters.clear();
+        self.destinations.clear();
         self
     }
 
     /// Its section of the config.
     pub(crate) fn section(&self) -> String {
         let mut text = format!("[plugins.{0}]\npath = \"{0}.wasm\"\n{1}", self.name, self.settings);
-        for (key, values) in [("grant", &self.grants), ("outbound", &self.clusters)] {
+        for (key, values) in [("grant", &self.grants), ("outbound", &self.clusters), ("clusters", &self.destinations)] {
             if !values.is_empty() {
                 writeln!(text, "{key} = {values:?}").expect("a string takes any text");
             }

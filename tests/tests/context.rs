@@ -244,10 +244,10 @@ async fn count_and_bytes_are_limited_and_what_was_there_stays() {
             let request = Request::get("/").header("x-script", script).body(body::empty()).unwrap();
             let response = client.send(request).await.has_status(200);
             let seen = response.json();
-            assert_eq!(echoed(&seen, "x-hog-values"), ["64 too-large"]);
+            assert_eq!(echoed(&seen, "x-hog-values"), ["32 over-share"]);
             let bytes = echoed(&seen, "x-hog-bytes").join("");
             let (kilobytes, word) = bytes.split_once(' ').unwrap();
-            assert!((60..=63).contains(&kilobytes.parse::<u32>().unwrap()) && word == "too-large", "{bytes}");
+            assert!((28..=31).contains(&kilobytes.parse::<u32>().unwrap()) && word == "over-share", "{bytes}");
         }
         // Another connection begins with nothing.
         let script = Script::new().on("request-headers", &["recall no-such-value"]).field();

@@ -230,7 +230,7 @@ async fn a_failure_in_a_phase_is_502_or_goes_on_without_the_plugin() {
     let backend = HttpBackend::echo(Protocol::Http1).await;
     let phases = ["request-headers", "request-body", "request-trailers", "response-headers"];
     for open in [false, true] {
-        let plugin = Script::new().plugin("script").with("breaker = { failures = 0 }");
+        let plugin = Script::new().plugin("script").with("breaker = { percent = 0 }");
         let plugin = if open { plugin.with("on-failure = \"open\"") } else { plugin };
         let odin = Odin::builder().plugin(plugin).plugin("headers").target(&backend).start().await;
         for downstream in BOTH {

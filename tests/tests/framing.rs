@@ -112,7 +112,7 @@ async fn names_and_values_that_are_none_are_refused() {
 #[tokio::test]
 async fn a_reply_with_framing_fields_costs_its_exchange() {
     let backend = HttpBackend::echo(Protocol::Http1).await;
-    let plugin = Script::new().plugin("script").with("breaker = { failures = 0 }");
+    let plugin = Script::new().plugin("script").with("breaker = { percent = 0 }");
     let odin = Odin::builder().plugin(plugin).target(&backend).start().await;
     for downstream in BOTH {
         let mut client = odin.connect_over(downstream).await;

@@ -20,7 +20,7 @@ async fn costs_its_own_exchange_alone(
     log: &[&str],
 ) {
     let backend = HttpBackend::echo(Protocol::Http1).await;
-    let plugin = plugin.called("hostile").with("breaker = { failures = 0 }");
+    let plugin = plugin.called("hostile").with("breaker = { percent = 0 }");
     let odin = Odin::builder().plugin(plugin).only_under("/bad").target(&backend).start().await;
     let company = Company::begin(&odin, &backend, COMPANY).await;
     let turn = async |downstream| {
@@ -124,8 +124,8 @@ async fn handles_of_many_counters() {
 #[tokio::test]
 async fn a_loop_or_a_trap_in_any_hook_costs_its_exchange_alone() {
     let backend = HttpBackend::echo(Protocol::Http1).await;
-    let plugin = Script::new().plugin("script").with("breaker = { failures = 0 }");
-    let balancer = Script::new().plugin("lb").with("breaker = { failures = 0 }");
+    let plugin = Script::new().plugin("script").with("breaker = { percent = 0 }");
+    let balancer = Script::new().plugin("lb").with("breaker = { percent = 0 }");
     let odin = Odin::builder().plugin(plugin).balancer(balancer).target(&backend).start().await;
     let company = Company::begin(&odin, &backend, COMPANY).await;
     for downstream in BOTH {
@@ -160,7 +160,7 @@ async fn a_loop_in_a_tcp_hook_costs_its_connection_alone() {
     let backend = odin_tests::TcpPeer::echo("").await;
     for hook in ["connect", "downstream-data", "upstream-data", "close"] {
         for failure in ["spin", "trap"] {
-            let script = Script::new().on(hook, &[failure]).plugin("tcp").with("breaker = { failures = 0 }");
+            let script = Script::new().on(hook, &[failure]).plugin("tcp").with("breaker = { percent = 0 }");
             let odin = Odin::builder().tcp_plugin(script).tcp_target(&backend).start().await;
             let mut clients = Vec::new();
             for _ in 0..3 {
@@ -191,7 +191,7 @@ async fn a_loop_in_a_tcp_hook_costs_its_connection_alone() {
 async fn a_plugin_that_is_stopped_begins_anew() {
     // What an instance remembered is gone with it, and everything else is as before.
     let backend = HttpBackend::echo(Protocol::Http1).await;
-    let plugin = PluginEntry::new("trap").with("breaker = { failures = 0 }");
+    let plugin = PluginEntry::new("trap").with("breaker = { percent = 0 }");
     let odin = Odin::builder().plugin(plugin).plugin("probe").target(&backend).start().await;
     for downstream in BOTH {
         let mut client = odin.connect_over(downstream).await;

@@ -154,7 +154,7 @@ async fn ctx_fails_as_on_failure_says_when_the_response_does_not_fit() {
         HttpBackend::start(Protocol::Http1, |_| async { http::Response::new(body::full(r#"{"path":"/elsewhere"}"#)) })
             .await;
     for (open, status) in [(false, 502), (true, 200)] {
-        let plugin = PluginEntry::new("ctx").with("breaker = { failures = 0 }");
+        let plugin = PluginEntry::new("ctx").with("breaker = { percent = 0 }");
         let plugin = if open { plugin.with("on-failure = \"open\"") } else { plugin };
         let odin = Odin::builder().plugin(plugin).target(&backend).start().await;
         for downstream in BOTH {

@@ -23,6 +23,7 @@ async fn three(upstream: Protocol, plugin: PluginEntry) -> (Odin, [HttpBackend; 
         cluster("two", &backends[1]),
         cluster("three", &backends[2])
     );
+    let plugin = ["one", "two", "three"].into_iter().fold(plugin, |plugin, cluster| plugin.sending_to(cluster));
     let builder: Builder = Odin::builder().with_config(config).plugin_file(plugin.called("plugin"));
     (builder.start().await, backends)
 }
@@ -127,6 +128,29 @@ async fn an_unknown_cluster_and_a_path_without_a_route_are_errors_that_the_plugi
 }
 
 #[tokio::test]
+async fn a_cluster_that_is_not_granted_answers_like_one_that_is_not_there() {
+    let backend = HttpBackend::named("web", Protocol::Http1).await;
+    let secret = HttpBackend::named("secret", Protocol::Http1).await;
+    let reroute = PluginEntry::new("reroute").sending_to("web");
+    let odin = Odin::builder().plugin(reroute).cluster("secret", &secret).target(&backend).start().await;
+    for downstream in BOTH {
+        let mut client = odin.connect_over(downstream).await;
+        for cluster in ["secret", "nowhere"] {
+            let seen = client.send(rerouted(&[("x-set-cluster", cluster)])).await.has_status(200).json();
+            assert_eq!(echoed(&seen, "x-set-cluster-was"), ["unknown-cluster"], "{cluster}");
+            assert_eq!(seen["backend"], "web", "{cluster}");
+        }
+        let seen = client.send(rerouted(&[("x-set-cluster", "web")])).await.has_status(200).json();
+        assert_eq!(echoed(&seen, "x-set-cluster-was"), ["ok"]);
+    }
+    assert_eq!(secret.requests(), 0);
+    assert!(odin.plugin_status("reroute").await["grants"].as_array().unwrap().contains(&"cluster:web".into()));
+    // A grant of a cluster that is not there is a mistake of the config.
+    let wrong = Odin::builder().plugin(PluginEntry::new("reroute").sending_to("nowhere")).target(&backend);
+    wrong.refuses_to_start().await.says(&["clusters[0]", "nowhere"]);
+}
+
+#[tokio::test]
 async fn when_the_request_has_gone_it_is_too_late() {
     for upstream in BOTH {
         let (odin, _backends) = three(upstream, "reroute".into()).await;
@@ -190,7 +214,8 @@ async fn the_chosen_cluster_is_asked_in_its_own_way() {
             last.address(),
             chosen.name()
         );
-        let builder = Odin::builder().plugin("reroute").plugin("pass").plugin_file("lb_last").section(&other);
+        let reroute = PluginEntry::new("reroute").sending_to("other");
+        let builder = Odin::builder().plugin(reroute).plugin("pass").plugin_file("lb_last").section(&other);
         let odin = builder.upstream(of_route).target(&web).start().await;
         for downstream in BOTH {
             let mut client = odin.connect_over(downstream).await;

@@ -156,7 +156,7 @@ async fn a_connection_is_cut_in_the_middle() {
 #[tokio::test]
 async fn the_cluster_is_chosen_when_the_connection_begins() {
     let (first, second) = (TcpPeer::echo("first\n").await, TcpPeer::echo("second\n").await);
-    let plugin = PluginEntry::new("counting_tcp").with("config = { cluster = \"other\" }");
+    let plugin = PluginEntry::new("counting_tcp").with("config = { cluster = \"other\" }").sending_to("other");
     let odin = through(plugin, &first).cluster("other", &second).start().await;
     let mut client = odin.connect_tcp().await;
     reads(&mut client, "second\n").await;
@@ -176,7 +176,7 @@ async fn too_late_and_no_route_are_errors() {
     let backend = TcpPeer::echo("").await;
     let script = Script::new().on("connect", &["cluster nowhere", "rematch", "cluster tcp"]);
     let script = script.on("downstream-data", &["1: cluster tcp", "1: rematch"]);
-    let odin = through(script.plugin("script"), &backend).logging(&["trace"]).start().await;
+    let odin = through(script.plugin("script").sending_to("tcp"), &backend).logging(&["trace"]).start().await;
     let mut client = odin.connect_tcp().await;
     let address = client.local_address();
     client.send("hello").await;

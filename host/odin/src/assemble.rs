@@ -331,5 +331,6 @@ fn limits(section: &config::Limits) -> Limits {
         upstream_connections: section.upstream_connections,
         streams_per_upstream: section.streams_per_upstream,
         body_rate: section.body_rate,
+        cpu_budget: section.cpu_budget,
     }
 }

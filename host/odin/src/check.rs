@@ -14,7 +14,8 @@ use odin_runtime::{Runtime, RuntimeOptions};
 use crate::admin::Token;
 use crate::assemble::{self, Assembly, Loaded};
 use crate::cli::{Run, Start};
-use crate::plugin_spec::roles;
+use crate::config::{OnFailure, Places, Section};
+use crate::plugin_spec::{self, roles};
 use crate::uses;
 
 /// What was loaded on the way.
@@ -63,20 +64,36 @@ pub(crate) fn validate(start: &Start, before: Option<&Assembly>, runtime: &Arc<R
     Err(Faults(told.collect()).into())
 }
 
-/// The line that says that the file is good.
+/// The line that says that the file is good, below a line for each thing in it that may not be meant so.
 pub(crate) fn check(file: &Path) -> anyhow::Result<String> {
     let run = Run { file: Some(file.to_owned()), ..Run::default() };
     let start = run.start()?;
     let runtime = Runtime::new(RuntimeOptions::default())?;
-    validate(&start, None, &runtime)?;
+    let validated = validate(&start, None, &runtime)?;
+    let open_doors = validated.plugins.iter().filter_map(|(name, loaded)| open_door(file, &start.places, name, loaded));
+    let warnings: String = open_doors.collect();
     let count = |number: usize, of: &str| format!("{number} {of}{}", if number == 1 { "" } else { "s" });
     Ok(format!(
-        "{}: ok ({}, {}, {})",
+        "{}{}: ok ({}, {}, {})",
+        warnings,
         file.display(),
         count(start.config.listeners.len(), "listener"),
         count(start.config.clusters.len(), "cluster"),
         count(start.config.plugins.len(), "plugin"),
     ))
+}
+
+/// A plugin that can refuse, and that is passed over when it fails.
+fn open_door(file: &Path, places: &Places, name: &str, loaded: &Loaded) -> Option<String> {
+    let open = loaded.section.on_failure == OnFailure::Open && plugin_spec::can_refuse(loaded.plugin.hooks());
+    let line = places.line(&Section::plugin(name));
+    let place = line.map_or_else(|| file.display().to_string(), |line| format!("{}:{line}", file.display()));
+    open.then(|| {
+        format!(
+            "{place}: warning: plugin {name:?} can refuse requests, and with `on-failure = \"open\"` it refuses none while \
+             it fails; if it keeps anybody out, remove `on-failure`: the default is \"closed\"\n"
+        )
+    })
 }
 
 #[cfg(test)]

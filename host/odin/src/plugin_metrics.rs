@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use odin_runtime::{BUCKETS_NANOS, BreakerState, CustomMetric, CustomValue, Hook, PluginStatus, StatsSnapshot};
 
-use crate::plugin_spec::exports;
+use crate::plugin_spec::{breaker_state, exports};
 use crate::prometheus::Text;
 
 /// One plugin, as of now.
@@ -48,16 +48,21 @@ fn life(out: &mut Text, plugins: &[PluginNumbers<'_>]) {
     };
     each("odin_plugin_generation", "gauge", "The generation that serves, from 1.", &|p| p.status.generation);
     each("odin_plugin_instances_total", "counter", "Instances created.", &|p| p.stats.instances_created);
-    each("odin_plugin_breaker_state", "gauge", "0 closed: in the path; 1 half-open; 2 open: paused.", &|p| match p
-        .status
-        .breaker
-    {
+    let state = "Of its hooks and routes the worst: 0 closed: called; 1 half-open: a share is; 2 open: paused.";
+    each("odin_plugin_breaker_state", "gauge", state, &|p| match breaker_state(&p.status.breaker) {
         BreakerState::Closed => 0,
-        BreakerState::HalfOpen => 1,
+        BreakerState::HalfOpen { .. } => 1,
         BreakerState::Open { .. } => 2,
     });
     each("odin_plugin_breaker_trips_total", "counter", "Pauses begun.", &|p| p.stats.breaker_trips);
-    each("odin_plugin_paused_total", "counter", "Calls not made, because the plugin was paused.", &|p| p.stats.paused);
+    each("odin_plugin_paused_total", "counter", "Calls not made, because the hook was paused on the route.", &|p| {
+        p.stats.paused
+    });
+    let too_many = "Calls not made, because too many waited on the worker.";
+    each("odin_plugin_too_many_calls_total", "counter", too_many, &|p| p.stats.too_many);
+    each("odin_plugin_waiting_calls", "gauge", "Calls that wait now, or give way to others.", &|p| p.stats.open);
+    let share = "How many calls of the plugin may wait at once on one worker: its share.";
+    each("odin_plugin_waiting_calls_limit", "gauge", share, &|p| p.stats.open_limit);
     each("odin_plugin_traps_total", "counter", "Calls that ended in a trap.", &|p| p.stats.traps);
     each("odin_plugin_timeouts_total", "counter", "Calls that overran their time.", &|p| p.stats.timeouts);
     each("odin_plugin_refused_total", "counter", "Calls that the plugin answered with an error.", &|p| p.stats.refused);

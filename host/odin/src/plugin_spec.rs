@@ -1,8 +1,10 @@
 //! Between the words of the config and those of the runtime: what a section asks for, and what a loaded plugin is for.
 //! Must never add a grant that the section does not have.
 
-use odin_runtime::PluginSpec;
-use odin_runtime::{BodyOverflow, BreakerPolicy, Capability, Grants, Hook, Hooks, Isolation, Limits, OnFailure};
+use odin_runtime::{
+    BodyOverflow, BreakerPolicy, BreakerState, BreakerUnit, Capability, Grants, Hook, Hooks, Isolation, Limits,
+    OnFailure, PluginSpec,
+};
 
 use crate::cli::Roles;
 use crate::config::{self, Grant};
@@ -24,10 +26,13 @@ pub(crate) fn spec(name: &str, section: &config::Plugin) -> PluginSpec {
         grants: Grants {
             capabilities: section.grant.iter().copied().map(capability).collect(),
             outbound: section.outbound.clone(),
+            clusters: section.clusters.clone(),
             shared_space: section.shared_space.clone(),
         },
         breaker: BreakerPolicy {
-            failures: section.breaker.failures,
+            percent: section.breaker.percent,
+            calls: section.breaker.calls,
+            window: section.breaker.window,
             pause: section.breaker.pause,
             max_pause: section.breaker.max_pause,
         },
@@ -39,6 +44,8 @@ fn limits(section: &config::Plugin) -> Limits {
     Limits {
         memory_bytes: bytes(section.memory),
         timeout: section.timeout,
+        cpu_budget: section.cpu_budget,
+        slice: section.slice,
         host_allocation_bytes: bytes(section.host_allocation),
         recycle_after_calls: section.recycle_after,
         stack_bytes: bytes(section.stack),
@@ -82,6 +89,25 @@ pub(crate) fn roles(hooks: Hooks) -> Roles {
     }
 }
 
+/// Of all hooks that failed lately the worst: what there is to tell of a plugin in one word.
+pub(crate) fn breaker_state(units: &[BreakerUnit]) -> BreakerState {
+    units.iter().map(|unit| unit.state).max().unwrap_or(BreakerState::Closed)
+}
+
+/// Whether it has a hook that can refuse an exchange or a connection, so that one which fails with `on-failure = "open"`
+/// lets through what it was to keep out.
+pub(crate) fn can_refuse(hooks: Hooks) -> bool {
+    hooks.request_headers
+        || hooks.request_body
+        || hooks.request_trailers
+        || hooks.response_headers
+        || hooks.response_body
+        || hooks.response_trailers
+        || hooks.connection
+        || hooks.downstream_data
+        || hooks.upstream_data
+}
+
 /// The hook interfaces that a plugin exports, by the names of the contract.
 pub(crate) fn hook_names(hooks: Hooks) -> Vec<&'static str> {
     let all = [
@@ -123,6 +149,8 @@ pub(crate) fn exports(hooks: Hooks, hook: Hook) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -136,18 +164,22 @@ mod tests {
         let mut section = config::Plugin::new("a.wasm".into());
         section.grant = [Grant::Log, Grant::Clock, Grant::Random, Grant::Config, Grant::Metrics, Grant::Shared].into();
         section.outbound = vec!["auth".to_owned()];
+        section.clusters = vec!["canary".to_owned()];
         section.shared_space = Some("sessions".to_owned());
         (section.memory, section.stack, section.host_allocation) = (1, 2, 3);
         (section.body_limit, section.shared_size, section.log_rate, section.recycle_after) = (4, 5, 6, 7);
-        section.breaker.failures = 8;
+        section.breaker.calls = 8;
+        (section.cpu_budget, section.slice) = (Some(Duration::from_millis(9)), Duration::from_millis(10));
         let spec = spec("a", &section);
         let all: Vec<&str> = spec.grants.capabilities.iter().map(|capability| capability.name()).collect();
         assert_eq!(all, ["log", "clock", "random", "config", "metrics", "shared"]);
         assert_eq!((spec.grants.outbound, spec.grants.shared_space), (section.outbound, section.shared_space));
+        assert_eq!(spec.grants.clusters, section.clusters);
         let limits = spec.limits;
+        assert_eq!((limits.cpu_budget, limits.slice), (section.cpu_budget, section.slice));
         assert_eq!((limits.memory_bytes, limits.stack_bytes, limits.host_allocation_bytes), (1, 2, 3));
         assert_eq!((limits.body_bytes, limits.shared_bytes), (4, 5));
-        assert_eq!((limits.log_lines_per_second, limits.recycle_after_calls, spec.breaker.failures), (6, 7, 8));
+        assert_eq!((limits.log_lines_per_second, limits.recycle_after_calls, spec.breaker.calls), (6, 7, 8));
     }
 
     #[test]

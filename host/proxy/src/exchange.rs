@@ -9,7 +9,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request, response};
-use odin_runtime::{HookState, Routed};
+use odin_runtime::{CpuBudget, HookState, Routed};
 use tokio::net::TcpStream;
 
 use crate::body::Body;
@@ -156,6 +156,7 @@ async fn run(origin: &Origin, request: Request, record: &mut Record, deadline: &
     state.facts.request_id = Some(id);
     state.facts.route = Some(target.name.clone());
     state.facts.started = record.started;
+    state.cpu = CpuBudget::new(listener.snapshot.limits.cpu_budget, record.started);
     if !target.plugins.is_empty() {
         state.routing = Some(listener.router.clone());
     }

@@ -48,6 +48,8 @@ pub struct Limits {
     pub upstream_connections: usize,
     /// Concurrent streams of one HTTP/2 connection to an upstream, if that does not allow fewer.
     pub streams_per_upstream: usize,
+    /// CPU time of all plugins for one exchange or TCP connection: at once, and again in each second that it lasts.
+    pub cpu_budget: Duration,
 }
 
 /// How the requests of an HTTP listener are read.

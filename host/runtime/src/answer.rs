@@ -6,6 +6,7 @@ use wasmtime::component::{ComponentType, Lift};
 
 use crate::capability::fields::{self, FieldError};
 use crate::decision::{BodyMode, ConnectDecision, DataDecision, Decision, PieceDecision, Reply};
+use crate::words;
 
 // Boxed slices and strings, where a `Vec` or `String` would do: an answer is moved a few times before it is looked at,
 // and nearly all of them are but a word.
@@ -129,8 +130,8 @@ pub(crate) fn decision(answer: WitDecision, reads: Reads, max_head_bytes: usize)
             Reads::TooLate => return Err("`read`, which only a header hook may answer".to_owned()),
         },
         WitDecision::Reply(response) => Decision::Reply(reply(response, max_head_bytes)?),
-        WitDecision::Reject(reason) => Decision::Reject(reason.into()),
-        WitDecision::Cut(reason) => Decision::Cut(reason.into()),
+        WitDecision::Reject(reason) => Decision::Reject(words::one_line(&reason)),
+        WitDecision::Cut(reason) => Decision::Cut(words::one_line(&reason)),
     })
 }
 
@@ -145,8 +146,8 @@ pub(crate) fn piece(answer: WitPieceDecision, end: bool, max_head_bytes: usize) 
         WitPieceDecision::Hold => PieceDecision::Hold,
         WitPieceDecision::Skip => PieceDecision::Skip,
         WitPieceDecision::Reply(response) => PieceDecision::Reply(reply(response, max_head_bytes)?),
-        WitPieceDecision::Reject(reason) => PieceDecision::Reject(reason.into()),
-        WitPieceDecision::Cut(reason) => PieceDecision::Cut(reason.into()),
+        WitPieceDecision::Reject(reason) => PieceDecision::Reject(words::one_line(&reason)),
+        WitPieceDecision::Cut(reason) => PieceDecision::Cut(words::one_line(&reason)),
     })
 }
 
@@ -160,7 +161,7 @@ pub(crate) fn data(answer: WitDataDecision, end: bool) -> DataDecision {
         WitDataDecision::Append(bytes) => DataDecision::Append(bytes.into()),
         WitDataDecision::Hold => DataDecision::Hold,
         WitDataDecision::Skip => DataDecision::Skip,
-        WitDataDecision::Cut(reason) => DataDecision::Cut(reason.into()),
+        WitDataDecision::Cut(reason) => DataDecision::Cut(words::one_line(&reason)),
     }
 }
 
@@ -169,7 +170,7 @@ pub(crate) fn connect(answer: WitConnectDecision) -> ConnectDecision {
     match answer {
         WitConnectDecision::Continue => ConnectDecision::Continue,
         WitConnectDecision::SkipData => ConnectDecision::SkipData,
-        WitConnectDecision::Reject(reason) => ConnectDecision::Reject(reason.into()),
+        WitConnectDecision::Reject(reason) => ConnectDecision::Reject(words::one_line(&reason)),
     }
 }
 

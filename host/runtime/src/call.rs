@@ -1,5 +1,5 @@
-//! The path of one call: breaker, instance, guest, statistics. There are two ways in, a plain call and one that may
-//! wait; what comes before and after is the same. Must never wait on the plain one.
+//! The path of one call: breaker, instance, guest, statistics. There are two ways in, a plain call, and one on a fiber,
+//! which may wait and gives way to others when it runs long; what comes before and after is the same.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -9,11 +9,12 @@ use std::time::Instant;
 
 use wasmtime::component::{ComponentNamedList, Lift, Lower};
 
+use crate::deadline;
 use crate::error::{CallError, Cause};
 use crate::failure::Failure;
 use crate::generation::Generation;
 use crate::hook::Hook;
-use crate::instance::{Answer, Function, Functions, Instance, Running};
+use crate::instance::{Answer, Function, Functions, How, Instance, Running};
 use crate::outbound::OutboundSender;
 use crate::plugin::Plugin;
 use crate::spec::Isolation;
@@ -45,7 +46,7 @@ impl<P, R> Request<P, R> {
 pub(crate) struct Caller {
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) generation: Arc<Generation>,
-    worker: usize,
+    pub(crate) worker: usize,
     outbound: Option<OutboundSender>,
     /// The warm instance of a plugin that does not wait: it has one call at a time.
     warm: Cell<Option<Box<Instance>>>,
@@ -76,7 +77,7 @@ impl Caller {
         R: Send + Sync + 'static,
         Answer<R>: ComponentNamedList + Lift,
     {
-        if self.generation.waits {
+        if self.generation.waits || self.plugin.slot().is_slow(request.hook) {
             // Boxed, for it is large, and the future of a plain call should be small.
             Box::pin(self.call_waiting(request, state, check)).await
         } else {
@@ -97,14 +98,19 @@ impl Caller {
         let hook = request.hook;
         let start = Stamp::now();
         let slot = self.plugin.slot();
-        let _probe = slot.breaker.admit(hook, Instant::now).map_err(|_| slot.paused(self.worker, hook))?;
+        slot.breaker.admit(hook, state, Instant::now).map_err(|_| slot.paused(self.worker, hook))?;
+        let mut unseen = false;
         let result = match self.plain_instance() {
             Ok(mut instance) => match (request.function)(&instance.functions) {
                 Some(function) => {
-                    let running = Running::begin(&mut instance, hook, state, request.endpoints);
-                    let result = function.call(&mut running.instance.store, request.params);
-                    drop(running);
-                    let result = instance.outcome(result, check);
+                    let how = How { start, fiber: None };
+                    let called = Running::begin(&mut instance, hook, state, request.endpoints, how).map(|running| {
+                        let _ticking = slot.clock.run(self.worker);
+                        let result = function.call(&mut running.instance.store, request.params);
+                        unseen = running.is_unseen();
+                        result
+                    });
+                    let result = called.and_then(|result| instance.outcome(result, check));
                     if self.keeps(&instance, &result) {
                         self.warm.set(Some(instance));
                     }
@@ -116,7 +122,10 @@ impl Caller {
         };
         let spent = start.elapsed();
         state.plugin_nanos += spent;
-        slot.done(self.worker, hook, spent, result)
+        if unseen {
+            slot.spend(hook, state, deadline::unseen(spent, &slot.clock));
+        }
+        slot.done(self.worker, hook, state, spent, result)
     }
 
     async fn call_waiting<P, R, T>(
@@ -133,23 +142,29 @@ impl Caller {
         let hook = request.hook;
         let start = Stamp::now();
         let slot = self.plugin.slot();
-        let _probe = slot.breaker.admit(hook, Instant::now).map_err(|_| slot.paused(self.worker, hook))?;
-        let _open = match self.waiting().open() {
+        slot.breaker.admit(hook, state, Instant::now).map_err(|_| slot.paused(self.worker, hook))?;
+        // One that only may run long is counted when it does: those that are short must find room whatever others do.
+        let open = self.generation.waits.then(|| self.waiting().open(&slot.stats[self.worker].open)).transpose();
+        let _open = match open {
             Ok(open) => open,
-            // The worker's limit, and no failure of the plugin: the breaker does not hear of it.
             Err(cause) => return Err(slot.failed(self.worker, hook, 0, Failure { cause, backtrace: String::new() })),
         };
-        let mut spent = 0;
+        let (mut spent, mut unseen) = (0, false);
         let result = match self.waiting_instance() {
             Ok(mut instance) => match (request.function)(&instance.functions) {
                 Some(function) => {
-                    let mut running = Running::begin(&mut instance, hook, state, request.endpoints);
-                    running.spent = start.elapsed();
-                    let call = function.call_async(&mut running.instance.store, request.params);
-                    let result = timed(call, &mut running.spent).await;
-                    spent = running.spent;
-                    drop(running);
-                    let result = instance.outcome(result, check);
+                    let how = How { start, fiber: Some(!self.generation.waits) };
+                    let called = match Running::begin(&mut instance, hook, state, request.endpoints, how) {
+                        Ok(mut running) => {
+                            running.spent = start.elapsed();
+                            let call = function.call_async(&mut running.instance.store, request.params);
+                            let result = timed(call, &mut running.spent, || slot.clock.run(self.worker)).await;
+                            (spent, unseen) = (running.spent, running.is_unseen());
+                            Ok(result)
+                        }
+                        Err(failure) => Err(failure),
+                    };
+                    let result = called.and_then(|result| instance.outcome(result, check));
                     if self.keeps(&instance, &result) {
                         self.keep_waiter(instance);
                     }
@@ -159,7 +174,10 @@ impl Caller {
             },
             Err(cause) => Err(cause.into()),
         };
-        slot.done(self.worker, hook, spent, result)
+        if unseen {
+            slot.spend(hook, state, deadline::unseen(spent, &slot.clock));
+        }
+        slot.done(self.worker, hook, state, spent, result)
     }
 
     /// Whether the instance may serve again. After a trap the guest's memory is in no known state.
@@ -184,7 +202,8 @@ impl Caller {
                 self.waiting().cooled(1);
                 Ok(warm)
             }
-            None => self.new_instance(),
+            // That of a plugin which does not wait, and was found to be slow.
+            None => self.plain_instance(),
         }
     }
 
@@ -201,7 +220,7 @@ impl Caller {
     }
 
     fn waiting(&self) -> &Waiting {
-        self.plugin.runtime().waiting(self.worker)
+        &self.plugin.runtime().waiting()[self.worker]
     }
 
     /// Makes the first instance before a call waits for it. A failure shows when a call tries again.
@@ -238,11 +257,12 @@ pub(crate) fn not_exported() -> Box<Failure> {
     Cause::Instantiate("the hook is not exported".to_owned()).into()
 }
 
-/// Adds the time that polling takes, and no other, to `spent`.
-async fn timed<F: Future>(future: F, spent: &mut u64) -> F::Output {
+/// Adds the time that polling takes, and no other, to `spent`; what `run` answers lives while it polls.
+async fn timed<F: Future, R>(future: F, spent: &mut u64, run: impl Fn() -> R) -> F::Output {
     let mut future = pin!(future);
     poll_fn(|cx| {
         let start = Stamp::now();
+        let _running = run();
         let poll = future.as_mut().poll(cx);
         *spent += start.elapsed();
         poll

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::budget::Whose;
 use crate::hook::Hook;
 
 /// The engine could not be started.
@@ -98,11 +99,13 @@ struct Failed {
     hook: Hook,
     cause: Cause,
     backtrace: String,
+    told: bool,
 }
 
 impl CallError {
-    pub(crate) fn new(plugin: Arc<str>, hook: Hook, cause: Cause, backtrace: String) -> Self {
-        CallError(Box::new(Failed { plugin, hook, cause, backtrace }))
+    /// `told`: it may have a line in the log.
+    pub(crate) fn new(plugin: Arc<str>, hook: Hook, cause: Cause, backtrace: String, told: bool) -> Self {
+        CallError(Box::new(Failed { plugin, hook, cause, backtrace, told }))
     }
 
     /// The name of the plugin.
@@ -120,9 +123,20 @@ impl CallError {
         &self.0.cause
     }
 
-    /// Whether the plugin was not called, for it failed too often before.
+    /// Whether the hook was not called, because it failed too often before.
     pub fn is_pause(&self) -> bool {
         self.0.cause == Cause::Paused
+    }
+
+    /// Whether the exchange has no CPU time left for its plugins: it must end, whatever their `on-failure` says.
+    pub fn is_over_budget(&self) -> bool {
+        matches!(self.0.cause, Cause::Budget { whose: Whose::Exchange, .. })
+    }
+
+    /// Whether it may have a line in the log: the plugin is within its `log-rate`, and this is no pause, which was told
+    /// when it began. Otherwise the plugin's own words are not in it.
+    pub fn is_told(&self) -> bool {
+        self.0.told
     }
 
     /// The guest's functions, innermost first, one a line; empty when there are none to tell.
@@ -152,6 +166,13 @@ pub enum Cause {
         /// The limit that it overran.
         limit: Duration,
     },
+    /// All calls of the exchange together used more than a CPU budget.
+    Budget {
+        /// What the budget is at once.
+        limit: Duration,
+        /// Whose it is.
+        whose: Whose,
+    },
     /// The guest trapped after it was refused more memory.
     OutOfMemory {
         /// The limit in bytes.
@@ -163,12 +184,45 @@ pub enum Cause {
     BadAnswer(String),
     /// The hook answered with an error: the plugin's own words.
     Refused(String),
-    /// The plugin failed too often in a row, and was not called.
+    /// The hook failed too often on this route, and was not called.
     Paused,
+    /// Too many calls wait, or give way to others, on this worker.
+    TooManyCalls {
+        /// How many there may be.
+        limit: usize,
+        /// The limit is the plugin's own share.
+        own: bool,
+    },
     /// No instance could be made for the call.
     Instantiate(String),
     /// A fresh instance failed in `configure`.
     Configure(String),
+}
+
+impl Cause {
+    /// Takes the plugin's own words out; what kind of failure it was stays.
+    pub(crate) fn without_words(&mut self) {
+        match self {
+            Cause::Trap { message: words } | Cause::BadAnswer(words) | Cause::Refused(words) => {
+                "(in words that log-rate leaves out)".clone_into(words);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether it says something about the plugin, and not about this exchange alone: what the breaker counts.
+    pub(crate) fn is_the_plugins(&self) -> bool {
+        match self {
+            Cause::Trap { .. }
+            | Cause::Timeout { .. }
+            | Cause::OutOfMemory { .. }
+            | Cause::StackOverflow
+            | Cause::BadAnswer(_)
+            | Cause::Instantiate(_)
+            | Cause::Configure(_) => true,
+            Cause::Refused(_) | Cause::Paused | Cause::Budget { .. } | Cause::TooManyCalls { .. } => false,
+        }
+    }
 }
 
 impl fmt::Display for Cause {
@@ -176,13 +230,25 @@ impl fmt::Display for Cause {
         match self {
             Cause::Trap { message } => write!(f, "trapped: {message}"),
             Cause::Timeout { limit } => write!(f, "overran its time limit of {limit:?}"),
+            Cause::Budget { limit, whose: Whose::Exchange } => {
+                write!(f, "was ended: the plugins of this exchange have used up its cpu-budget of {limit:?}")
+            }
+            Cause::Budget { limit, whose: Whose::Plugin } => {
+                write!(f, "was ended: the plugin has used up its cpu-budget of {limit:?} for this exchange")
+            }
             Cause::OutOfMemory { limit } => {
                 write!(f, "ran out of memory (the limit is {} KiB)", limit / 1024)
             }
             Cause::StackOverflow => f.write_str("overflowed its stack"),
             Cause::BadAnswer(what) => write!(f, "gave a bad answer: {what}"),
             Cause::Refused(words) => write!(f, "failed: {words}"),
-            Cause::Paused => f.write_str("was not called: the plugin is paused, for it failed too often in a row"),
+            Cause::Paused => f.write_str("was not called: it is paused on this route, for it failed too often"),
+            Cause::TooManyCalls { limit, own: true } => {
+                write!(f, "was given up: {limit} other calls of this plugin wait on this worker, which is its share")
+            }
+            Cause::TooManyCalls { limit, own: false } => {
+                write!(f, "was given up: {limit} other calls of plugins wait on this worker, which are all that may")
+            }
             Cause::Instantiate(why) => write!(f, "got no instance: {why}"),
             Cause::Configure(why) => write!(f, "got no instance: configure {why}"),
         }

@@ -19,6 +19,7 @@ use crate::instance::{Instance, NoInstance};
 use crate::runtime::Runtime;
 use crate::slot::Slot;
 use crate::store::StoreData;
+use crate::words;
 
 /// What every WebAssembly file begins with, and the versions that follow it.
 const MAGIC: &[u8] = b"\0asm";
@@ -118,10 +119,10 @@ fn component(wasm: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
 }
 
 fn encode(module: &[u8]) -> Result<Vec<u8>, LoadError> {
-    let words = |error| LoadError::Encode(failure::single_line(&format!("{error:#}")));
+    let words = |error| LoadError::Encode(words::one_line(&format!("{error:#}")));
     // Before anything looks inside: wit-component panics on a module that is cut short.
     let whole = wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all()).validate_all(module);
-    whole.map_err(|error| LoadError::Invalid(failure::single_line(&error.to_string())))?;
+    whole.map_err(|error| LoadError::Invalid(words::one_line(&error.to_string())))?;
     let (embedded, _) = wit_component::metadata::decode(module).map_err(words)?;
     if embedded.is_none() {
         return Err(LoadError::NoComponentType);

@@ -8,10 +8,12 @@ use crate::spec::{Capability, Grants, PluginSpec};
 /// The interface that is granted by naming clusters.
 pub(crate) const OUTBOUND: &str = "outbound";
 
-/// What `grants` grants, as an operator names it: capabilities, and `outbound:CLUSTER` for each cluster.
+/// What `grants` grants, as an operator names it: capabilities, `outbound:CLUSTER` for each cluster that it may call, and
+/// `cluster:CLUSTER` for each that it may send exchanges to.
 pub(crate) fn names(grants: &Grants) -> Vec<String> {
     let capabilities = grants.capabilities.iter().map(|capability| capability.name().to_owned());
-    capabilities.chain(grants.outbound.iter().map(|cluster| format!("{OUTBOUND}:{cluster}"))).collect()
+    let outbound = grants.outbound.iter().map(|cluster| format!("{OUTBOUND}:{cluster}"));
+    capabilities.chain(outbound).chain(grants.clusters.iter().map(|cluster| format!("cluster:{cluster}"))).collect()
 }
 
 /// Checks the imports of a component; answers those that had to be granted, `outbound` last.
@@ -110,8 +112,8 @@ mod tests {
             "it imports `odin:plugin/outbound`, which its config does not grant: add outbound = [\"CLUSTER\"] to \
              [plugins.door], naming the clusters that it may call"
         );
-        let grants = Grants { outbound: vec!["auth".into()], ..Grants::default() };
-        assert_eq!(names(&grants), ["outbound:auth"]);
+        let grants = Grants { outbound: vec!["auth".into()], clusters: vec!["web".into()], ..Grants::default() };
+        assert_eq!(names(&grants), ["outbound:auth", "cluster:web"]);
         assert_eq!(check_with(&["outbound"], grants), Ok(vec!["outbound"]));
     }
 

@@ -130,6 +130,12 @@ impl Hook {
         !matches!(self, Hook::Configure | Hook::Steer)
     }
 
+    /// Whether its time is the exchange's. The hooks of the end have time of their own: what a client did before must not
+    /// keep a plugin from noting it.
+    pub(crate) fn is_budgeted(self) -> bool {
+        !matches!(self, Hook::Configure | Hook::Steer | Hook::ExchangeEnd | Hook::Close)
+    }
+
     pub(crate) fn index(self) -> usize {
         self as usize
     }

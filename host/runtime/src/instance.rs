@@ -12,7 +12,7 @@ use wasmtime::Store;
 use wasmtime::component::{self, ComponentNamedList, Lift, Lower, TypedFunc};
 
 use crate::answer::{WitConnectDecision, WitDataDecision, WitDecision, WitPieceDecision};
-use crate::deadline::on_deadline;
+use crate::deadline::{NEXT_TICK, on_deadline};
 use crate::error::Cause;
 use crate::failure::{self, Failure};
 use crate::generation::Generation;
@@ -20,9 +20,11 @@ use crate::hook::Hook;
 use crate::outbound::OutboundSender;
 use crate::slot::Slot;
 use crate::spec::Limits;
+use crate::stamp::Stamp;
 use crate::state::{Endpoints, HookState};
 use crate::steer::{WitBinding, WitWeight};
 use crate::store::StoreData;
+use crate::words;
 
 /// Handles that a guest may hold at once.
 const MAX_HANDLES: usize = 4_096;
@@ -110,8 +112,9 @@ impl Instance {
         store.set_hostcall_fuel(limits.hostcall_bytes());
         store.set_max_component_handles(MAX_HANDLES);
         store.epoch_deadline_callback(on_deadline);
-        let ticks = store.data_mut().begin_call(Hook::Configure);
-        store.set_epoch_deadline(ticks);
+        store.data_mut().begin_configure();
+        store.set_epoch_deadline(NEXT_TICK);
+        let _running = slot.clock.run(worker);
         slot.stats[worker].instances.add(1);
 
         let instance = if generation.waits {
@@ -123,7 +126,6 @@ impl Instance {
             instance.map_err(|error| NoInstance::Instantiate(instantiation_failure(&error, store.data())))?;
         let functions = functions(&instance, generation, &mut store)?;
         configure(&instance, generation, &mut store, slot)?;
-        store.data_mut().configured();
         let memory = store.data().meter.memory_bytes();
         Ok(Instance {
             store,
@@ -146,7 +148,7 @@ impl Instance {
         check: impl FnOnce(R) -> Result<T, String>,
     ) -> Result<T, Box<Failure>> {
         match result {
-            Ok((Ok(answer),)) => check(answer).map_err(|what| Cause::BadAnswer(what).into()),
+            Ok((Ok(answer),)) => check(answer).map_err(|what| Cause::BadAnswer(words::one_line(&what)).into()),
             Ok((Err(words),)) => Err(refused(&words)),
             Err(error) => Err(self.trapped(&error)),
         }
@@ -160,7 +162,16 @@ impl Instance {
 
 #[cold]
 fn refused(words: &str) -> Box<Failure> {
-    Cause::Refused(failure::single_line(words)).into()
+    Cause::Refused(words::one_line(words)).into()
+}
+
+/// How a call is made.
+#[derive(Clone, Copy)]
+pub(crate) struct How {
+    /// When it began.
+    pub(crate) start: Stamp,
+    /// On a fiber: it may wait, and give way to others. True: it is counted among those that do when it first does.
+    pub(crate) fiber: Option<bool>,
 }
 
 /// The exchange is in the instance's store for as long as this lives, and comes back however it ends.
@@ -177,20 +188,31 @@ impl<'a> Running<'a> {
         hook: Hook,
         state: &'a mut Box<HookState>,
         endpoints: Option<Arc<dyn Endpoints>>,
-    ) -> Self {
+        how: How,
+    ) -> Result<Self, Box<Failure>> {
         instance.calls_left = instance.calls_left.saturating_sub(1);
         let data = instance.store.data_mut();
         std::mem::swap(&mut data.state, state);
         data.endpoints = endpoints;
-        let ticks = data.begin_call(hook);
-        instance.store.set_epoch_deadline(ticks);
-        Running { instance, state, spent: 0 }
+        let begun = data.begin_call(hook, how.start, how.fiber);
+        instance.store.set_epoch_deadline(NEXT_TICK);
+        let running = Running { instance, state, spent: 0 };
+        begun.map(|()| running).map_err(Into::into)
+    }
+}
+
+impl Running<'_> {
+    /// See [`Deadline::is_unseen`](crate::deadline::Deadline::is_unseen).
+    #[inline]
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.instance.store.data().deadline.is_unseen()
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         let data = self.instance.store.data_mut();
+        data.end_call();
         std::mem::swap(&mut data.state, self.state);
         data.endpoints = None;
         self.state.plugin_nanos += self.spent;
@@ -258,7 +280,7 @@ fn configure(
     };
     match answer {
         Ok((Ok(()),)) => Ok(()),
-        Ok((Err(words),)) => Err(NoInstance::Refused(failure::single_line(&words))),
+        Ok((Err(words),)) => Err(NoInstance::Refused(words::one_line(&words))),
         Err(error) => Err(NoInstance::Configure(failure::failure(&error, store.data()).cause)),
     }
 }

@@ -14,8 +14,10 @@
 
 mod answer;
 mod breaker;
+mod budget;
 mod call;
 mod capability;
+mod clock;
 mod deadline;
 mod decision;
 mod engine;
@@ -38,9 +40,11 @@ mod stats;
 mod steer;
 mod store;
 mod waiting;
+mod words;
 mod worker;
 
-pub use breaker::BreakerState;
+pub use breaker::{BreakerState, BreakerUnit};
+pub use budget::{CpuBudget, Whose};
 pub use capability::context::{Context, ContextFull, Value};
 pub use decision::{BodyMode, ConnectDecision, DataDecision, Decision, PieceDecision, Reply};
 pub use error::{CallError, Cause, LoadError, RuntimeError};

@@ -13,6 +13,7 @@ use crate::instance::Subject;
 use crate::outbound::OutboundSender;
 use crate::plugin::Plugin;
 use crate::state::{Endpoints, HookState};
+use crate::words;
 
 /// One generation on one worker, with its warm instances. Dropped with the last exchange that keeps it.
 ///
@@ -48,6 +49,16 @@ impl PinnedPlugin {
     /// Whether its calls may wait: it imports `outbound`.
     pub fn may_wait(&self) -> bool {
         self.0.generation.waits
+    }
+
+    /// A reason that the plugin gave for a decision, or what stands in its place past the plugin's `log-rate`.
+    pub fn said(&self, reason: String) -> String {
+        let (slot, worker) = (self.plugin().slot(), self.0.worker);
+        let most = slot.spec.limits.log_lines_per_second;
+        match words::may_say(&slot.stats[worker], most, &slot.name) {
+            true => reason,
+            false => words::too_much(most),
+        }
     }
 
     /// `on-request-headers`. `state.request` must be there.

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
-use crate::breaker::BreakerState;
+use crate::breaker::BreakerUnit;
 use crate::error::LoadError;
 use crate::generation::{self, Generation};
 use crate::grants;
@@ -68,9 +68,10 @@ pub struct PluginStatus {
     pub swaps: u64,
     /// Swaps that were refused.
     pub failed_swaps: u64,
-    /// Whether it is in the path.
-    pub breaker: BreakerState,
-    /// What its config grants: names of capabilities, and `outbound:CLUSTER` for each cluster that it may call.
+    /// The hooks that failed lately, and the routes on which they did: whether they are called there.
+    pub breaker: Vec<BreakerUnit>,
+    /// What its config grants: names of capabilities, `outbound:CLUSTER` for each cluster that it may call, and
+    /// `cluster:CLUSTER` for each that it may send exchanges to.
     pub grants: Vec<String>,
     /// What it imports of that which must be granted: names of capabilities, and `outbound`.
     pub imports: Vec<String>,
@@ -111,7 +112,7 @@ impl Plugin {
         match loaded.and_then(|new| fits(new.hooks).map(|()| new).map_err(LoadError::Unfit)) {
             Ok(new) => {
                 self.current.store(Arc::new(new));
-                self.slot.breaker.swapped();
+                self.slot.swapped();
                 let mut history = self.history();
                 history.last_error = None;
                 history.swaps += 1;
@@ -153,7 +154,7 @@ impl Plugin {
             last_error: history.last_error.clone(),
             swaps: history.swaps,
             failed_swaps: history.failed_swaps,
-            breaker: self.slot.breaker.state(Instant::now()),
+            breaker: self.slot.breaker.units(Instant::now()),
             grants: grants::names(&self.slot.spec.grants),
             imports: serving.imports.iter().map(|&name| name.to_owned()).collect(),
         }
@@ -164,6 +165,7 @@ impl Plugin {
         let mut stats = StatsSnapshot::sum(&self.slot.stats);
         stats.custom = self.slot.metrics.read();
         stats.breaker_trips = self.slot.breaker.trips();
+        stats.open_limit = self.runtime.waiting()[0].share() as u64;
         stats
     }
 

@@ -1,13 +1,10 @@
 //! What all plugins share: the engines, their clock, the common spaces, and how many calls may wait.
 //! Must never run a plugin itself, and its clock thread must end with it.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use crate::capability::shared::Spaces;
+use crate::clock::{Clock, Engines, Hands};
 use crate::engine::{Engine, PoolSize, stack_class};
 use crate::error::{LoadError, RuntimeError};
 use crate::failure;
@@ -15,9 +12,6 @@ use crate::spec::Limits;
 use crate::stamp;
 use crate::waiting::{WARM_PER_WORKER, Waiting};
 
-/// One tick of the engine's clock: the resolution of a hook's time limit. Every tick wakes a thread, which costs all
-/// requests (docs/decisions/0003-tick.md).
-pub(crate) const TICK: Duration = Duration::from_millis(4);
 /// Address space is reserved for every slot, 4 GiB each, so that guest code needs no bounds checks; there are at most
 /// five engines in 128 TiB.
 const MAX_SLOTS: usize = 4_096;
@@ -48,12 +42,9 @@ pub struct Runtime {
     engines: Engines,
     spaces: Spaces,
     /// By worker.
-    waiting: Box<[Waiting]>,
-    // Dropped with the runtime; ends the thread.
-    _ticker: Ticker,
+    waiting: Arc<[Waiting]>,
+    clock: Clock,
 }
-
-type Engines = Arc<Mutex<BTreeMap<usize, Arc<Engine>>>>;
 
 impl Runtime {
     /// Starts the engine of plugins with the default stack, and the clock.
@@ -64,14 +55,14 @@ impl Runtime {
         let stack = stack_class(Limits::default().stack_bytes);
         let engine = Engine::new(stack, pool).map_err(|error| RuntimeError(failure::one_line(&error)))?;
         let engines = Engines::new(Mutex::new([(stack, Arc::new(engine))].into()));
-        let ticker = Ticker::start(engines.clone()).map_err(|error| RuntimeError(error.to_string()))?;
+        let clock = Clock::start(engines.clone(), workers).map_err(|error| RuntimeError(error.to_string()))?;
         Ok(Arc::new(Runtime {
             workers,
             pool,
             engines,
             spaces: Spaces::default(),
             waiting: (0..workers).map(|_| Waiting::new(waiting_calls)).collect(),
-            _ticker: ticker,
+            clock,
         }))
     }
 
@@ -92,12 +83,16 @@ impl Runtime {
         Ok(engines.entry(stack).or_insert(Arc::new(engine)).clone())
     }
 
+    pub(crate) fn clock(&self) -> &Arc<Hands> {
+        self.clock.hands()
+    }
+
     pub(crate) fn spaces(&self) -> &Spaces {
         &self.spaces
     }
 
-    pub(crate) fn waiting(&self, worker: usize) -> &Waiting {
-        &self.waiting[worker]
+    pub(crate) fn waiting(&self) -> &Arc<[Waiting]> {
+        &self.waiting
     }
 }
 
@@ -111,40 +106,6 @@ fn pool_size(workers: usize, options: &RuntimeOptions) -> (PoolSize, usize) {
     // in turn, and each keeps some memory once it was used.
     let stacks = workers * (waiting_calls + WARM_PER_WORKER) + options.max_plugins.clamp(1, 64) + 1;
     (PoolSize { slots: calling + stacks, stacks, warm: 16 + 4 * workers }, waiting_calls)
-}
-
-/// The thread that moves the engines' epochs on.
-struct Ticker {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Ticker {
-    fn start(engines: Engines) -> std::io::Result<Ticker> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread = thread::Builder::new().name("odin-epoch".to_owned()).spawn(move || {
-            while !stopped.load(Relaxed) {
-                thread::park_timeout(TICK);
-                // Locked by others only while an engine is made: milliseconds, by which a time limit is longer then.
-                for engine in engines.lock().unwrap_or_else(PoisonError::into_inner).values() {
-                    engine.wasmtime().increment_epoch();
-                }
-            }
-        })?;
-        Ok(Ticker { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // The thread cannot panic, and there is nobody to tell if it did.
-            let _ = thread.join();
-        }
-    }
 }
 
 #[cfg(test)]

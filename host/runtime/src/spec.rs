@@ -18,7 +18,7 @@ pub struct PluginSpec {
     pub isolation: Isolation,
     /// What the plugin may import beyond the interfaces of the exchange.
     pub grants: Grants,
-    /// When a plugin that fails again and again is left out.
+    /// When a hook that fails too often on a route is left out there.
     pub breaker: BreakerPolicy,
 }
 
@@ -44,6 +44,8 @@ pub struct Grants {
     pub capabilities: BTreeSet<Capability>,
     /// `outbound = […]`: the clusters that it may call. Naming one grants the import.
     pub outbound: Vec<String>,
+    /// `clusters = […]`: the clusters that it may send exchanges and connections to.
+    pub clusters: Vec<String>,
     /// `shared-space`: a common space of `shared`, by name. None: the plugin has its own.
     pub shared_space: Option<String>,
 }
@@ -91,8 +93,13 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// Elements of all tables of one instance. Default 10,000; more than 20,000 does not fit the pool.
     pub table_elements: usize,
-    /// Time of one hook call, without the time that it waits for `outbound`. Default 10 ms; resolution 4 ms.
+    /// CPU time of one hook call; the wait for `outbound` is none, and gives no new time. Default 10 ms.
     pub timeout: Duration,
+    /// CPU time of all its calls in one exchange: at once, and again in each second that the exchange lasts. None, the
+    /// default: what the exchange has.
+    pub cpu_budget: Option<Duration>,
+    /// A hook that computes for longer lets the worker do its other work after each such slice. Default 1 ms.
+    pub slice: Duration,
     /// Bytes that one call between host and guest may make the host allocate; bodies that fit `body_bytes` may pass
     /// in any case. Default 1 MiB.
     pub host_allocation_bytes: usize,
@@ -120,6 +127,8 @@ impl Default for Limits {
             memory_bytes: 16 << 20,
             table_elements: 10_000,
             timeout: Duration::from_millis(10),
+            cpu_budget: None,
+            slice: Duration::from_millis(1),
             host_allocation_bytes: 1 << 20,
             recycle_after_calls: 100_000,
             stack_bytes: 512 << 10,
@@ -153,12 +162,18 @@ pub enum BodyOverflow {
     Partial,
 }
 
-/// When a plugin that fails again and again is left out of the path, and for how long.
+/// When a hook that fails too often on a route is left out there, and for how long. Traps, overruns and bad answers are
+/// failures; the plugin's own errors are not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BreakerPolicy {
-    /// So many failures in a row, over all workers, pause the plugin; 0 means never. Default 10.
-    pub failures: u32,
-    /// The first pause. Each one that ends in another failure doubles the next. Default 1 s.
+    /// So many percent of the calls in a window must fail; 0 means that it is never left out. Default 50: a pause costs
+    /// every exchange of the route, so it must not cost more than the failures do.
+    pub percent: u32,
+    /// There must be so many calls in the window: fewer say little about the plugin. Default 20.
+    pub calls: u64,
+    /// How long failures and calls are counted together, from a failure on. Default 10 s.
+    pub window: Duration,
+    /// The first pause. Each one that ends in more failures doubles the next. Default 1 s.
     pub pause: Duration,
     /// No pause is longer. Default 60 s.
     pub max_pause: Duration,
@@ -166,7 +181,13 @@ pub struct BreakerPolicy {
 
 impl Default for BreakerPolicy {
     fn default() -> Self {
-        BreakerPolicy { failures: 10, pause: Duration::from_secs(1), max_pause: Duration::from_secs(60) }
+        BreakerPolicy {
+            percent: 50,
+            calls: 20,
+            window: Duration::from_secs(10),
+            pause: Duration::from_secs(1),
+            max_pause: Duration::from_secs(60),
+        }
     }
 }
 

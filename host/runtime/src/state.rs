@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue};
 
+use crate::budget::{CPU_BUDGET, CpuBudget};
 use crate::capability::context::Context;
 use crate::capability::fields::Size;
 
@@ -53,6 +54,8 @@ pub struct HookState {
     pub max_head_bytes: usize,
     /// Nanoseconds spent in hooks of this exchange, without waiting; the runtime adds to it.
     pub plugin_nanos: u64,
+    /// What the plugins may still compute for this exchange.
+    pub cpu: CpuBudget,
     /// How many calls of plugins this exchange is the result of: 0 for a client's own.
     pub outbound_depth: u8,
     /// Bytes of heads and trailers, counted when a plugin first changes one and kept up to date by the setters.
@@ -64,6 +67,7 @@ pub struct HookState {
 impl HookState {
     /// The state of a new exchange or connection: scheme `http`, no authority, nothing there, nothing open.
     pub fn new(connection: Arc<ConnectionInfo>, max_head_bytes: usize) -> Box<Self> {
+        let facts = Facts::default();
         Box::new(HookState {
             request: None,
             request_has_body: false,
@@ -77,7 +81,8 @@ impl HookState {
             authority: HeaderValue::from_static(""),
             connection,
             context: Context::new(),
-            facts: Facts::default(),
+            cpu: CpuBudget::new(CPU_BUDGET, facts.started),
+            facts,
             routing: None,
             routed: None,
             max_head_bytes,

@@ -1,7 +1,7 @@
 //! Counts and times of hook calls: one cache-padded set per worker, written by that worker alone, summed when read.
 //! Must never take a lock or an atomic read-modify-write on the path of a call.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crate::error::Cause;
 use crate::hook::Hook;
@@ -44,6 +44,9 @@ pub(crate) struct WorkerStats {
     timeouts: Cell,
     refused: Cell,
     pub(crate) paused: Cell,
+    too_many: Cell,
+    /// Calls on fibers that are open now.
+    pub(crate) open: AtomicUsize,
     pub(crate) outbound_calls: Cell,
     pub(crate) outbound_failures: Cell,
     pub(crate) instances: Cell,
@@ -60,9 +63,10 @@ impl WorkerStats {
         if let Some(cause) = failure {
             cells.failures.add(1);
             match cause {
-                Cause::Timeout { .. } => self.timeouts.add(1),
+                Cause::Timeout { .. } | Cause::Budget { .. } => self.timeouts.add(1),
                 Cause::Trap { .. } | Cause::OutOfMemory { .. } | Cause::StackOverflow => self.traps.add(1),
                 Cause::Refused(_) => self.refused.add(1),
+                Cause::TooManyCalls { .. } => self.too_many.add(1),
                 Cause::BadAnswer(_) | Cause::Paused | Cause::Instantiate(_) | Cause::Configure(_) => {}
             }
         }
@@ -79,13 +83,19 @@ pub struct StatsSnapshot {
     hooks: [HookStats; Hook::ALL.len()],
     /// Traps, among them those for lack of memory or stack.
     pub traps: u64,
-    /// Calls that overran their time.
+    /// Calls that overran their time, or a CPU budget.
     pub timeouts: u64,
     /// Calls that the plugin itself answered with an error.
     pub refused: u64,
-    /// Calls that were not made, for the plugin failed too often in a row.
+    /// Calls that were not made, because the hook failed too often on the route.
     pub paused: u64,
-    /// How often it was paused.
+    /// Calls that were not made, because too many waited on the worker.
+    pub too_many: u64,
+    /// Calls that wait now, or give way to others.
+    pub open: u64,
+    /// How many of them one worker may have of this plugin.
+    pub open_limit: u64,
+    /// How often one of its hooks was paused on a route.
     pub breaker_trips: u64,
     /// Calls of `outbound` that the plugin made.
     pub outbound_calls: u64,
@@ -145,6 +155,8 @@ impl StatsSnapshot {
             total.timeouts += worker.timeouts.get();
             total.refused += worker.refused.get();
             total.paused += worker.paused.get();
+            total.too_many += worker.too_many.get();
+            total.open += worker.open.load(Relaxed) as u64;
             total.outbound_calls += worker.outbound_calls.get();
             total.outbound_failures += worker.outbound_failures.get();
             total.instances_created += worker.instances.get();

@@ -13,7 +13,7 @@ use crate::call::not_exported;
 use crate::error::{CallError, Cause};
 use crate::failure::Failure;
 use crate::hook::Hook;
-use crate::instance::{Instance, Running, at_once};
+use crate::instance::{How, Instance, Running, at_once};
 use crate::plugin::Plugin;
 use crate::stamp::Stamp;
 use crate::state::HookState;
@@ -94,20 +94,29 @@ impl Plugin {
         let _alone = self.steering();
         let (slot, worker) = (self.slot(), self.slot().steerer());
         let start = Stamp::now();
-        let _probe = slot.breaker.admit(Hook::Steer, Instant::now).map_err(|_| slot.paused(worker, Hook::Steer))?;
+        let mut no_exchange = HookState::idle();
+        let paused = |_| slot.paused(worker, Hook::Steer);
+        slot.breaker.admit(Hook::Steer, &no_exchange, Instant::now).map_err(paused)?;
         let result = match Instance::new(&generation, slot, worker, None) {
-            Ok(mut instance) => weigh(&mut instance, generation.waits, binding),
+            Ok(mut instance) => weigh(&mut instance, generation.waits, binding, &mut no_exchange),
             Err(none) => Err(Cause::from(none).into()),
         };
-        slot.done(worker, Hook::Steer, start.elapsed(), result)
+        slot.done(worker, Hook::Steer, &no_exchange, start.elapsed(), result)
     }
 }
 
-fn weigh(instance: &mut Instance, waits: bool, binding: &SteerBinding<'_>) -> Result<Vec<SteerWeight>, Box<Failure>> {
+fn weigh(
+    instance: &mut Instance,
+    waits: bool,
+    binding: &SteerBinding<'_>,
+    no_exchange: &mut Box<HookState>,
+) -> Result<Vec<SteerWeight>, Box<Failure>> {
     let Some(function) = instance.functions.weigh else { return Err(not_exported()) };
     let params = (WitBinding::from(binding),);
-    let mut no_exchange = HookState::idle();
-    let running = Running::begin(instance, Hook::Steer, &mut no_exchange, None);
+    let how = How { start: Stamp::now(), fiber: None };
+    let running = Running::begin(instance, Hook::Steer, no_exchange, None, how)?;
+    let clock = running.instance.store.data().slot.clock.clone();
+    let _ticking = clock.run(usize::MAX);
     let store = &mut running.instance.store;
     let result = if waits { at_once(function.call_async(store, params)) } else { function.call(store, params) };
     drop(running);

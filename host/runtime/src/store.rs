@@ -2,22 +2,42 @@
 //! Must never hold an exchange between calls.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::component::Linker;
 use wasmtime::{StoreContextMut, bail};
 
+use crate::budget::Whose;
 use crate::capability::fields::Names;
 use crate::capability::{metrics, shared};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, nanos};
+use crate::error::Cause;
 use crate::hook::Hook;
 use crate::meter::Meter;
 use crate::outbound::OutboundSender;
 use crate::slot::Slot;
+use crate::stamp::Stamp;
 use crate::state::{Endpoints, HookState};
 use crate::stats::WorkerStats;
 
 /// `configure` may take so many times the time limit of a call: it runs once for many calls.
 const CONFIGURE_FACTOR: u32 = 10;
+
+/// The times of a plugin's calls, in nanoseconds: worked out once, for every call asks.
+#[derive(Clone, Copy)]
+struct Times {
+    call: u64,
+    slice: u64,
+    /// See [`Slot::own_budget`].
+    own: Option<(usize, Duration)>,
+}
+
+impl Times {
+    fn new(slot: &Slot) -> Self {
+        let limits = &slot.spec.limits;
+        Times { call: nanos(limits.timeout), slice: nanos(limits.slice), own: slot.own_budget() }
+    }
+}
 
 /// The type of a host function's first argument.
 pub(crate) type Ctx<'a> = StoreContextMut<'a, StoreData>;
@@ -33,6 +53,9 @@ pub(crate) struct StoreData {
     /// The hook that runs, or ran last.
     pub(crate) hook: Hook,
     pub(crate) deadline: Deadline,
+    times: Times,
+    /// That of the running call's exchange, if it bounds the call.
+    exchange_budget: Duration,
     pub(crate) meter: Meter,
     pub(crate) slot: Arc<Slot>,
     /// The index of this worker's counters in the slot.
@@ -41,6 +64,8 @@ pub(crate) struct StoreData {
     pub(crate) outbound: Option<OutboundSender>,
     /// How many of them the running hook has made.
     pub(crate) outbound_calls: u32,
+    /// What the guest said before it trapped.
+    pub(crate) last_words: Option<String>,
     pub(crate) names: Names,
     pub(crate) counters: shared::Opened,
     pub(crate) metrics: metrics::Opened,
@@ -52,29 +77,80 @@ impl StoreData {
             state: HookState::idle(),
             endpoints: None,
             hook: Hook::Configure,
-            deadline: Deadline::new(slot.spec.limits.timeout.saturating_mul(CONFIGURE_FACTOR)),
+            deadline: Deadline::new(),
+            times: Times::new(&slot),
+            exchange_budget: Duration::ZERO,
             meter: Meter::new(&slot.spec.limits),
             slot,
             worker,
             outbound,
             outbound_calls: 0,
+            last_words: None,
             names: Names::default(),
             counters: shared::Opened::default(),
             metrics: metrics::Opened::default(),
         }
     }
 
-    /// A call begins; answers how many ticks to give it at first.
-    pub(crate) fn begin_call(&mut self, hook: Hook) -> u64 {
-        self.hook = hook;
-        self.outbound_calls = 0;
-        self.meter.begin_call();
-        self.deadline.begin_call()
+    /// The instance is made and configured, beginning now.
+    pub(crate) fn begin_configure(&mut self) {
+        let time = self.times.call.saturating_mul(CONFIGURE_FACTOR.into());
+        self.deadline.begin_call(Stamp::now(), (time, None), self.times.slice, None);
     }
 
-    /// The plugin is configured: from here on calls have the time of a hook.
-    pub(crate) fn configured(&mut self) {
-        self.deadline = Deadline::new(self.slot.spec.limits.timeout);
+    /// A call begins, for the exchange that is here; `fiber` as in [`How`](crate::instance::How). An error when there is no
+    /// time left for it.
+    #[inline]
+    pub(crate) fn begin_call(&mut self, hook: Hook, start: Stamp, fiber: Option<bool>) -> Result<(), Cause> {
+        self.hook = hook;
+        self.outbound_calls = 0;
+        self.last_words = None;
+        self.meter.begin_call();
+        let Times { call: most, slice, own } = self.times;
+        let grant = match hook.is_budgeted() {
+            true => {
+                let budget = &mut self.state.cpu;
+                if !self.state.piece.is_empty() {
+                    budget.shown(self.state.piece.len(), own);
+                }
+                budget.grant(most, own)
+            }
+            false => (most, None),
+        };
+        if grant.1 == Some(Whose::Exchange) {
+            self.exchange_budget = self.state.cpu.whole();
+        }
+        self.deadline.begin_call(start, grant, slice, fiber);
+        if grant.0 == 0 { Err(self.overrun()) } else { Ok(()) }
+    }
+
+    /// The call ended; what it computed is taken from the exchange's budget. One that met no tick is paid by
+    /// [`Slot::spend`].
+    #[inline]
+    pub(crate) fn end_call(&mut self) {
+        if !self.deadline.is_unseen() {
+            let spent = self.deadline.end_call(&self.slot.clock);
+            if std::mem::take(&mut self.deadline.entered) {
+                self.slot.waiting[self.worker].leave(&self.slot.stats[self.worker].open);
+            }
+            self.slot.spend(self.hook, &mut self.state, spent);
+        }
+    }
+
+    /// The running call has no time left: why.
+    pub(crate) fn overrun(&self) -> Cause {
+        if let Some(crowded) = &self.deadline.crowded {
+            return crowded.clone();
+        }
+        let limits = &self.slot.spec.limits;
+        match (self.deadline.whose, limits.cpu_budget) {
+            (Some(whose @ Whose::Exchange), _) => Cause::Budget { limit: self.exchange_budget, whose },
+            (Some(whose @ Whose::Plugin), Some(limit)) => Cause::Budget { limit, whose },
+            _ if self.hook == Hook::Configure => {
+                Cause::Timeout { limit: limits.timeout.saturating_mul(CONFIGURE_FACTOR) }
+            }
+            _ => Cause::Timeout { limit: limits.timeout },
+        }
     }
 
     pub(crate) fn stats(&self) -> &WorkerStats {

@@ -1,5 +1,6 @@
-//! How many calls of plugins that import `outbound` are open on one worker, and how many of their instances are kept
-//! warm. Both are capped, over all plugins, so that the pool always has room.
+//! How many calls are open on one worker that wait (those of plugins that import `outbound`) or have given way, and
+//! how many instances are kept warm for them. Both are capped, over all plugins, so that the pool always has room; and no
+//! plugin has more than half of the calls.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -19,11 +20,11 @@ pub(crate) struct Waiting {
 }
 
 /// A call is open for as long as this lives.
-pub(crate) struct Open<'a>(&'a Waiting);
+pub(crate) struct Open<'a>(&'a Waiting, &'a AtomicUsize);
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Relaxed);
+        self.0.leave(self.1);
     }
 }
 
@@ -32,13 +33,31 @@ impl Waiting {
         Waiting { limit, open: AtomicUsize::new(0), warm: AtomicUsize::new(0) }
     }
 
-    /// Opens a call, unless there are too many.
-    pub(crate) fn open(&self) -> Result<Open<'_>, Cause> {
-        if self.open.fetch_add(1, Relaxed) < self.limit {
-            return Ok(Open(self));
-        }
+    /// Opens a call of the plugin of which `own` counts the open ones, unless there are too many.
+    pub(crate) fn open<'a>(&'a self, own: &'a AtomicUsize) -> Result<Open<'a>, Cause> {
+        self.enter(own).map(|()| Open(self, own))
+    }
+
+    /// One call more is open, until [`Waiting::leave`]; unless there are too many.
+    pub(crate) fn enter(&self, own: &AtomicUsize) -> Result<(), Cause> {
+        let all = self.open.fetch_add(1, Relaxed);
+        let too_many = match own.fetch_add(1, Relaxed) {
+            mine if mine >= self.share() => Cause::TooManyCalls { limit: self.share(), own: true },
+            _ if all >= self.limit => Cause::TooManyCalls { limit: self.limit, own: false },
+            _ => return Ok(()),
+        };
+        self.leave(own);
+        Err(too_many)
+    }
+
+    pub(crate) fn leave(&self, own: &AtomicUsize) {
         self.open.fetch_sub(1, Relaxed);
-        Err(Cause::Instantiate(format!("too many calls wait: {} on this worker", self.limit)))
+        own.fetch_sub(1, Relaxed);
+    }
+
+    /// How many calls of one plugin may be open.
+    pub(crate) fn share(&self) -> usize {
+        self.limit.div_ceil(2)
     }
 
     /// Whether one more instance may be kept warm; then it counts until [`Waiting::cooled`].
@@ -62,12 +81,15 @@ mod tests {
 
     #[test]
     fn calls_and_warm_instances_are_capped() {
-        let waiting = Waiting::new(2);
-        let (one, _two) = (waiting.open().unwrap(), waiting.open().unwrap());
-        let refused = waiting.open().err().unwrap();
-        assert_eq!(refused, Cause::Instantiate("too many calls wait: 2 on this worker".to_owned()));
+        let waiting = Waiting::new(3);
+        let (greedy, other) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (one, _two) = (waiting.open(&greedy).unwrap(), waiting.open(&greedy).unwrap());
+        assert_eq!(waiting.open(&greedy).err(), Some(Cause::TooManyCalls { limit: 2, own: true }));
+        let _three = waiting.open(&other).unwrap();
+        assert_eq!(waiting.open(&other).err(), Some(Cause::TooManyCalls { limit: 3, own: false }));
         drop(one);
-        assert!(waiting.open().is_ok());
+        assert!(waiting.open(&other).is_ok());
+        assert_eq!((greedy.load(Relaxed), other.load(Relaxed)), (1, 1));
 
         assert!((0..WARM_PER_WORKER).all(|_| waiting.warmed()));
         assert!(!waiting.warmed());

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
@@ -54,9 +55,11 @@ impl WorkerPlugin {
         serving.clone()
     }
 
-    /// Warms a new generation and drops what older ones keep warm. For a tick of the worker.
+    /// Warms a new generation, drops what older ones keep warm, and lets the breaker forget. For a tick of the worker.
     pub fn refresh(&self) {
-        self.pin().warm_up();
+        let serving = self.pin();
+        serving.warm_up();
+        serving.plugin().slot().breaker.sweep(Instant::now());
         self.older.borrow_mut().retain(|older| match older.upgrade() {
             Some(older) => {
                 older.cool_down();

@@ -126,7 +126,10 @@ fn routing_notes_what_the_host_can_do() {
         let mut state = exchange();
         state.routing = Some(Arc::new(Routes));
         state.request_open = open;
-        call_request(&on_request(&code.concat()), &mut state).unwrap();
+        let mut spec = spec("test");
+        spec.grants.clusters = vec!["seen".to_owned()];
+        let worker = worker(spec, &guest(&["request-headers"], &on_request(&code.concat())));
+        now(worker.pin().request_headers(&mut state)).unwrap();
         state.routed
     };
     assert_eq!(run(&[cluster(1056, 4), expect_byte(64, 0)], true), Some(Routed::Cluster("seen".into())));
@@ -144,7 +147,9 @@ fn a_tcp_connection_may_choose_its_cluster_but_matches_no_route() {
         + "(call $rematch (i32.const 64))"
         + &expect_byte(65, 1);
     let connect = hook("connection", "on-connect") + &code + ZERO;
-    let worker = worker_of("connection", &(connect + &hook("connection", "on-close") + ZERO));
+    let mut spec = spec("test");
+    spec.grants.clusters = vec!["seen".to_owned()];
+    let worker = worker(spec, &guest(&["connection"], &(connect + &hook("connection", "on-close") + ZERO)));
     let mut state = exchange();
     state.request = None;
     state.routing = Some(Arc::new(Routes));

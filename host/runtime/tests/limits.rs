@@ -3,8 +3,6 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
-
 use common::*;
 use odin_runtime::{CallError, Cause, Hook, WorkerPlugin};
 
@@ -57,11 +55,8 @@ fn other_traps_say_what_they_are() {
 #[test]
 fn a_loop_is_ended_at_its_time_limit() {
     let worker = worker_of(&format!("(func $spin (loop $l (br $l))) {}", sometimes("(call $spin)")));
-    let start = Instant::now();
     let error = provoke(&worker);
     assert_eq!(error.to_string(), "plugin \"test\": request-headers overran its time limit of 10ms");
-    assert!(start.elapsed() >= Duration::from_millis(15));
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert_eq!(error.backtrace(), "spin");
     assert_eq!(worker.pin().plugin().stats().timeouts, 1);
 }
@@ -101,6 +96,39 @@ fn tables_have_a_limit() {
         sometimes("(if (i32.eq (table.grow $t (ref.null func) (i32.const 10000)) (i32.const -1)) (then unreachable))")
     );
     assert!(matches!(provoke(&worker_of(&code)).cause(), Cause::Trap { .. }));
+}
+
+#[test]
+fn what_a_guest_says_before_it_traps_is_told_in_one_short_line() {
+    let panics = format!(
+        "(data (i32.const 2000) \"panicked at src/lib.rs:7:5:\\nas asked\") {}",
+        sometimes("(call $report (i32.const 2000) (i32.const 36)) unreachable")
+    );
+    let error = provoke(&worker_of(&panics));
+    assert_eq!(error.to_string(), "plugin \"test\": request-headers trapped: panicked at src/lib.rs:7:5: as asked");
+    let long = format!(
+        "(memory.fill (i32.const 5000) (i32.const 97) (i32.const 40000))\
+        (call $report (i32.const 5000) (i32.const 40000)) unreachable"
+    );
+    let words = provoke(&worker_of(&sometimes(&long))).to_string();
+    assert!(words.len() < 1_200 && words.ends_with("(cut: 1024 of 40000 bytes)"), "{words}");
+    // Of another trap it says nothing.
+    let other = "(call $report (i32.const 1024) (i32.const 10)) (drop (i32.div_u (i32.const 1) (i32.const 0)))";
+    assert!(provoke(&worker_of(&sometimes(other))).to_string().ends_with("trapped: integer divide by zero"));
+}
+
+#[test]
+fn a_stack_in_memory_that_runs_under_is_called_so() {
+    // As toolchains do it: the stack begins at 64 KiB and grows down to 0.
+    let code = "(global $sp (mut i32) (i32.const 65536))
+        (func $f (param $n i32)
+          (global.set $sp (i32.sub (global.get $sp) (i32.const 4096)))
+          (i32.store (global.get $sp) (local.get $n))
+          (call $f (i32.add (local.get $n) (i32.const 1)))
+          (global.set $sp (i32.add (global.get $sp) (i32.const 4096))))"
+        .to_owned()
+        + &sometimes("(call $f (i32.const 0))");
+    assert_eq!(provoke(&worker_of(&code)).to_string(), "plugin \"test\": request-headers overflowed its stack");
 }
 
 #[test]

@@ -54,6 +54,7 @@ pub fn read_config<T: serde::de::DeserializeOwned>(config: &str) -> Result<T> {
 
 /// The hook `configure`.
 pub fn configure<P: Exports>(config: &str) -> Result<(), String> {
+    crate::panics::report();
     let plugin = read_config(config).and_then(P::new).map_err(Error::into_message)?;
     P::instance().with(|instance| instance.set(plugin)).map_err(|_| "configured twice".to_owned())
 }
@@ -65,6 +66,7 @@ pub fn call<P: Exports, T>(hook: impl FnOnce(&P) -> Result<T>) -> Result<T, Stri
             let plugin = match instance.get() {
                 Some(plugin) => plugin,
                 None => {
+                    crate::panics::report();
                     let fresh = P::unconfigured()?;
                     instance.get_or_init(|| fresh)
                 }

@@ -55,6 +55,7 @@ mod host;
 mod log;
 pub mod metrics;
 pub mod outbound;
+mod panics;
 mod plugin;
 pub mod random;
 mod refusals;

@@ -9,7 +9,7 @@ pub use crate::bindings::imports::log::Level;
 /// Writes one line at a level; the macros [`debug!`](crate::debug!), [`info!`](crate::info!),
 /// [`warn!`](crate::warn!) and [`error!`](crate::error!) are the usual way to call it.
 ///
-/// The host marks the line with the plugin's name, escapes control characters and cuts it at 4 KiB.
+/// The host marks the line with the plugin's name, escapes control characters and cuts it at 1 KiB.
 ///
 /// ```
 /// # fn f(count: u32) {

@@ -66,6 +66,8 @@ refusals! {
     ContextError of context::ContextError {
         /// More than 64 values, or more than 64 KiB of names and values in one exchange or connection.
         TooLarge "too-large" "over 64 values or 64 KiB in one context",
+        /// This plugin has set half of what the context holds: 32 values, or 32 KiB.
+        OverShare "over-share" "over 32 values or 32 KiB of one plugin in one context",
         /// There is no exchange: the call came from `new`.
         NoExchange "no-exchange" "there is no exchange yet",
         /// The name begins with `odin.`: a fact cannot be set.
@@ -77,7 +79,7 @@ refusals! {
     /// Why the exchange or connection was not sent elsewhere.
     RoutingError of routing::RoutingError {
         /// No cluster of the config has this name.
-        UnknownCluster "unknown-cluster" "no cluster of the config has this name",
+        UnknownCluster "unknown-cluster" "the plugin's `clusters` names no such cluster",
         /// No route of the listener matches the request as it is now.
         NoRoute "no-route" "no route matches the request as it is now",
         /// The request has gone on already.

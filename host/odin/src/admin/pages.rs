@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use odin_runtime::{BreakerState, Hook, PluginStatus, StatsSnapshot};
+use odin_runtime::{BreakerState, BreakerUnit, Hook, PluginStatus, StatsSnapshot};
 use serde_json::{Value, json};
 
 use crate::config::Traffic;
 use crate::odin::Odin;
-use crate::plugin_spec::{exports, hook_names};
+use crate::plugin_spec::{breaker_state, exports, hook_names};
 
 pub(super) fn plugins(odin: &Odin) -> Value {
     let assembly = odin.assembly();
@@ -52,20 +52,36 @@ fn plugin(name: &str, path: &Path, status: &PluginStatus, stats: &StatsSnapshot)
     })
 }
 
-/// Whether the plugin is in the path, and when it will be again.
-fn breaker(state: &BreakerState, stats: &StatsSnapshot) -> Value {
-    let (state, retry_in, failures) = match state {
-        BreakerState::Closed => ("closed", None, None),
-        BreakerState::HalfOpen => ("half-open", None, None),
-        BreakerState::Open { retry_in, failures } => ("open", Some(retry_in.as_secs_f64()), Some(*failures)),
+/// Whether the plugin's hooks are called: `state` is that of the worst of them, and `units` tells of each that failed lately.
+fn breaker(units: &[BreakerUnit], stats: &StatsSnapshot) -> Value {
+    let unit = |unit: &BreakerUnit| {
+        let (state, percent, retry_in) = in_words(unit.state);
+        json!({
+            "listener": unit.listener,
+            "route": unit.route,
+            "hook": unit.hook.name(),
+            "state": state,
+            "percent_let_through": percent,
+            "retry_in_seconds": retry_in,
+            "failures": unit.failures,
+            "calls": unit.calls,
+        })
     };
     json!({
-        "state": state,
-        "retry_in_seconds": retry_in,
-        "failures_in_a_row": failures,
+        "state": in_words(breaker_state(units)).0,
         "trips": stats.breaker_trips,
         "calls_not_made": stats.paused,
+        "units": units.iter().map(unit).collect::<Vec<_>>(),
     })
+}
+
+/// The word for it, the percentage of calls that are made, and the seconds until some are.
+fn in_words(state: BreakerState) -> (&'static str, u32, Option<f64>) {
+    match state {
+        BreakerState::Closed => ("closed", 100, None),
+        BreakerState::HalfOpen { percent } => ("half-open", percent, None),
+        BreakerState::Open { retry_in } => ("open", 0, Some(retry_in.as_secs_f64())),
+    }
 }
 
 pub(super) fn listeners(odin: &Odin) -> Value {

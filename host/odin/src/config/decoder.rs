@@ -116,6 +116,15 @@ impl<'r> Table<'r> {
         self.take(key)?.read(reader)
     }
 
+    /// A key of an earlier version that is no more: an error with the way out, where it is written.
+    pub(super) fn gone(&mut self, key: &str, instead: &str) {
+        if let Some(position) = self.entries.iter().position(|entry| entry.key == key) {
+            let line = self.entries.remove(position).line;
+            let message = format!("`{key}`{} is no more: {instead}", self.inside());
+            self.report.error(line, &self.path.key(key), message);
+        }
+    }
+
     /// Takes a key that must be there; `hint` goes on after "add it, ".
     pub(super) fn require(&mut self, key: &'static str, hint: &str) -> Option<Field<'r>> {
         let field = self.take(key);

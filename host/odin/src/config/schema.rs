@@ -385,6 +385,10 @@ pub(crate) struct Limits {
     pub(crate) streams_per_upstream: usize,
     /// The lowest rate of a request's body after its first 20 s, in bytes a second; 0 for any. Default 240.
     pub(crate) body_rate: u64,
+    /// CPU time of all plugins together for one exchange or TCP connection: at once, and again in each second that it
+    /// lasts. Bytes of bodies that plugins look at add to it. At least 1 ms. Default 50 ms.
+    #[serde(serialize_with = "duration")]
+    pub(crate) cpu_budget: Duration,
 }
 
 impl Default for Limits {
@@ -398,6 +402,7 @@ impl Default for Limits {
             upstream_connections: 1_024,
             streams_per_upstream: 100,
             body_rate: 240,
+            cpu_budget: Duration::from_millis(50),
         }
     }
 }

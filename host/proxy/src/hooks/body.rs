@@ -125,7 +125,7 @@ pub(crate) struct HookedBody {
     /// Some plugin wants to see the trailers.
     trailers: bool,
     /// The hooks that a piece is going through.
-    work: Option<Pin<Box<dyn Future<Output = Done>>>>,
+    work: Option<Work>,
     /// Runs out while a plugin waits for the whole.
     wait: Option<Deadline>,
     /// Bytes that came from the source.
@@ -196,7 +196,7 @@ impl HookedBody {
                 return Poll::Ready(None);
             }
             if let Some(work) = &mut self.work {
-                let Done { stages, result, end } = ready!(work.as_mut().poll(cx));
+                let Done { stages, result, end } = ready!(work.poll(cx));
                 (self.work, self.stages) = (None, stages);
                 if self.wait.is_none() {
                     self.wait = patience(&self.stages);
@@ -273,7 +273,7 @@ impl HookedBody {
     }
 
     /// Takes what came through the hooks.
-    fn work(&mut self, arrived: Arrived) -> Pin<Box<dyn Future<Output = Done>>> {
+    fn work(&mut self, arrived: Arrived) -> Work {
         let (run, flow, came, trailers) = (self.run.clone(), self.side.flow(), self.came, self.trailers);
         let mut stages = std::mem::take(&mut self.stages);
         let work = async move {
@@ -285,34 +285,47 @@ impl HookedBody {
             drop(state);
             Done { stages, result, end }
         };
-        // A hook that waits keeps the state. Who needs it next must not depend on somebody polling this body.
-        match self.run.may_wait() {
-            false => Box::pin(work),
-            true => Box::pin(Task(tokio::task::spawn_local(work))),
+        Work::New(Some(Box::pin(work)))
+    }
+}
+
+/// Hooks that a piece goes through. Nearly all are done when they are first polled. One that waits keeps the exchange's
+/// state, which others may need; they must not depend on somebody polling this body. So it goes on in a task, which ends
+/// with the body.
+enum Work {
+    /// Not polled yet.
+    New(Option<Pin<Box<dyn Future<Output = Done>>>>),
+    Task(JoinHandle<Done>),
+}
+
+impl Work {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Done> {
+        if let Work::New(work) = self
+            && let Some(mut work) = work.take()
+        {
+            match work.as_mut().poll(cx) {
+                Poll::Ready(done) => return Poll::Ready(done),
+                Poll::Pending => *self = Work::Task(tokio::task::spawn_local(work)),
+            }
+        }
+        let gone =
+            |why: String| Done { stages: Vec::new(), result: Err(Error::new(Kind::PluginFailed, why)), end: true };
+        match self {
+            Work::Task(task) => {
+                Pin::new(task).poll(cx).map(|done| done.unwrap_or_else(|error| gone(error.to_string())))
+            }
+            Work::New(_) => {
+                Poll::Ready(gone("the hooks of a body were asked again after they had answered".to_owned()))
+            }
         }
     }
 }
 
-/// Hooks that run whether or not their body is polled; they end with it.
-struct Task(JoinHandle<Done>);
-
-impl Future for Task {
-    type Output = Done;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Done> {
-        Pin::new(&mut self.0).poll(cx).map(|done| {
-            done.unwrap_or_else(|error| Done {
-                stages: Vec::new(),
-                result: Err(Error::new(Kind::PluginFailed, error.to_string())),
-                end: true,
-            })
-        })
-    }
-}
-
-impl Drop for Task {
+impl Drop for Work {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Work::Task(task) = self {
+            task.abort();
+        }
     }
 }
 

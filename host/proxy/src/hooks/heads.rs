@@ -62,13 +62,14 @@ impl Link {
             None | Some(Decision::Continue) => Ok(None),
             Some(Decision::Read(mode)) => Ok(Some(mode)),
             Some(Decision::Reply(reply)) => Err(Error::replied(reply, self.name())),
-            Some(Decision::Reject(reason)) => Err(self.ends(Kind::Rejected, &reason)),
-            Some(Decision::Cut(reason)) => Err(self.ends(Kind::Cut, &reason)),
+            Some(Decision::Reject(reason)) => Err(self.ends(Kind::Rejected, reason)),
+            Some(Decision::Cut(reason)) => Err(self.ends(Kind::Cut, reason)),
         }
     }
 
-    pub(super) fn ends(&self, kind: Kind, reason: &str) -> Error {
-        Error::new(kind, format!("plugin {:?}: {reason}", self.name())).by(self.name())
+    pub(super) fn ends(&self, kind: Kind, reason: String) -> Error {
+        let words = format!("plugin {:?}: {}", self.name(), self.plugin.said(reason));
+        Error::new(kind, words).by(self.name())
     }
 
     fn ask_for_request(&self, mode: BodyMode) {

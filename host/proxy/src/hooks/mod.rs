@@ -86,11 +86,6 @@ impl Run {
         self.exports(|hooks| hooks.response_body || hooks.response_trailers)
     }
 
-    /// Some plugin may wait in the middle of a hook.
-    fn may_wait(&self) -> bool {
-        self.chain.iter().any(|link| link.plugin.may_wait())
-    }
-
     /// No plugin will be called.
     pub(crate) fn is_empty(&self) -> bool {
         self.chain.is_empty()
@@ -154,17 +149,19 @@ fn or_passed_over<T>(plugin: &PinnedPlugin, result: Result<T, CallError>) -> Res
     result.map(Some).or_else(|error| {
         let failure = failed(&error);
         match plugin.plugin().spec().on_failure {
+            // What a client makes the plugins compute must not get it past them.
+            OnFailure::Open if error.is_over_budget() => Err(failure),
             OnFailure::Open => Ok(None),
             OnFailure::Closed => Err(failure),
         }
     })
 }
 
-/// Logs the failure with the guest's backtrace, once, and turns it into the exchange's error. A plugin that is out of
-/// the path was logged when it was taken out.
+/// Logs the failure with the guest's backtrace, once, and turns it into the exchange's error. A pause was logged when it
+/// began, and what is past the plugin's log-rate is only counted.
 fn failed(error: &CallError) -> Error {
     let (cause, backtrace) = (error.to_string(), error.backtrace());
-    if error.is_pause() {
+    if !error.is_told() {
         tracing::debug!(target: "plugin", plugin = error.plugin(), "{cause}");
     } else if backtrace.is_empty() {
         tracing::error!(target: "plugin", plugin = error.plugin(), "{cause}");

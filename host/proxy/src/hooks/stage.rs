@@ -207,8 +207,8 @@ impl Stage {
                 piece
             }
             Some(PieceDecision::Reply(reply)) => return Err(Error::replied(reply, link.name())),
-            Some(PieceDecision::Reject(reason)) => return Err(link.ends(Kind::Rejected, &reason)),
-            Some(PieceDecision::Cut(reason)) => return Err(link.ends(Kind::Cut, &reason)),
+            Some(PieceDecision::Reject(reason)) => return Err(link.ends(Kind::Rejected, reason)),
+            Some(PieceDecision::Cut(reason)) => return Err(link.ends(Kind::Cut, reason)),
         })
     }
 }

@@ -22,7 +22,7 @@ pub(crate) async fn connect(run: &Run) -> Result<(), Error> {
                 link.request.set(BodyMode::Skip);
                 link.response.set(BodyMode::Skip);
             }
-            Some(ConnectDecision::Reject(reason)) => return Err(link.ends(Kind::Rejected, &reason)),
+            Some(ConnectDecision::Reject(reason)) => return Err(link.ends(Kind::Rejected, reason)),
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use odin_runtime::{ConnectionInfo, HookState, Routed};
+use odin_runtime::{ConnectionInfo, CpuBudget, HookState, Routed};
 use tokio::net::TcpStream;
 
 use crate::access_log::TcpReport;
@@ -70,6 +70,7 @@ fn state(info: &Arc<ConnectionInfo>, listener: &LocalListener, target: &Target, 
     let mut state = HookState::new(info.clone(), 0);
     state.facts.route = Some(target.name.clone());
     state.facts.started = started;
+    state.cpu = CpuBudget::new(listener.snapshot.limits.cpu_budget, started);
     state.request_open = true;
     if !target.plugins.is_empty() {
         state.routing = Some(listener.router.clone());

@@ -13,6 +13,8 @@ use crate::store::{Ctx, Link, StoreData};
 const MAX_VALUES: usize = 64;
 /// At most so many bytes of names and values in one context.
 const MAX_BYTES: usize = 64 << 10;
+/// One plugin has at most this part of either.
+const SHARE: usize = 2;
 /// Names that begin so belong to the plugin that set them.
 const PRIVATE: &str = "private:";
 /// Names that begin so are facts from the host.
@@ -40,17 +42,38 @@ impl Value {
     }
 }
 
-/// A value did not fit: more than 64 values, or more than 64 KiB of names and values.
+/// A value did not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the context is full: at most {MAX_VALUES} values and {MAX_BYTES} bytes")]
-pub struct ContextFull;
+pub enum ContextFull {
+    /// More than 64 values, or more than 64 KiB of names and values.
+    #[error("the context is full: at most {MAX_VALUES} values and {MAX_BYTES} bytes")]
+    Context,
+    /// More than half of that by one plugin.
+    #[error("the plugin's share of the context is full: at most one in {SHARE} of its values and bytes")]
+    Share,
+}
+
+/// A plugin, and what stands for it whatever becomes of its slot.
+#[derive(Clone, Copy)]
+pub(crate) struct Setter<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) id: u64,
+}
 
 #[derive(Debug)]
 struct Entry {
     name: Box<str>,
     /// The plugin that alone may see a `private:` value.
     owner: Option<Box<str>>,
+    /// The plugin that first set it; 0 for the host.
+    by: u64,
     value: Value,
+}
+
+impl Entry {
+    fn size(&self) -> usize {
+        self.name.len() + self.value.size()
+    }
 }
 
 /// The values of one exchange or connection, in the order in which they were first set.
@@ -73,7 +96,7 @@ impl Context {
 
     /// Sets or replaces the public value under `name`.
     pub fn set(&mut self, name: &str, value: Value) -> Result<(), ContextFull> {
-        self.put(name, None, value)
+        self.put(name, None, 0, value)
     }
 
     /// Removes the public value under `name`.
@@ -90,8 +113,8 @@ impl Context {
         self.position(name, owner_of(plugin, name)).map(|at| &self.entries[at].value)
     }
 
-    pub(crate) fn set_as(&mut self, plugin: &str, name: &str, value: Value) -> Result<(), ContextFull> {
-        self.put(name, owner_of(plugin, name), value)
+    pub(crate) fn set_as(&mut self, plugin: Setter<'_>, name: &str, value: Value) -> Result<(), ContextFull> {
+        self.put(name, owner_of(plugin.name, name), plugin.id, value)
     }
 
     pub(crate) fn remove_as(&mut self, plugin: &str, name: &str) {
@@ -102,24 +125,26 @@ impl Context {
         self.entries.iter().position(|entry| &*entry.name == name && entry.owner.as_deref() == owner)
     }
 
-    fn put(&mut self, name: &str, owner: Option<&str>, value: Value) -> Result<(), ContextFull> {
-        match self.position(name, owner) {
-            Some(at) => {
-                let bytes = self.bytes - self.entries[at].value.size() + value.size();
-                if bytes > MAX_BYTES {
-                    return Err(ContextFull);
-                }
-                self.bytes = bytes;
-                self.entries[at].value = value;
+    fn put(&mut self, name: &str, owner: Option<&str>, by: u64, value: Value) -> Result<(), ContextFull> {
+        let at = self.position(name, owner);
+        let (before, by) = at.map_or((0, by), |at| (self.entries[at].size(), self.entries[at].by));
+        let more = name.len() + value.size();
+        let bytes = self.bytes - before + more;
+        if bytes > MAX_BYTES || (at.is_none() && self.entries.len() == MAX_VALUES) {
+            return Err(ContextFull::Context);
+        }
+        // Few have as much as would be worth counting.
+        if by != 0 && (bytes > MAX_BYTES / SHARE || self.entries.len() >= MAX_VALUES / SHARE) {
+            let own = || self.entries.iter().filter(|entry| entry.by == by);
+            let full = at.is_none() && own().count() >= MAX_VALUES / SHARE;
+            if full || own().map(Entry::size).sum::<usize>() - before + more > MAX_BYTES / SHARE {
+                return Err(ContextFull::Share);
             }
-            None => {
-                let bytes = self.bytes + name.len() + value.size();
-                if bytes > MAX_BYTES || self.entries.len() == MAX_VALUES {
-                    return Err(ContextFull);
-                }
-                self.bytes = bytes;
-                self.entries.push(Entry { name: name.into(), owner: owner.map(Into::into), value });
-            }
+        }
+        self.bytes = bytes;
+        match at {
+            Some(at) => self.entries[at].value = value,
+            None => self.entries.push(Entry { name: name.into(), owner: owner.map(Into::into), by, value }),
         }
         Ok(())
     }
@@ -183,11 +208,16 @@ enum ContextError {
     NoExchange,
     #[component(name = "read-only")]
     ReadOnly,
+    #[component(name = "over-share")]
+    OverShare,
 }
 
 impl From<ContextFull> for ContextError {
-    fn from(ContextFull: ContextFull) -> Self {
-        ContextError::TooLarge
+    fn from(full: ContextFull) -> Self {
+        match full {
+            ContextFull::Context => ContextError::TooLarge,
+            ContextFull::Share => ContextError::OverShare,
+        }
     }
 }
 
@@ -202,12 +232,12 @@ pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
         let name = name.to_str(&store)?.into_owned();
         let data = store.data_mut();
         let settable = settable(data, &name);
-        Ok((settable.and_then(|()| Ok(data.state.context.set_as(&data.slot.spec.name, &name, value.into())?)),))
+        Ok((settable.and_then(|()| Ok(data.state.context.set_as(data.slot.setter(), &name, value.into())?)),))
     })?;
     context.func_wrap("set-on-connection", |store: Ctx<'_>, (name, value): (WasmStr, WitValue)| {
         let name = name.to_str(&store)?;
         let data = store.data();
-        let set = |()| Ok(of_connection(&data.state).set_as(&data.slot.spec.name, &name, value.into())?);
+        let set = |()| Ok(of_connection(&data.state).set_as(data.slot.setter(), &name, value.into())?);
         Ok((settable(data, &name).and_then(set),))
     })?;
     context.func_wrap("remove", |mut store: Ctx<'_>, (name,): (WasmStr,)| {
@@ -263,6 +293,27 @@ fn owner_of<'a>(plugin: &'a str, name: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
+    const ONE: Setter<'_> = Setter { name: "one", id: 1 };
+    const TWO: Setter<'_> = Setter { name: "two", id: 2 };
+
+    #[test]
+    fn no_plugin_uses_up_what_others_need() {
+        let mut context = Context::new();
+        for n in 0..MAX_VALUES / SHARE {
+            context.set_as(ONE, &n.to_string(), Value::Boolean(true)).unwrap();
+        }
+        assert_eq!(context.set_as(ONE, "one more", Value::Boolean(true)), Err(ContextFull::Share));
+        context.set_as(ONE, "0", Value::Boolean(false)).unwrap();
+        let half = Value::Bytes(vec![0; MAX_BYTES / SHARE - 3]);
+        assert_eq!(context.set_as(TWO, "half", half), Err(ContextFull::Share));
+        context.set_as(TWO, "half", Value::Bytes(vec![0; MAX_BYTES / SHARE - 4])).unwrap();
+        assert_eq!(context.set_as(TWO, "more", Value::Boolean(true)), Err(ContextFull::Share));
+        // Whoever changes a value that another has set, it is the other's.
+        context.set_as(TWO, "0", Value::Boolean(true)).unwrap();
+        context.remove_as("two", "half");
+        context.set_as(TWO, "more", Value::Boolean(true)).unwrap();
+    }
+
     #[test]
     fn values_are_set_replaced_and_removed() {
         let mut context = Context::new();
@@ -277,7 +328,7 @@ mod tests {
     #[test]
     fn private_values_belong_to_one_plugin() {
         let mut context = Context::new();
-        context.set_as("one", "private:x", Value::Boolean(true)).unwrap();
+        context.set_as(ONE, "private:x", Value::Boolean(true)).unwrap();
         assert_eq!(context.get_as("one", "private:x"), Some(&Value::Boolean(true)));
         assert_eq!(context.get_as("two", "private:x"), None);
         assert_eq!(context.get("private:x"), None);
@@ -287,11 +338,11 @@ mod tests {
     #[test]
     fn limits_hold() {
         let mut context = Context::new();
-        assert_eq!(context.set("big", Value::Bytes(vec![0; MAX_BYTES])), Err(ContextFull));
+        assert_eq!(context.set("big", Value::Bytes(vec![0; MAX_BYTES])), Err(ContextFull::Context));
         for n in 0..MAX_VALUES {
             context.set(&n.to_string(), Value::Boolean(true)).unwrap();
         }
-        assert_eq!(context.set("one more", Value::Boolean(true)), Err(ContextFull));
+        assert_eq!(context.set("one more", Value::Boolean(true)), Err(ContextFull::Context));
         context.set("0", Value::Boolean(false)).unwrap();
     }
 }

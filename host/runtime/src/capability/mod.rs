@@ -12,6 +12,7 @@ pub(crate) mod log;
 pub(crate) mod message;
 pub(crate) mod metrics;
 pub(crate) mod outbound;
+pub(crate) mod panic;
 pub(crate) mod random;
 pub(crate) mod request;
 pub(crate) mod response;
@@ -21,9 +22,9 @@ pub(crate) mod trailers;
 
 use crate::store::Link;
 
-/// The interfaces of the exchange: every plugin may import them. The others must be granted (see `grants`).
-pub(crate) const ALWAYS: [&str; 9] =
-    ["types", "tcp", "request", "response", "body", "trailers", "endpoints", "routing", "context"];
+/// The interfaces of the exchange, and a guest's last words: every plugin may import them. The others must be granted (see `grants`).
+pub(crate) const ALWAYS: [&str; 10] =
+    ["types", "tcp", "request", "response", "body", "trailers", "endpoints", "routing", "context", "panic"];
 
 /// Links every interface but `outbound`, which alone waits.
 pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
@@ -34,6 +35,7 @@ pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
     endpoints::link(linker)?;
     routing::link(linker)?;
     context::link(linker)?;
+    panic::link(linker)?;
     log::link(linker)?;
     clock::link(linker)?;
     random::link(linker)?;

@@ -103,7 +103,9 @@ pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
     linker.instance("odin:plugin/outbound@0.1.0")?.func_wrap_async(
         "send",
         |mut store: Ctx<'_>, (request,): (WitRequest,)| {
-            let sent = send(store.data_mut(), request);
+            let data = store.data_mut();
+            let sent = send(data, request);
+            data.deadline.pause(&data.slot.clock);
             // Here and not with the answer: whoever waits for it may go away.
             store.data().stats().outbound_calls.add(1);
             Box::new(async move {
@@ -112,11 +114,8 @@ pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
                     Err(error) => Err(error),
                 };
                 let data = store.data_mut();
-                let stats = data.stats();
-                stats.outbound_failures.add(u64::from(answer.is_err()));
-                // The wait is not the plugin's: what it computes from here on has the whole time again.
-                let ticks = data.deadline.begin_call();
-                store.set_epoch_deadline(ticks);
+                data.stats().outbound_failures.add(u64::from(answer.is_err()));
+                data.deadline.resume();
                 Ok((answer.map(WitResponse::from).map_err(WitError::from),))
             })
         },

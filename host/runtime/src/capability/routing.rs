@@ -2,6 +2,7 @@
 
 use wasmtime::component::{ComponentType, Lower, WasmStr};
 
+use crate::spec::Grants;
 use crate::state::{HookState, Routed};
 use crate::store::{Ctx, Link};
 
@@ -21,7 +22,8 @@ enum RoutingError {
 pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
     let mut routing = linker.instance("odin:plugin/routing@0.1.0")?;
     routing.func_wrap("set-cluster", |mut store: Ctx<'_>, (name,): (WasmStr,)| {
-        let routed = set_cluster(&store.data().state, &name.to_str(&store)?);
+        let data = store.data();
+        let routed = set_cluster(&data.state, &data.slot.spec.grants, &name.to_str(&store)?);
         Ok((note(&mut store.data_mut().state, routed),))
     })?;
     routing.func_wrap("rematch", |mut store: Ctx<'_>, (): ()| {
@@ -35,10 +37,12 @@ fn note(state: &mut HookState, routed: Result<Routed, RoutingError>) -> Result<(
     Ok(())
 }
 
-fn set_cluster(state: &HookState, name: &str) -> Result<Routed, RoutingError> {
+/// A cluster that is not granted answers like one that is not there, so that a plugin cannot find out which there are.
+fn set_cluster(state: &HookState, grants: &Grants, name: &str) -> Result<Routed, RoutingError> {
+    let granted = grants.clusters.iter().any(|cluster| cluster == name);
     match &state.routing {
         _ if !state.request_open => Err(RoutingError::TooLate),
-        Some(routing) if routing.has_cluster(name) => Ok(Routed::Cluster(name.into())),
+        Some(routing) if granted && routing.has_cluster(name) => Ok(Routed::Cluster(name.into())),
         _ => Err(RoutingError::UnknownCluster),
     }
 }

@@ -152,9 +152,9 @@ pub(crate) fn runtime() -> Arc<Runtime> {
 }
 
 /// Calls that may wait on one worker of [`runtime`].
-pub(crate) const WAITING: usize = 20;
+pub(crate) const WAITING: usize = 40;
 /// More instances than fit the pool of [`runtime`].
-pub(crate) const POOL: u32 = 3 * 3 * 2 + 2 * (20 + 64) + 4;
+pub(crate) const POOL: u32 = 3 * 3 * 2 + 2 * (WAITING as u32 + 64) + 4;
 
 /// A plugin with default limits that may use everything but `outbound`.
 pub(crate) fn spec(name: &str) -> PluginSpec {
@@ -182,6 +182,16 @@ pub(crate) fn now<R>(call: impl Future<Output = R>) -> R {
     match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
         Poll::Pending => panic!("the call waits"),
+    }
+}
+
+/// The result of a call that may give way to others: polled until it is there.
+pub(crate) fn in_turns<R>(call: impl Future<Output = R>) -> R {
+    let mut call = pin!(call);
+    loop {
+        if let Poll::Ready(result) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return result;
+        }
     }
 }
 

@@ -17,6 +17,7 @@
 (import "odin:plugin/request@0.1.0" "set" (func $set (param i32 i32 i32 i32 i32)))
 (import "odin:plugin/request@0.1.0" "append" (func $append (param i32 i32 i32 i32 i32)))
 (import "odin:plugin/request@0.1.0" "remove" (func $remove (param i32 i32 i32)))
+(import "odin:plugin/panic@0.1.0" "report" (func $report (param i32 i32)))
 (import "odin:plugin/response@0.1.0" "status" (func $status (result i32)))
 (import "odin:plugin/response@0.1.0" "has-body" (func $response-has-body (result i32)))
 (import "odin:plugin/response@0.1.0" "get" (func $get-response (param i32 i32 i32)))

@@ -87,7 +87,10 @@ thread_local! {
 
 /// Values by name; a private one by its owner too.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Values(pub(crate) BTreeMap<(Option<&'static str>, String), Value>);
+pub(crate) struct Values(pub(crate) BTreeMap<Key, Value>, BTreeMap<Key, &'static str>);
+
+/// The owner of a private value, and its name. Beside the values stands which plugin has set each.
+type Key = (Option<&'static str>, String);
 
 /// A value in the context, over all names and values of one exchange.
 const MAX_VALUES: usize = 64;
@@ -106,12 +109,21 @@ impl Values {
         if count > MAX_VALUES || bytes + size(name, &value) > MAX_BYTES {
             return Err(ContextError::TooLarge);
         }
+        let own = |(other, _): &(&Key, &Value)| **other != key && self.1.get(*other) == Some(&owner);
+        let (count, bytes) = self.0.iter().filter(own).fold((1, size(name, &value)), |(count, bytes), ((_, name), value)| {
+            (count + 1, bytes + size(name, value))
+        });
+        if count > MAX_VALUES / 2 || bytes > MAX_BYTES / 2 {
+            return Err(ContextError::OverShare);
+        }
+        self.1.entry(key.clone()).or_insert(owner);
         self.0.insert(key, value);
         Ok(())
     }
 
     pub(crate) fn remove(&mut self, owner: &'static str, name: &str) {
         self.0.remove(&key(owner, name));
+        self.1.remove(&key(owner, name));
     }
 }
 

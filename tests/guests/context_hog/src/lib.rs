@@ -1,4 +1,4 @@
-//! Fills the context past its limits and reports in fields how far it came.
+//! Fills the context past its share of the limits and reports in fields how far it came.
 //!
 //! `x-hog-values`: how many small values went in; `x-hog-bytes`: how many of a hundred values of a kilobyte, in the
 //! context of the connection; both with the word that ended it.
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn the_limits_hold() {
         let outcome = Exchange::new::<ContextHog>(()).run();
-        assert_eq!(outcome.upstream().field("x-hog-values"), Some("64 too-large"));
-        assert_eq!(outcome.upstream().field("x-hog-bytes"), Some("63 too-large"));
+        assert_eq!(outcome.upstream().field("x-hog-values"), Some("32 over-share"));
+        assert_eq!(outcome.upstream().field("x-hog-bytes"), Some("31 over-share"));
     }
 }

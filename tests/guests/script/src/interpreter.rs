@@ -8,7 +8,7 @@
 //! Lines: `request.set|append F V`, `request.remove F`, `request.method|path|authority|scheme V`, the same for
 //! `response` (and `response.status N`) and `trailers`; `cluster C`, `rematch`; `remember|remember-on-connection NAME
 //! TYPE VALUE`, `recall NAME`, `forget NAME`; `peek`; `length F` and `show F` put the piece's length or the trace into a
-//! field. Decisions: `continue`, `read MODE`, `reply JSON`, `reject W`, `cut W`, `err W`, `trap`, `spin`; for pieces
+//! field; `burn N` counts to N. Decisions: `continue`, `read MODE`, `reply JSON`, `reject W`, `cut W`, `err W`, `trap`, `spin`; for pieces
 //! `pass`, `upper`, `replace T`, `append T`, `drop`, `hold`, `skip`; for a connection `skip-data`.
 
 use std::collections::BTreeMap;
@@ -174,6 +174,7 @@ fn act(verb: &str, rest: &str, heads: &Heads<'_>, piece: Option<&Body>) -> Resul
             "err" => Err(rest)?,
             #[allow(clippy::panic, reason = "a trap is asked for")]
             "trap" => panic!("as the script says"),
+            "burn" => (0..rest.parse::<u64>()?).fold(0u64, |sum, n| std::hint::black_box(sum ^ n)).min(0).to_string(),
             #[allow(clippy::empty_loop, reason = "a loop is asked for")]
             "spin" => loop {},
             _ => return Ok(None),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::super::nearest::did_you_mean;
 use super::{duration, size};
@@ -22,9 +22,17 @@ pub(crate) struct Plugin {
     pub(crate) on_failure: OnFailure,
     /// Whether instances are used again. Default pooled.
     pub(crate) isolation: Isolation,
-    /// For one hook call, without the wait for `outbound`; at least 1 ms. Default 10 ms.
+    /// CPU time of one hook call, without the wait for `outbound`; at least 1 ms. Default 10 ms.
     #[serde(serialize_with = "duration")]
     pub(crate) timeout: Duration,
+    /// CPU time of all its calls for one exchange or connection: at once, and again in each second that it lasts; at
+    /// least 1 ms. Default: none, which means what `[limits]` gives all plugins together.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_duration")]
+    pub(crate) cpu_budget: Option<Duration>,
+    /// A hook that computes for longer lets its worker do other work after each slice of so long; at least 1 ms.
+    /// Default 1 ms.
+    #[serde(serialize_with = "duration")]
+    pub(crate) slice: Duration,
     /// Bytes of linear memory of one instance. Default 16 MiB.
     #[serde(serialize_with = "size")]
     pub(crate) memory: u64,
@@ -42,7 +50,9 @@ pub(crate) struct Plugin {
     pub(crate) grant: BTreeSet<Grant>,
     /// Keys of `clusters` that it may call; naming one grants the import. Default none.
     pub(crate) outbound: Vec<String>,
-    /// The longest that one such call may take. Default 1 s.
+    /// Keys of `clusters` that it may send exchanges and connections to, by `routing.set-cluster`. Default none.
+    pub(crate) clusters: Vec<String>,
+    /// The longest that one call of `outbound` may take. Default 1 s.
     #[serde(serialize_with = "duration")]
     pub(crate) outbound_timeout: Duration,
     /// A space of `shared` in common with the plugins that name the same. Default: none, which means its own.
@@ -59,7 +69,7 @@ pub(crate) struct Plugin {
     /// How long a body that is held may take to arrive. Default 5 s.
     #[serde(serialize_with = "duration")]
     pub(crate) body_wait: Duration,
-    /// When a plugin that fails again and again is left out.
+    /// When a hook that fails too often on a route is left out there.
     pub(crate) breaker: Breaker,
 }
 
@@ -72,6 +82,8 @@ impl Plugin {
             on_failure: OnFailure::default(),
             isolation: Isolation::default(),
             timeout: Duration::from_millis(10),
+            cpu_budget: None,
+            slice: Duration::from_millis(1),
             memory: 16 << 20,
             stack: 512 << 10,
             host_allocation: 1 << 20,
@@ -79,6 +91,7 @@ impl Plugin {
             recycle_after: 100_000,
             grant: BTreeSet::new(),
             outbound: Vec::new(),
+            clusters: Vec::new(),
             outbound_timeout: Duration::from_secs(1),
             shared_space: None,
             shared_size: 8 << 20,
@@ -87,6 +100,13 @@ impl Plugin {
             body_wait: Duration::from_secs(5),
             breaker: Breaker::default(),
         }
+    }
+}
+
+fn some_duration<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => duration(value, serializer),
+        None => serializer.serialize_none(),
     }
 }
 
@@ -170,13 +190,18 @@ pub(crate) enum BodyOverflow {
     Partial,
 }
 
-/// When a plugin that fails again and again is left out of the path, and for how long.
+/// When a hook that fails too often on a route is left out there, and for how long.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Breaker {
-    /// So many failures in a row; 0 means never. Default 10.
-    pub(crate) failures: u32,
-    /// The first pause; each one after it is longer, until a call succeeds. Default 1 s.
+    /// So many percent of the calls in a window must fail; 0 means never. Default 50.
+    pub(crate) percent: u32,
+    /// Of at least so many calls. Default 20.
+    pub(crate) calls: u64,
+    /// How long calls are counted together. Default 10 s.
+    #[serde(serialize_with = "duration")]
+    pub(crate) window: Duration,
+    /// The first pause; each one after it is longer, until calls succeed. Default 1 s.
     #[serde(serialize_with = "duration")]
     pub(crate) pause: Duration,
     /// The longest pause; not below `pause`. Default 60 s.
@@ -186,6 +211,12 @@ pub(crate) struct Breaker {
 
 impl Default for Breaker {
     fn default() -> Self {
-        Breaker { failures: 10, pause: Duration::from_secs(1), max_pause: Duration::from_secs(60) }
+        Breaker {
+            percent: 50,
+            calls: 20,
+            window: Duration::from_secs(10),
+            pause: Duration::from_secs(1),
+            max_pause: Duration::from_secs(60),
+        }
     }
 }

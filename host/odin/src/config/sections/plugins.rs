@@ -78,6 +78,8 @@ fn path(field: Field<'_>) -> Option<PathBuf> {
 /// What one instance and one call may use.
 fn budgets(plugin: &mut Plugin, table: &mut Table<'_>) {
     set(&mut plugin.timeout, table, "timeout", duration(LEAST_TIME));
+    plugin.cpu_budget = table.read("cpu-budget", duration(LEAST_TIME));
+    set(&mut plugin.slice, table, "slice", duration(LEAST_TIME));
     set(&mut plugin.memory, table, "memory", size(LEAST..=MOST));
     set(&mut plugin.stack, table, "stack", size(LEAST..=MOST_STACK));
     set(&mut plugin.host_allocation, table, "host-allocation", size(LEAST..=MOST));
@@ -90,10 +92,13 @@ fn grants(field: Field<'_>) -> BTreeSet<Grant> {
     field.distinct("grants", |field| field.read(&grant)).into_iter().collect()
 }
 
-/// What lies outside the plugin: clusters that it calls, and state that it shares.
+/// What lies outside the plugin: clusters that it calls or sends exchanges to, and state that it shares.
 fn reach(name: &str, plugin: &mut Plugin, table: &mut Table<'_>, references: &mut References, spaces: &mut Spaces) {
     if let Some(field) = table.take("outbound") {
         plugin.outbound = field.distinct("cluster names", |field| references.read(Kind::Cluster, field));
+    }
+    if let Some(field) = table.take("clusters") {
+        plugin.clusters = field.distinct("cluster names", |field| references.read(Kind::Cluster, field));
     }
     set(&mut plugin.outbound_timeout, table, "outbound-timeout", duration(LEAST_TIME));
     let space = table.take("shared-space");
@@ -116,7 +121,9 @@ fn bodies(plugin: &mut Plugin, table: &mut Table<'_>) {
 fn breaker(field: Field<'_>) -> Option<Breaker> {
     let mut table = field.table()?;
     let mut breaker = Breaker::default();
-    set(&mut breaker.failures, &mut table, "failures", whole(0..=1_000_000));
+    set(&mut breaker.percent, &mut table, "percent", whole(0..=100));
+    set(&mut breaker.calls, &mut table, "calls", whole(1..=1_000_000));
+    set(&mut breaker.window, &mut table, "window", duration(LEAST_TIME));
     let pause = table.take("pause");
     if let Some(pause) = pause.as_ref().and_then(|field| field.read(duration(LEAST_TIME))) {
         breaker.pause = pause;
@@ -131,6 +138,11 @@ fn breaker(field: Field<'_>) -> Option<Breaker> {
         let (pause, max_pause) = (units::format_duration(breaker.pause), units::format_duration(breaker.max_pause));
         field.fail(&format!("a `pause` of {pause} is longer than `max-pause`, {max_pause}; change one"));
     }
+    table.gone(
+        "failures",
+        "failures in a row are not counted any more; write which share of how many calls, as \
+         `percent = 50, calls = 20`, or `percent = 0` for never",
+    );
     table.deny_rest();
     Some(breaker)
 }

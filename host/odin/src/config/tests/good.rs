@@ -52,14 +52,17 @@ host-allocation = "64KiB"
 log-rate = 0
 recycle-after = 1
 grant = ["shared", "log"]
+cpu-budget = "9ms"
+slice = "3ms"
 outbound = ["web", "api"]
+clusters = ["api"]
 outbound-timeout = "250ms"
 shared-space = "sessions"
 shared-size = "16MiB"
 body-limit = 0
 body-overflow = "partial"
 body-wait = "1m"
-breaker = { failures = 0, pause = "2s" }
+breaker = { percent = 0, calls = 7, window = "1m", pause = "2s" }
 [plugins.other]
 path = "lb.wasm"
 [timeouts]
@@ -114,14 +117,17 @@ plugins:
     log-rate: 0
     recycle-after: 1
     grant: [log, shared]
+    cpu-budget: 9ms
+    slice: 3ms
     outbound: [web, api]
+    clusters: [api]
     outbound-timeout: 250ms
     shared-space: sessions
     shared-size: 16MiB
     body-limit: 0
     body-overflow: partial
     body-wait: 1m
-    breaker: {failures: 0, pause: 2s}
+    breaker: {percent: 0, calls: 7, window: 1m, pause: 2s}
   other: {path: lb.wasm}
 timeouts:
   tcp-idle: 0s
@@ -169,14 +175,23 @@ fn the_three_syntaxes_are_one_schema() {
         log_rate: 0,
         recycle_after: 1,
         grant: [Grant::Log, Grant::Shared].into(),
+        cpu_budget: Some(Duration::from_millis(9)),
+        slice: Duration::from_millis(3),
         outbound: vec!["web".to_owned(), "api".to_owned()],
+        clusters: vec!["api".to_owned()],
         outbound_timeout: Duration::from_millis(250),
         shared_space: Some("sessions".to_owned()),
         shared_size: 16 << 20,
         body_limit: 0,
         body_overflow: BodyOverflow::Partial,
         body_wait: Duration::from_secs(60),
-        breaker: Breaker { failures: 0, pause: Duration::from_secs(2), max_pause: Duration::from_secs(60) },
+        breaker: Breaker {
+            percent: 0,
+            calls: 7,
+            window: Duration::from_secs(60),
+            pause: Duration::from_secs(2),
+            max_pause: Duration::from_secs(60),
+        },
     };
     assert_eq!(config.plugins["lb"], expected);
     assert_eq!((config.workers, config.admin), (Some(3), None));
