@@ -73,7 +73,7 @@ fn lines(results: &Results, case: Case) -> Vec<Line> {
         let cost = |at_once| Some((at_once, results.step(case, kind, at_once, |step| step.sample.cost)?));
         let points: Vec<_> = AT_ONCE.into_iter().filter_map(cost).collect();
         let (name, dashes) = match (case, kind) {
-            (Case::SweepHttp2Upstream, _) => ("Odin, HTTP/2 upstream", "2 4"),
+            (Case::SweepHttp2Upstream, _) => ("Odin, both sides", "2 4"),
             (_, Kind::Haproxy) => ("HAProxy", "7 4"),
             _ => (kind.name(), "none"),
         };
