@@ -38,7 +38,7 @@ lint: setup fetch guests
 	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny (once, some minutes)"; cargo install --locked --quiet cargo-deny@0.20.2; }
 	cargo deny --all-features --offline check bans licenses sources
 
-## Odin beside nginx, HAProxy and Envoy; writes docs/benchmarks.md. Takes about a quarter of an hour.
+## Odin beside nginx, HAProxy and Envoy; writes docs/benchmarks.md. Takes about twenty-five minutes.
 bench: guests bench-processor
 	tests/bench/setup.sh
 	cargo build --release --locked -p odin -p odin-bench

@@ -23,6 +23,12 @@ pub(crate) enum Case {
     Digest,
     /// HTTP/2 by prior knowledge downstream, HTTP/1.1 upstream
     Http2,
+    /// HTTP/1.1 keep-alive with 16, 64, 256 and 1,024 requests at once
+    SweepHttp1,
+    /// The same by HTTP/2 downstream, HTTP/1.1 upstream
+    SweepHttp2,
+    /// The same in Odin with HTTP/2 on both sides
+    SweepHttp2Upstream,
     /// A new connection for every request
     Connections,
     /// Odin with responses of 64 MiB
@@ -109,14 +115,18 @@ pub(crate) enum Measure {
     Steering,
     /// How long a reload takes.
     Reload,
+    /// What a proxy spends as more requests are open at once.
+    Sweep,
 }
 
 impl Case {
     /// Cases of one group share their rounds, so that they can be subtracted from each other.
-    pub(crate) const GROUPS: [&[Case]; 11] = [
+    pub(crate) const GROUPS: [&[Case]; 13] = [
         &[Case::Http1, Case::Plugin, Case::Forwarded, Case::Chain, Case::Fresh],
         &[Case::Digest],
         &[Case::Http2],
+        &[Case::SweepHttp1],
+        &[Case::SweepHttp2, Case::SweepHttp2Upstream],
         &[Case::Connections],
         &[Case::Bound, Case::Steered],
         &[Case::PortsBound, Case::Ports],
@@ -144,7 +154,8 @@ impl Case {
     pub(crate) fn takes(self, kind: Kind) -> bool {
         match self {
             Case::Digest => matches!(kind, Kind::Odin | Kind::Envoy),
-            Case::Ports => kind != Kind::Envoy,
+            Case::Ports | Case::SweepHttp1 | Case::SweepHttp2 => kind != Kind::Envoy,
+            Case::SweepHttp2Upstream => kind == Kind::Odin,
             Case::Chain | Case::Fresh | Case::Download | Case::Stream | Case::IdleBare | Case::IdleMemory => {
                 kind == Kind::Odin
             }
@@ -167,6 +178,9 @@ impl Case {
             Case::Fresh => "fresh",
             Case::Digest => "digest",
             Case::Http2 => "http2",
+            Case::SweepHttp1 => "sweep-http1",
+            Case::SweepHttp2 => "sweep-http2",
+            Case::SweepHttp2Upstream => "sweep-http2-upstream",
             Case::Connections => "connections",
             Case::Bound => "bound",
             Case::Steered => "steered",
@@ -192,6 +206,9 @@ impl Case {
             Case::Fresh => "HTTP/1.1 + a header plugin, fresh",
             Case::Digest => "PUT + a digest of the request",
             Case::Http2 => "HTTP/2 downstream",
+            Case::SweepHttp1 => "HTTP/1.1",
+            Case::SweepHttp2 => "HTTP/2 downstream",
+            Case::SweepHttp2Upstream => "HTTP/2 on both sides",
             Case::Connections => "New connection per request",
             Case::Bound => "New connection per request, bound",
             Case::Steered => "New connection per request, steered",
@@ -246,7 +263,7 @@ impl Case {
 
     pub(crate) fn shape(self) -> Shape {
         match self {
-            Case::Http2 => Shape::Http2,
+            Case::Http2 | Case::SweepHttp2 | Case::SweepHttp2Upstream => Shape::Http2,
             Case::Download | Case::Stream => Shape::Download,
             Case::Bulk => Shape::TcpBulk,
             Case::PingPong => Shape::TcpSmall,
@@ -268,6 +285,7 @@ impl Case {
         match self {
             Case::SteeringOne | Case::Steering => Measure::Steering,
             Case::PortsBound | Case::Ports => Measure::Reload,
+            Case::SweepHttp1 | Case::SweepHttp2 | Case::SweepHttp2Upstream => Measure::Sweep,
             _ => Measure::Load,
         }
     }

@@ -10,6 +10,7 @@ use crate::plugins;
 use crate::results::Results;
 use crate::steer::cost::Target;
 use crate::steer::table::{largest_spread, steered};
+use crate::sweep::growth_beside_peers;
 
 /// On which side of its limit a figure has to be.
 #[derive(Clone, Copy)]
@@ -55,7 +56,7 @@ pub(crate) fn table(results: &Results) -> String {
     text
 }
 
-fn checks(results: &Results) -> [(Case, &'static str, Limit, Option<f64>); 17] {
+fn checks(results: &Results) -> [(Case, &'static str, Limit, Option<f64>); 19] {
     use Limit::{AtLeast, AtMost, Below};
     let ratio = |case, to| results.ratio(case, to);
     let odin = Kind::Odin;
@@ -63,6 +64,18 @@ fn checks(results: &Results) -> [(Case, &'static str, Limit, Option<f64>); 17] {
     [
         (Case::Http1, "HTTP/1.1 keep-alive: Odin / nginx", AtMost(1.15), ratio(Case::Http1, Kind::Nginx)),
         (Case::Http1, "HTTP/1.1 keep-alive: Odin / Envoy", AtMost(0.60), ratio(Case::Http1, Kind::Envoy)),
+        (
+            Case::SweepHttp1,
+            "HTTP/1.1, growth from 64 to 1,024 requests at once: Odin / the larger of nginx and HAProxy",
+            AtMost(1.0),
+            growth_beside_peers(results, Case::SweepHttp1),
+        ),
+        (
+            Case::SweepHttp2,
+            "HTTP/2 downstream, growth from 64 to 1,024 requests at once: Odin / the larger of nginx and HAProxy",
+            AtMost(1.0),
+            growth_beside_peers(results, Case::SweepHttp2),
+        ),
         (
             Case::Plugin,
             "one header plugin adds, µs/request",

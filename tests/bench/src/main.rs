@@ -20,6 +20,7 @@ mod run;
 mod sandbox;
 mod stats;
 mod steer;
+mod sweep;
 mod table;
 
 use std::process::ExitCode;

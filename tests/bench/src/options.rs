@@ -12,7 +12,7 @@ use crate::peers::Kind;
 
 /// Compares the CPU that Odin, nginx, HAProxy and Envoy spend per request and per gigabyte.
 ///
-/// A full run takes about fifteen minutes and rewrites docs/benchmarks.md and docs/benchmarks.svg. A run with --quick, --only,
+/// A full run takes about twenty-five minutes and rewrites docs/benchmarks.md and its plots. A run with --quick, --only,
 /// --proxies or --rounds writes to target/bench instead.
 #[derive(Parser, Debug)]
 #[command(name = "odin-bench", max_term_width = 110)]

@@ -1,9 +1,11 @@
-//! The backend behind every proxy: an HTTP/1.1 server, one of large responses, an echo and a sink, as cheap as they can be.
+//! The backend behind every proxy: servers of HTTP/1.1, HTTP/2 and large responses, an echo and a sink, as cheap as they
+//! can be.
 //!
 //! It must be the same for all and never the reason for a difference: fixed bytes out, and no more parsing than is needed to
 //! see the end of a request.
 
 pub(crate) mod download;
+mod http2;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -24,10 +26,12 @@ const BODY_BYTES: usize = 1024;
 /// Where the servers listen. They end with the process.
 pub(crate) struct Origin {
     pub(crate) http: u16,
+    pub(crate) http2: u16,
     pub(crate) echo: u16,
     pub(crate) sink: u16,
     pub(crate) download: u16,
     pub(crate) stalled: Arc<Stalled>,
+    accepted: Arc<AtomicUsize>,
 }
 
 /// The requests for `STALL`.
@@ -63,19 +67,36 @@ impl Origin {
             let port = listener.local_addr()?.port();
             Ok((listener, port))
         };
-        let ((http, http_port), (echo, echo_port), (sink, sink_port)) = (bind()?, bind()?, bind()?);
-        http.set_nonblocking(true)?;
-        echo.set_nonblocking(true)?;
+        let ((http, http_port), (http2, http2_port)) = (bind()?, bind()?);
+        let ((echo, echo_port), (sink, sink_port)) = (bind()?, bind()?);
+        for listener in [&http, &http2, &echo] {
+            listener.set_nonblocking(true)?;
+        }
+        let accepted = Arc::new(AtomicUsize::new(0));
         let stalled = Arc::new(Stalled::default());
-        let answers = Arc::new(Answers { response: response(), stalled: stalled.clone() });
+        let answers = Arc::new(Answers { response: response(), stalled: stalled.clone(), accepted: accepted.clone() });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new().name("origin".into()).spawn(move || runtime.block_on(serve(http, echo, answers)))?;
+        let servers = serve(http, http2, echo, answers);
+        thread::Builder::new().name("origin".into()).spawn(move || runtime.block_on(servers))?;
         thread::Builder::new().name("sink".into()).spawn(move || {
             for stream in sink.incoming().flatten() {
                 thread::spawn(move || swallow(stream));
             }
         })?;
-        Ok(Origin { http: http_port, echo: echo_port, sink: sink_port, download: download::start()?, stalled })
+        Ok(Origin {
+            http: http_port,
+            http2: http2_port,
+            echo: echo_port,
+            sink: sink_port,
+            download: download::start()?,
+            stalled,
+            accepted,
+        })
+    }
+
+    /// Connections for HTTP/1.1 and HTTP/2 so far.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
     }
 }
 
@@ -83,21 +104,29 @@ impl Origin {
 struct Answers {
     response: Vec<u8>,
     stalled: Arc<Stalled>,
+    accepted: Arc<AtomicUsize>,
 }
 
-async fn serve(http: TcpListener, echo: TcpListener, answers: Arc<Answers>) -> Result<()> {
+async fn serve(http: TcpListener, http2: TcpListener, echo: TcpListener, answers: Arc<Answers>) -> Result<()> {
+    let count = || answers.accepted.fetch_add(1, Ordering::Relaxed);
     let http = tokio::net::TcpListener::from_std(http)?;
+    let http2 = tokio::net::TcpListener::from_std(http2)?;
     let echo = tokio::net::TcpListener::from_std(echo)?;
     loop {
         tokio::select! {
-            Ok((stream, _)) = http.accept() => { tokio::spawn(answer(stream, answers.clone())); }
+            Ok((stream, _)) = http.accept() => { count(); tokio::spawn(answer(stream, answers.clone())); }
+            Ok((stream, _)) = http2.accept() => { count(); tokio::spawn(http2::answer(stream)); }
             Ok((stream, _)) = echo.accept() => { tokio::spawn(repeat(stream)); }
         }
     }
 }
 
+fn body() -> String {
+    "0123456789abcde\n".repeat(BODY_BYTES / 16)
+}
+
 fn response() -> Vec<u8> {
-    let body = "0123456789abcde\n".repeat(BODY_BYTES / 16);
+    let body = body();
     format!(
         "HTTP/1.1 200 OK\r\nserver: origin\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\ncontent-type: text/plain; charset=utf-8\r\n\
          cache-control: max-age=60\r\netag: \"5f2a-61d0\"\r\ncontent-length: {BODY_BYTES}\r\n\r\n{body}"

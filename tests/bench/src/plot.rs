@@ -18,8 +18,8 @@ const HEADING: f64 = 74.0;
 const TOP: f64 = 70.0;
 const BOTTOM: f64 = 34.0;
 const BAR: f64 = 44.0;
-const INK: &str = "#1f2933";
-const FAINT: &str = "#66717f";
+pub(crate) const INK: &str = "#1f2933";
+pub(crate) const FAINT: &str = "#66717f";
 
 /// The whole picture.
 pub(crate) fn svg(results: &Results) -> String {
@@ -51,7 +51,7 @@ pub(crate) fn svg(results: &Results) -> String {
     text
 }
 
-fn colour(kind: Kind) -> &'static str {
+pub(crate) fn colour(kind: Kind) -> &'static str {
     match kind {
         Kind::Odin => "#c2410c",
         Kind::Nginx => "#5b7c99",
@@ -158,7 +158,15 @@ fn legend(text: &mut String, results: &Results, (x, y): (f64, f64)) {
     }
 }
 
-fn label(text: &mut String, (x, y): (f64, f64), anchor: &str, size: f64, fill: &str, bold: bool, words: &str) {
+pub(crate) fn label(
+    text: &mut String,
+    (x, y): (f64, f64),
+    anchor: &str,
+    size: f64,
+    fill: &str,
+    bold: bool,
+    words: &str,
+) {
     let weight = if bold { " font-weight=\"600\"" } else { "" };
     let words = words.replace('&', "&amp;").replace('<', "&lt;");
     let _ = writeln!(

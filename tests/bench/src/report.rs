@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::options::{Options, repository};
 use crate::results::Results;
-use crate::{limits, machine, plot, plugins, steer, table};
+use crate::{limits, machine, plot, plugins, steer, sweep, table};
 
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
@@ -18,6 +18,7 @@ const PAGE: &str = "benchmarks.md";
 /// Share of the proxies' CPU used by others up to which figures can be quoted.
 const QUIET: f64 = 0.03;
 const PLOT: &str = "benchmarks.svg";
+const SWEEP_PLOT: &str = "benchmarks-sweep.svg";
 
 /// Prints the tables and writes the page and the plot.
 pub(crate) fn write(options: &Options, results: &Results) -> Result<()> {
@@ -30,7 +31,11 @@ pub(crate) fn write(options: &Options, results: &Results) -> Result<()> {
     put_between_markers(&page, &text).with_context(|| format!("cannot write {}", page.display()))?;
     let plot = folder.join(PLOT);
     fs::write(&plot, plot::svg(results)).with_context(|| format!("cannot write {}", plot.display()))?;
-    eprintln!("odin-bench: wrote {} and {}", page.display(), plot.display());
+    if let Some(picture) = sweep::plot::svg(results) {
+        let plot = folder.join(SWEEP_PLOT);
+        fs::write(&plot, picture).with_context(|| format!("cannot write {}", plot.display()))?;
+    }
+    eprintln!("odin-bench: wrote {} and its plots", page.display());
     if let Some(others) = results.others().filter(|others| others.median > QUIET) {
         eprintln!(
             "odin-bench: the machine was not quiet ({:.0} % of the proxies' CPU went to others): ratios hold roughly, figures do not",
@@ -64,6 +69,9 @@ fn section(options: &Options, results: &Results) -> String {
     );
     if let Some(plugin) = table::plugin(results) {
         let _ = write!(text, "\n{plugin}");
+    }
+    if let Some(sweep) = sweep::table::costs(results) {
+        let _ = write!(text, "\n![CPU per request by requests at once]({SWEEP_PLOT})\n\n{sweep}");
     }
     let tables = [
         plugins::costs(results),

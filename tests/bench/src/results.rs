@@ -10,6 +10,7 @@ use crate::peers::{Installed, Kind, Used};
 use crate::stats::Summary;
 use crate::steer::cost::Steered;
 use crate::steer::ports::Reload;
+use crate::sweep::Step;
 
 /// One measured run.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,12 @@ impl Sample {
             p99: done.p99,
         }
     }
+
+    /// A sample of nothing but a cost.
+    #[cfg(test)]
+    pub(crate) fn of(cost: f64) -> Sample {
+        Sample { cost, helper: None, rate: 1.0, busy: 1.0, others: 0.0, p50: None, p99: None }
+    }
 }
 
 /// All of a run of the benchmark.
@@ -58,6 +65,8 @@ pub(crate) struct Results {
     steered: BTreeMap<Case, Vec<Steered>>,
     /// How long reloads took.
     reloads: BTreeMap<(Case, Kind), Vec<Reload>>,
+    /// What requests cost as more of them were open at once: all steps of all rounds.
+    steps: BTreeMap<(Case, Kind), Vec<Step>>,
     failures: BTreeMap<(Case, Kind), String>,
 }
 
@@ -76,6 +85,10 @@ impl Results {
 
     pub(crate) fn push_reload(&mut self, case: Case, kind: Kind, reload: Reload) {
         self.reloads.entry((case, kind)).or_default().push(reload);
+    }
+
+    pub(crate) fn push_step(&mut self, case: Case, kind: Kind, step: Step) {
+        self.steps.entry((case, kind)).or_default().push(step);
     }
 
     pub(crate) fn fail(&mut self, case: Case, kind: Kind, why: String) {
@@ -124,9 +137,23 @@ impl Results {
         Summary::of(self.reloads.get(&(case, kind))?.iter().filter_map(part))
     }
 
+    /// All steps of a sweep. None after a failure, or when nothing was measured.
+    pub(crate) fn steps(&self, case: Case, kind: Kind) -> Option<&[Step]> {
+        if self.failure(case, kind).is_some() {
+            return None;
+        }
+        self.steps.get(&(case, kind)).map(Vec::as_slice)
+    }
+
+    /// Some part of one step of a sweep.
+    pub(crate) fn step(&self, case: Case, kind: Kind, at_once: usize, part: impl Fn(&Step) -> f64) -> Option<Summary> {
+        Summary::of(self.steps(case, kind)?.iter().filter(|step| step.at_once == at_once).map(part))
+    }
+
     /// Share of the proxies' CPU that other programs used in each run.
     pub(crate) fn others(&self) -> Option<Summary> {
-        Summary::of(self.samples.values().flatten().map(|sample| sample.others))
+        let steps = self.steps.values().flatten().map(|step| &step.sample);
+        Summary::of(self.samples.values().flatten().chain(steps).map(|sample| sample.others))
     }
 
     /// What a case costs more than its base, round by round.

@@ -3,6 +3,7 @@
 //! Interleaving spreads whatever else the machine does over all of them alike. Every run starts its proxy anew and must not
 //! share it with the next.
 
+use std::cell::Cell;
 use std::fs;
 use std::thread;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::peers::{ForOdin, Installed, Kind, Running, Setup, Used};
 use crate::results::{Results, Sample};
 use crate::sandbox::Inside;
 use crate::steer::{self, Counting};
+use crate::sweep;
 
 /// Long enough for a proxy to have closed what the load left, and for the scheduler to have written its account.
 const SETTLE: Duration = Duration::from_millis(30);
@@ -92,24 +94,31 @@ impl Bench<'_> {
         let dir = self.inside.dir.join(format!("{}-{}", case.name(), kind.name().to_lowercase()));
         fs::create_dir_all(&dir)?;
         let listen = self.inside.free_port()?;
-        let admin = if case.measure() == Measure::Load { None } else { Some(self.inside.free_port_above(listen)?) };
+        let admin = match case.measure() {
+            Measure::Load | Measure::Sweep => None,
+            Measure::Steering | Measure::Reload => Some(self.inside.free_port_above(listen)?),
+        };
+        let http2_upstream = case == Case::SweepHttp2Upstream;
         let setup = Setup {
             shape: case.shape(),
             variant: case.variant(),
             listen,
             more: &[],
-            odin: ForOdin { steering: case.steering(), admin, ..ForOdin::default() },
+            odin: ForOdin { steering: case.steering(), admin, http2_upstream, ..ForOdin::default() },
             upstream: match case {
                 Case::Bulk => self.origin.sink,
                 Case::PingPong => self.origin.echo,
                 Case::Download | Case::Stream => self.origin.download,
+                Case::SweepHttp2Upstream => self.origin.http2,
                 _ => self.origin.http,
             },
+            uncapped_pool: case.measure() == Measure::Sweep,
             dir: &dir,
         };
         Ok(match case.measure() {
             Measure::Load => {
-                let sample = self.spent(case, proxy, &setup)?;
+                let sample =
+                    self.spent(case, proxy, &setup, |running, warm_up| self.load(case, &setup, running, warm_up))?;
                 results.push(case, kind, sample);
                 format!(
                     "{:>8.2} {} at {:.1} {}, {:.0} % busy, others {:.0} %",
@@ -120,6 +129,12 @@ impl Bench<'_> {
                     sample.busy * 100.0,
                     sample.others * 100.0
                 )
+            }
+            Measure::Sweep => {
+                let steps = sweep::AT_ONCE.map(|at_once| self.step(case, proxy, &setup, at_once));
+                let steps = steps.into_iter().collect::<Result<Vec<_>>>()?;
+                steps.iter().for_each(|step| results.push_step(case, kind, *step));
+                sweep::table::said(&steps)
             }
             Measure::Steering => {
                 let runs = steer::cost::measure(case, self.options, proxy, setup)?;
@@ -134,13 +149,32 @@ impl Bench<'_> {
         })
     }
 
-    /// What the proxy spends under the load of the case.
-    fn spent(&self, case: Case, proxy: &Installed, setup: &Setup) -> Result<Sample> {
+    /// One step of a sweep.
+    fn step(&self, case: Case, proxy: &Installed, setup: &Setup, at_once: usize) -> Result<sweep::Step> {
+        let setup = Setup { listen: self.inside.free_port()?, ..*setup };
+        let connects = Cell::new(0.0);
+        let sample = self.spent(case, proxy, &setup, |_, warm_up| {
+            let before = self.origin.accepted();
+            let done = sweep::load(&setup, at_once, self.seconds(warm_up), self.amount(80_000, warm_up))?;
+            connects.set((self.origin.accepted() - before) as f64 / done.operations as f64);
+            Ok(done)
+        })?;
+        Ok(sweep::Step { at_once, sample, connects: connects.get() })
+    }
+
+    /// What the proxy spends under a load, which is told whether it is the warm-up.
+    fn spent(
+        &self,
+        case: Case,
+        proxy: &Installed,
+        setup: &Setup,
+        load: impl Fn(&Running, bool) -> Result<Done>,
+    ) -> Result<Sample> {
         let proxy = Running::start(proxy, setup, self.options.proxy_cpu())?;
-        self.load(case, setup, &proxy, true).with_context(|| proxy.explain("failed under the warm-up"))?;
+        load(&proxy, true).with_context(|| proxy.explain("failed under the warm-up"))?;
         thread::sleep(SETTLE);
         let (before, machine) = (proxy.used()?, cpu::busy_nanos(self.options.proxy_cpu()));
-        let done = self.load(case, setup, &proxy, false).with_context(|| proxy.explain("failed under the load"))?;
+        let done = load(&proxy, false).with_context(|| proxy.explain("failed under the load"))?;
         thread::sleep(SETTLE);
         let used = proxy.used()?.since(before);
         if matches!(used, Used { proxy: 0, .. } | Used { helper: Some(0), .. }) {
@@ -151,10 +185,17 @@ impl Bench<'_> {
         Ok(Sample::new(case, used, machine.saturating_sub(used.sum()), done))
     }
 
+    fn amount(&self, full: u64, warm_up: bool) -> u64 {
+        if warm_up { self.options.scale(full) / 10 } else { self.options.scale(full) }
+    }
+
+    fn seconds(&self, warm_up: bool) -> u64 {
+        if warm_up { 1 } else { self.options.seconds() }
+    }
+
     fn load(&self, case: Case, setup: &Setup, proxy: &Running, warm_up: bool) -> Result<Done> {
         let port = setup.listen;
-        let amount = |full: u64| if warm_up { self.options.scale(full) / 10 } else { self.options.scale(full) };
-        let seconds = if warm_up { 1 } else { self.options.seconds() };
+        let (amount, seconds) = (|full| self.amount(full, warm_up), self.seconds(warm_up));
         match (case, setup.shape) {
             (Case::Bulk, _) => tcp::bulk(port, 4, amount(5_000_000_000)),
             (Case::PingPong, _) => tcp::ping_pong(port, 16, amount(120_000)),

@@ -25,7 +25,13 @@ pub(super) fn arguments(setup: &Setup, config: String) -> Vec<String> {
 }
 
 pub(super) fn config(setup: &Setup) -> Result<String> {
-    let Setup { upstream, .. } = setup;
+    let Setup { upstream, uncapped_pool, .. } = setup;
+    // Its default is no cap. But it closes idle connections above a quarter of the descriptors that `maxconn` needs
+    // (`tune.pool-high-fd-ratio`), so that one is left to its default too, which goes by the limit of open files.
+    let (maxconn, pool) = match uncapped_pool {
+        true => (String::new(), String::new()),
+        false => (format!("  maxconn {MAX_CONNECTIONS}\n"), format!(" pool-max-conn {IDLE_UPSTREAM}")),
+    };
     let (global, rules) = match setup.variant {
         Variant::Plugin => {
             let script = setup.dir.join("haproxy.lua");
@@ -61,8 +67,7 @@ pub(super) fn config(setup: &Setup) -> Result<String> {
     Ok(format!(
         "global
   nbthread 1
-  maxconn {MAX_CONNECTIONS}
-{global}defaults
+{maxconn}{global}defaults
   mode {mode}
   timeout connect 3s
   timeout client 60s
@@ -70,7 +75,7 @@ pub(super) fn config(setup: &Setup) -> Result<String> {
 {options}frontend bench
 {binds}{rules}  default_backend origin
 backend origin
-  server origin 127.0.0.1:{upstream} pool-max-conn {IDLE_UPSTREAM}
+  server origin 127.0.0.1:{upstream}{pool}
 "
     ))
 }

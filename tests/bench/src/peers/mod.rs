@@ -24,9 +24,9 @@ use crate::case::{Shape, Steering, Variant};
 pub(crate) use odin::admin_socket;
 pub(crate) use process::{Running, Used};
 
-/// Open connections that every proxy is told to allow.
+/// Open connections that the peers are told to allow.
 const MAX_CONNECTIONS: usize = 4000;
-/// Idle upstream connections that every proxy is told to keep.
+/// Idle upstream connections that nginx and HAProxy are told to keep, unless they are left to their defaults.
 const IDLE_UPSTREAM: usize = 256;
 
 /// Which proxy.
@@ -61,6 +61,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) more: &'a [String],
     pub(crate) odin: ForOdin,
     pub(crate) upstream: u16,
+    /// Idle upstream connections are not capped. That is HAProxy's default; nginx has to be told a number, and gets a large one.
+    pub(crate) uncapped_pool: bool,
     /// For its configuration, and whatever it writes.
     pub(crate) dir: &'a Path,
 }
@@ -72,11 +74,13 @@ pub(crate) struct ForOdin {
     pub(crate) steering: Steering,
     /// The port of its admin pages.
     pub(crate) admin: Option<u16>,
+    /// HTTP/2 to the upstream.
+    pub(crate) http2_upstream: bool,
 }
 
 impl Default for ForOdin {
     fn default() -> Self {
-        ForOdin { workers: 1, steering: Steering::Auto, admin: None }
+        ForOdin { workers: 1, steering: Steering::Auto, admin: None, http2_upstream: false }
     }
 }
 

@@ -63,7 +63,8 @@ fn stream(setup: &Setup) -> String {
 }
 
 fn http(setup: &Setup) -> String {
-    let Setup { upstream, .. } = setup;
+    let Setup { upstream, uncapped_pool, .. } = setup;
+    let idle = if *uncapped_pool { MAX_CONNECTIONS } else { IDLE_UPSTREAM };
     let dir = setup.dir.display();
     let http2 = if setup.shape == Shape::Http2 { " http2" } else { "" };
     let extra = match setup.variant {
@@ -98,7 +99,7 @@ fn http(setup: &Setup) -> String {
   scgi_temp_path {dir}/scgi;
   upstream origin {{
     server 127.0.0.1:{upstream};
-    keepalive {IDLE_UPSTREAM};
+    keepalive {idle};
     keepalive_requests 1000000000;
   }}
   server {{

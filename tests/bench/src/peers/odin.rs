@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use super::{ForOdin, IDLE_UPSTREAM, MAX_CONNECTIONS, Setup};
+use super::{ForOdin, Setup};
 use crate::case::{Steering, Variant};
 use crate::options::repository;
 
@@ -25,7 +25,7 @@ pub(crate) fn admin_socket(port: u16) -> PathBuf {
 }
 
 pub(super) fn config(setup: &Setup) -> Result<String> {
-    let Setup { upstream, odin: ForOdin { workers, steering, admin }, .. } = *setup;
+    let Setup { upstream, odin: ForOdin { workers, steering, admin, http2_upstream }, .. } = *setup;
     let addresses: Vec<String> = setup.addresses().collect();
     let socket = admin.map_or("off".to_owned(), |port| admin_socket(port).display().to_string());
     let admin = admin.map_or("off".to_owned(), |port| format!("127.0.0.1:{port}"));
@@ -35,6 +35,7 @@ pub(super) fn config(setup: &Setup) -> Result<String> {
         Steering::Bind => "bind",
     };
     let protocol = if setup.shape.is_tcp() { "tcp" } else { "http" };
+    let upstream_protocol = if http2_upstream { "protocol = \"http2\"\n" } else { "" };
     let plugins = plugins(setup.variant);
     let names: Vec<&str> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
     let used = if names.is_empty() { String::new() } else { format!("plugins = {names:?}") };
@@ -54,7 +55,7 @@ cluster = "origin"
 {used}
 [clusters.origin]
 endpoints = ["127.0.0.1:{upstream}"]
-{declared}"#
+{upstream_protocol}{declared}"#
     ))
 }
 
