@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::capability::shared::Spaces;
+use crate::compile::{Compilation, Compile};
 use crate::engine::{Engine, PoolSize, stack_class};
 use crate::error::{LoadError, RuntimeError};
 use crate::failure;
@@ -32,11 +33,31 @@ pub struct RuntimeOptions {
     /// Calls that may be open at once on one worker of plugins that import `outbound`. With very many workers there
     /// are fewer: all that may be open together must fit the process' address space.
     pub waiting_calls: usize,
+    /// Where plugins are compiled, and with which limits.
+    pub compile: Compile,
+    /// How the operator grants what a plugin lacks: errors suggest it.
+    pub granting: Granting,
+}
+
+/// How the operator grants imports to plugins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Granting {
+    /// By keys of a config file.
+    #[default]
+    File,
+    /// By the flag `--grant`.
+    Flag,
 }
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
-        RuntimeOptions { workers: 1, max_plugins: 64, waiting_calls: 1_024 }
+        RuntimeOptions {
+            workers: 1,
+            max_plugins: 64,
+            waiting_calls: 1_024,
+            compile: Compile::default(),
+            granting: Granting::default(),
+        }
     }
 }
 
@@ -47,6 +68,8 @@ pub struct Runtime {
     /// By the size of the stack, made when a plugin first needs one.
     engines: Engines,
     spaces: Spaces,
+    compilation: Compilation,
+    granting: Granting,
     /// By worker.
     waiting: Box<[Waiting]>,
     // Dropped with the runtime; ends the thread.
@@ -70,6 +93,8 @@ impl Runtime {
             pool,
             engines,
             spaces: Spaces::default(),
+            compilation: Compilation::new(options.compile),
+            granting: options.granting,
             waiting: (0..workers).map(|_| Waiting::new(waiting_calls)).collect(),
             _ticker: ticker,
         }))
@@ -90,6 +115,14 @@ impl Runtime {
             LoadError::Start(format!("the engine for stack = \"{}KiB\": {}", stack / 1024, failure::one_line(&error)))
         })?;
         Ok(engines.entry(stack).or_insert(Arc::new(engine)).clone())
+    }
+
+    pub(crate) fn compilation(&self) -> &Compilation {
+        &self.compilation
+    }
+
+    pub(crate) fn granting(&self) -> Granting {
+        self.granting
     }
 
     pub(crate) fn spaces(&self) -> &Spaces {
