@@ -100,6 +100,8 @@ impl Program {
             .args((!launch.by.is_empty()).then_some(odin))
             .args(arguments)
             .env("RUNTIME_DIRECTORY", runtime.path())
+            // Beside the binary under test: one for all tests, and not the user's.
+            .env("CACHE_DIRECTORY", paths::odin().with_file_name("compile-cache"))
             .envs(launch.environment.iter().cloned())
             .stdin(stdin)
             .stdout(Stdio::piped())

@@ -238,7 +238,8 @@ async fn a_file_that_is_wrong_is_told_by_everybody_and_changes_nothing() {
     assert_eq!(odin.admin("/config").await.has_status(200).text(), shown);
     odin.get("/").await.has_status(200).has_field("backend", "a");
     odin.reload(&good).await.has_status(200);
-    assert_eq!(odin.metrics().await.sum("odin_reloads_total", &[("outcome", "applied")]), 1.0);
+    // The file is watched as well, which may have been quicker.
+    assert!(odin.metrics().await.sum("odin_reloads_total", &[("outcome", "applied")]) >= 1.0);
 }
 
 #[tokio::test]

@@ -114,6 +114,7 @@ impl Session {
             .current_dir(folder.path())
             .env("PATH", path)
             .env("RUNTIME_DIRECTORY", runtime)
+            .env("XDG_CACHE_HOME", folder.path().join("cache"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

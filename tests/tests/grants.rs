@@ -134,11 +134,12 @@ async fn the_command_line_grants_too() {
     ];
     let refused = Program::spawn(flags).finished().await;
     assert!(!refused.success());
-    refused.says(&["odin:plugin/random", "--grant random"]);
+    refused.says(&["odin:plugin/random", "add --grant log,clock,random,config,metrics,shared"]);
+    assert!(!refused.stderr.contains("[plugins."), "who uses flags is told the flag: {refused:?}");
     let some = [&flags[..], &["--grant", "log,clock", "--grant", "random"]].concat();
     let refused = Program::spawn(some).finished().await;
     assert!(!refused.success());
-    refused.says(&["odin:plugin/shared", "--grant shared"]);
+    refused.says(&["odin:plugin/shared", "add --grant log,clock,random,config,metrics,shared"]);
     let all = [&flags[..], &["--grant", "log,clock", "--grant", "random", "--grant", "config,metrics,shared"]].concat();
     let odin = Odin::command(&all).await;
     let listener = odin.listeners()[0].address;

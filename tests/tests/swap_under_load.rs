@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use odin_tests::{Connection, HttpBackend, Odin, PluginEntry, Protocol, body, paths};
+use odin_tests::{HttpBackend, Odin, PluginEntry, Protocol, body, paths};
 use tokio::task::JoinSet;
 
 const CLIENTS: usize = 60;

@@ -13,6 +13,7 @@ use odin_proxy::{
     PluginUse, Protocol, Route, RouteTable, Snapshot, Timeouts,
 };
 use odin_runtime::{Plugin, Runtime};
+use tokio::task::JoinSet;
 
 use crate::cli::Start;
 use crate::config::{self, Config, LogFormat, Places, Section, Traffic, UpstreamProtocol};
@@ -21,6 +22,9 @@ use crate::plugin_spec;
 use crate::resolve::Names;
 use crate::{systemd, uses};
 
+/// How often the watchdog is told while plugins load.
+const ALIVE: Duration = Duration::from_secs(1);
+
 /// A plugin's section and what was loaded for it.
 #[derive(Clone)]
 pub(crate) struct Loaded {
@@ -28,6 +32,8 @@ pub(crate) struct Loaded {
     pub(crate) plugin: Arc<Plugin>,
     /// Of its file, as it was loaded last. What was posted since stays until the file is another.
     digest: Arc<AtomicU64>,
+    /// Held for the length of a swap: of several, the last to come is the one that serves.
+    pub(crate) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Loaded {
@@ -38,9 +44,9 @@ impl Loaded {
         Ok((digest(&wasm) != self.digest.load(Relaxed)).then_some(wasm))
     }
 
-    /// This is what the file held, and it was loaded.
-    pub(crate) fn was_read(&self, wasm: &[u8]) {
-        self.digest.store(digest(wasm), Relaxed);
+    /// This is the digest of what the file held, and it was loaded.
+    pub(crate) fn was_read(&self, digest: u64) {
+        self.digest.store(digest, Relaxed);
     }
 }
 
@@ -105,23 +111,37 @@ impl Assembly {
     }
 }
 
-/// Loads the plugins of a config. One whose settings did not change keeps its slot: its file is not looked at here.
-pub(crate) fn load_plugins(
+/// Loads the plugins of a config, all at once; the runtime lets as many compile as there are cores. One whose settings did not change keeps its slot: its file is not looked at here.
+pub(crate) async fn load_plugins(
     config: &Config,
     before: Option<&Assembly>,
     runtime: &Arc<Runtime>,
 ) -> Vec<(String, anyhow::Result<Loaded>)> {
-    let load = |(name, section): (&String, &config::Plugin)| {
-        // Each may take long to compile.
-        systemd::alive();
+    let (mut all, mut loading) = (Vec::new(), JoinSet::new());
+    for (name, section) in &config.plugins {
         let kept = before.and_then(|before| before.plugins.get(name)).filter(|kept| kept.section == *section);
-        let loaded = match kept {
-            Some(kept) => Ok(kept.clone()),
-            None => load_plugin(name, section, runtime),
-        };
-        (name.clone(), loaded)
-    };
-    config.plugins.iter().map(load).collect()
+        if let Some(kept) = kept {
+            all.push((name.clone(), Ok(kept.clone())));
+            continue;
+        }
+        let (name, section, runtime) = (name.clone(), section.clone(), runtime.clone());
+        loading.spawn_blocking(move || {
+            let loaded = load_plugin(&name, &section, &runtime);
+            (name, loaded)
+        });
+    }
+    loop {
+        // Whoever waits for a compiler is alive.
+        systemd::alive();
+        match tokio::time::timeout(ALIVE, loading.join_next()).await {
+            Ok(Some(Ok(loaded))) => all.push(loaded),
+            // A panic was told by its thread.
+            Ok(Some(Err(panic))) => all.push((String::new(), Err(panic.into()))),
+            Ok(None) => break,
+            Err(_) => {}
+        }
+    }
+    all
 }
 
 /// Loads the plugin of one section.
@@ -131,7 +151,12 @@ fn load_plugin(name: &str, section: &config::Plugin, runtime: &Arc<Runtime>) -> 
         let wasm = files::read(&section.path).with_context(|| format!("cannot read {path}"))?;
         let plugin =
             Plugin::load(runtime, plugin_spec::spec(name, section), &wasm).with_context(|| path.to_string())?;
-        anyhow::Ok(Loaded { section: section.clone(), plugin, digest: Arc::new(digest(&wasm).into()) })
+        anyhow::Ok(Loaded {
+            section: section.clone(),
+            plugin,
+            digest: Arc::new(digest(&wasm).into()),
+            turn: Arc::default(),
+        })
     };
     load().with_context(|| Section::plugin(name))
 }

@@ -16,7 +16,7 @@ use crate::assemble::{self, Assembly, Loaded};
 use crate::cli::{Run, Start};
 use crate::config::{OnFailure, Places, Section};
 use crate::plugin_spec::{self, roles};
-use crate::uses;
+use crate::{compile_cache, uses};
 
 /// What was loaded on the way.
 pub(crate) struct Validated {
@@ -38,7 +38,11 @@ impl std::error::Error for Faults {}
 
 /// Loads the plugins of a config and looks whether everything fits. A plugin whose settings are those of `before` keeps
 /// its slot: its file is not looked at here. The error tells all faults, each with its line.
-pub(crate) fn validate(start: &Start, before: Option<&Assembly>, runtime: &Arc<Runtime>) -> anyhow::Result<Validated> {
+pub(crate) async fn validate(
+    start: &Start,
+    before: Option<&Assembly>,
+    runtime: &Arc<Runtime>,
+) -> anyhow::Result<Validated> {
     let mut faults = Vec::new();
     let token = start.config.admin_token_file.as_deref().map(Token::read).transpose();
     let token = token.unwrap_or_else(|fault| {
@@ -46,7 +50,7 @@ pub(crate) fn validate(start: &Start, before: Option<&Assembly>, runtime: &Arc<R
         None
     });
     let mut plugins = BTreeMap::new();
-    for (name, loaded) in assemble::load_plugins(&start.config, before, runtime) {
+    for (name, loaded) in assemble::load_plugins(&start.config, before, runtime).await {
         match loaded {
             Ok(loaded) => {
                 faults.extend(uses::faults(&start.config, &name, roles(loaded.plugin.hooks())));
@@ -65,11 +69,12 @@ pub(crate) fn validate(start: &Start, before: Option<&Assembly>, runtime: &Arc<R
 }
 
 /// The line that says that the file is good, below a line for each thing in it that may not be meant so.
-pub(crate) fn check(file: &Path) -> anyhow::Result<String> {
+pub(crate) async fn check(file: &Path) -> anyhow::Result<String> {
     let run = Run { file: Some(file.to_owned()), ..Run::default() };
     let start = run.start()?;
-    let runtime = Runtime::new(RuntimeOptions::default())?;
-    let validated = validate(&start, None, &runtime)?;
+    let compile = compile_cache::compile(&start.config);
+    let runtime = Runtime::new(RuntimeOptions { compile, ..RuntimeOptions::default() })?;
+    let validated = validate(&start, None, &runtime).await?;
     let open_doors = validated.plugins.iter().filter_map(|(name, loaded)| open_door(file, &start.places, name, loaded));
     let warnings: String = open_doors.collect();
     let count = |number: usize, of: &str| format!("{number} {of}{}", if number == 1 { "" } else { "s" });
@@ -103,21 +108,21 @@ mod tests {
 
     const START: &str = "[[listeners]]\naddress = '127.0.0.1:1'\ncluster = 'a'\n[clusters.a]\nendpoints = ['a:1']\n";
 
-    #[test]
-    fn a_file_is_counted_and_a_plugin_that_does_not_load_is_told_with_its_line() {
+    #[tokio::test]
+    async fn a_file_is_counted_and_a_plugin_that_does_not_load_is_told_with_its_line() {
         let folder = std::env::temp_dir().join(format!("odin-check-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join("odin.toml");
         let shown = |text: &str| text.replace('@', &format!("{}/", folder.display()));
 
         std::fs::write(&file, START).unwrap();
-        assert_eq!(check(&file).unwrap(), shown("@odin.toml: ok (1 listener, 1 cluster, 0 plugins)"));
+        assert_eq!(check(&file).await.unwrap(), shown("@odin.toml: ok (1 listener, 1 cluster, 0 plugins)"));
 
         std::fs::write(folder.join("text.wasm"), "no plugin").unwrap();
         std::fs::write(folder.join("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
         let plugins = "[plugins.b]\npath = 'core.wasm'\n[plugins.a]\npath = 'text.wasm'\n";
         std::fs::write(&file, format!("{START}{plugins}")).unwrap();
-        let text = check(&file).unwrap_err().to_string();
+        let text = check(&file).await.unwrap_err().to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with(&shown("@odin.toml:6: plugin \"b\": @core.wasm: ")), "{text}");
         assert!(lines[1].starts_with(&shown("@odin.toml:8: plugin \"a\": @text.wasm: not a W")), "{text}");

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use odin_steer::Binding;
 
-use crate::config::{self, AdminSocket, Endpoint, Grant, LogFormat, SteeringMode};
+use crate::config::{self, Endpoint, Grant, Location, LogFormat, SteeringMode};
 
 pub(crate) use start::{HTTP_CLUSTER, Roles, Start};
 
@@ -164,7 +164,7 @@ pub(crate) struct Run {
 
     /// Take orders over this unix socket, or `off` [default: one in the runtime folder, which the start line tells]
     #[arg(long, value_name = "PATH|off", value_parser = admin_socket)]
-    pub(crate) admin_socket: Option<AdminSocket>,
+    pub(crate) admin_socket: Option<Location>,
 
     /// How log lines are written [default: text]
     #[arg(long, value_name = "text|json", value_enum, hide_possible_values = true)]
@@ -205,11 +205,11 @@ fn admin(text: &str) -> Result<Admin, String> {
     }
 }
 
-fn admin_socket(text: &str) -> Result<AdminSocket, String> {
+fn admin_socket(text: &str) -> Result<Location, String> {
     match text {
-        "off" => Ok(AdminSocket::Off),
+        "off" => Ok(Location::Off),
         "" => Err("it is empty; name a path".to_owned()),
-        path => std::path::absolute(path).map(AdminSocket::At).map_err(|error| error.to_string()),
+        path => std::path::absolute(path).map(Location::At).map_err(|error| error.to_string()),
     }
 }
 

@@ -9,6 +9,7 @@ mod check;
 mod cli;
 mod client;
 mod commands;
+mod compile_cache;
 mod config;
 mod demo;
 mod diff;
@@ -38,16 +39,17 @@ use cli::{Cli, Command, PluginCommand, Steer};
 use tokio::runtime::{Builder, LocalOptions};
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(compile_cache::SUBCOMMAND) {
+        return odin_runtime::compile_child(&arguments.collect::<Vec<_>>());
+    }
     let cli = Cli::parse();
     refuse_huge_pages();
     match cli.command {
-        Some(Command::Check { file }) => match check::check(&file) {
-            Ok(line) => {
-                println!("{line}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => fail(&format_args!("{error:#}")),
-        },
+        Some(Command::Check { file }) => done(block_on(async {
+            println!("{}", check::check(&file).await?);
+            Ok(())
+        })),
         Some(Command::Diff { file, against, asked }) => {
             done(block_on(commands::diff(&file, against.as_deref(), asked.socket)))
         }

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use odin_proxy::{Hurry, Proxy};
-use odin_runtime::{Runtime, RuntimeOptions, Swap};
+use odin_runtime::{Granting, Runtime, RuntimeOptions, Swap};
 use serde_json::Value;
 
 use crate::admin::{self, Token};
@@ -21,11 +21,12 @@ use crate::assemble::{self, Assembly};
 use crate::check::{self, Validated};
 use crate::cli::{HTTP_CLUSTER, Run, Start};
 use crate::diff::{self, Change};
+use crate::files::digest;
 use crate::plugin_spec::roles;
 use crate::resolve::Names;
 use crate::sockets::Sockets;
 use crate::upgrade::{Canceller, Successor};
-use crate::{demo, memory, steering, systemd, uses};
+use crate::{compile_cache, demo, memory, steering, systemd, uses};
 
 /// Everything that lives from start to end.
 pub(crate) struct Odin {
@@ -69,7 +70,9 @@ impl Odin {
     pub(crate) async fn start(run: Run, mut start: Start, ready: Ready) -> anyhow::Result<Self> {
         let Ready { sockets, admin, binary, workers } = ready;
         let demo = start_demo(&start).await.context("cannot start the demo backends")?;
-        let runtime = Runtime::new(RuntimeOptions { workers, ..RuntimeOptions::default() })?;
+        let compile = compile_cache::compile(&start.config);
+        let granting = if start.file.is_some() { Granting::File } else { Granting::Flag };
+        let runtime = Runtime::new(RuntimeOptions { workers, compile, granting, ..RuntimeOptions::default() })?;
         let (assembly, token) = assemble(&mut start, &demo, None, &runtime, workers).await?;
         let proxy = Proxy::start(workers, memory::give_back).context("cannot start the workers")?;
         Ok(Odin {
@@ -160,8 +163,16 @@ impl Odin {
         *self.token.borrow_mut() = token;
         let (old, new) = (value(&before), value(&assembly));
         const UPGRADE: &str = " or upgrade";
-        let late =
-            [("workers", UPGRADE), ("admin", UPGRADE), ("admin-socket", UPGRADE), ("steering", ""), ("user", "")];
+        let late = [
+            ("workers", UPGRADE),
+            ("admin", UPGRADE),
+            ("admin-socket", UPGRADE),
+            ("compile-cache", UPGRADE),
+            ("compile-timeout", UPGRADE),
+            ("compile-memory", UPGRADE),
+            ("steering", ""),
+            ("user", ""),
+        ];
         for (key, upgrade) in late.into_iter().filter(|(key, _)| old[key] != new[key]) {
             tracing::warn!("`{key}` takes effect at the next start{upgrade}");
         }
@@ -169,7 +180,7 @@ impl Odin {
         let assembly = Arc::new(assembly);
         *self.assembly.borrow_mut() = assembly.clone();
         for name in assembly.plugins.keys() {
-            self.swap_from_file(name);
+            self.swap_from_file(name).await;
         }
         // Last: whatever is asked for meanwhile is about the new config.
         applying.done().await;
@@ -199,26 +210,33 @@ impl Odin {
 
     /// Swaps a plugin for what its file holds now, if that is another than what was loaded from it last. A file that does
     /// not load is logged; the generation before it goes on.
-    pub(crate) fn swap_from_file(&self, name: &str) {
-        let swapped = || {
+    pub(crate) async fn swap_from_file(&self, name: &str) {
+        let swapped = async {
             let assembly = self.assembly();
             let loaded = assembly.plugins.get(name).with_context(|| format!("no plugin is named {name:?}"))?;
             let Some(wasm) = loaded.read()? else { return Ok(()) };
-            self.swap(name, &wasm)?;
-            loaded.was_read(&wasm);
+            let digest = digest(&wasm);
+            self.swap(name, wasm).await?;
+            loaded.was_read(digest);
             anyhow::Ok(())
         };
-        if let Err(error) = swapped() {
+        if let Err(error) = swapped.await {
             tracing::error!(plugin = name, "not swapped, the old generation serves on: {error:#}");
         }
     }
 
-    /// Swaps a plugin for these bytes.
-    pub(crate) fn swap(&self, name: &str, wasm: &[u8]) -> anyhow::Result<Swap> {
+    /// Swaps a plugin for these bytes. It is compiled elsewhere; meanwhile everything else goes on, swaps of other plugins
+    /// too.
+    pub(crate) async fn swap(&self, name: &str, wasm: Vec<u8>) -> anyhow::Result<Swap> {
+        let before = self.assembly();
+        let loaded = before.plugins.get(name).with_context(|| format!("no plugin is named {name:?}"))?;
+        let _turn = loaded.turn.lock().await;
+        let plugin = loaded.plugin.clone();
+        let prepared = tokio::task::spawn_blocking(move || plugin.prepare(&wasm)).await??;
+        // By now the config may be another.
         let assembly = self.assembly();
-        let loaded = assembly.plugins.get(name).with_context(|| format!("no plugin is named {name:?}"))?;
         let fits = |hooks| uses::check(&assembly.config, name, roles(hooks)).map_err(|error| format!("{error:#}"));
-        let swap = loaded.plugin.swap_if(wasm, fits)?;
+        let swap = loaded.plugin.publish(prepared, fits)?;
         if let Swap::Swapped { generation } = &swap {
             tracing::info!(plugin = name, generation, "swapped");
             if assembly.config.listeners.iter().any(|listener| listener.steer.as_deref() == Some(name)) {
@@ -284,7 +302,7 @@ async fn assemble(
     workers: usize,
 ) -> anyhow::Result<(Assembly, Option<Token>)> {
     set_demo(start, demo);
-    let Validated { plugins, token } = check::validate(start, before, runtime)?;
+    let Validated { plugins, token } = check::validate(start, before, runtime).await?;
     for name in start.unplaced_plugins.clone() {
         if let Some(loaded) = plugins.get(&name) {
             start.place_plugin(&name, roles(loaded.plugin.hooks()))?;

@@ -1,9 +1,10 @@
 //! The life of the process: start, say what listens where, obey signals, orders and changed files, drain.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use odin_proxy::Draining;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::error::SendError;
@@ -123,6 +124,59 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// What a reload ends with.
+type Reloaded = anyhow::Result<Vec<crate::diff::Change>>;
+
+/// Reloads, one after the other. While one waits for a resolver or a compiler, signals, orders and swaps go on; those that
+/// are asked for meanwhile become one more, which begins when it is over.
+#[derive(Default)]
+struct Reloads {
+    running: Option<Pin<Box<dyn Future<Output = Reloaded>>>>,
+    /// Who has asked for the one that runs.
+    asked: Vec<Reply<Vec<crate::diff::Change>>>,
+    /// Who has asked for the next one, if anybody has.
+    next: Option<Vec<Reply<Vec<crate::diff::Change>>>>,
+}
+
+impl Reloads {
+    fn ask(&mut self, odin: &Rc<Odin>, watch: &mut Watch, reply: Option<Reply<Vec<crate::diff::Change>>>) {
+        if self.running.is_some() {
+            self.next.get_or_insert_default().extend(reply);
+            return;
+        }
+        // It would tell of the very change that is read now.
+        watch.config_is_read();
+        let odin = odin.clone();
+        self.running = Some(Box::pin(async move { odin.reload().await }));
+        self.asked.extend(reply);
+    }
+
+    /// Waits for the end of the one that runs; for ever if none does.
+    async fn done(&mut self) -> Reloaded {
+        match &mut self.running {
+            Some(running) => running.await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells whoever has asked, and begins the next one.
+    fn tell(&mut self, odin: &Rc<Odin>, watch: &mut Watch, result: Reloaded) {
+        self.running = None;
+        if result.is_ok() {
+            watch.follow(&odin.assembly());
+        }
+        for reply in self.asked.drain(..) {
+            let result = result.as_ref().map(Vec::clone).map_err(|error| anyhow!("{error:#}"));
+            // Whoever asked may have gone.
+            let _ = reply.send(result);
+        }
+        if let Some(next) = self.next.take() {
+            self.ask(odin, watch, None);
+            self.asked.extend(next);
+        }
+    }
+}
+
 impl Life {
     async fn live(mut self, takeover: Option<Takeover>) -> anyhow::Result<()> {
         let end = self.obey().await;
@@ -188,6 +242,7 @@ impl Life {
     }
 
     async fn obey(&mut self) -> End {
+        let mut reloads = Reloads::default();
         let mut alive = tokio::time::interval(systemd::watchdog().map_or(ALIVE, |within| within / 2).max(SHORTEST));
         let (upgraded, mut upgrades) = unbounded_channel();
         let upgrade = |odin: &Rc<Odin>, reply: Option<Reply<u32>>| {
@@ -212,7 +267,10 @@ impl Life {
                     Err(error) => {
                         // Whoever asked may have gone.
                         reply.map(|reply| reply.send(Err(error)));
-                        if odin.missed_reload() { self.reload(None).await } else { None }
+                        if odin.missed_reload() {
+                            reloads.ask(odin, watch, None);
+                        }
+                        None
                     }
                 },
                 _ = signals.terminate.recv() => Some(End::Stopped),
@@ -227,38 +285,26 @@ impl Life {
                 }
                 _ = signals.user2.recv() => { upgrade(odin, None); None }
                 Some(order) = orders.recv() => match order {
-                    Order::Reload(reply) => self.reload(Some(reply)).await,
+                    Order::Reload(reply) => { reloads.ask(odin, watch, Some(reply)); None }
                     Order::Upgrade(reply) => { upgrade(odin, Some(reply)); None }
                 },
-                _ = signals.hangup.recv() => self.reload(None).await,
-                changed = watch.changed() => match changed {
-                    Changed::Config => self.reload(None).await,
-                    Changed::Plugin(name) => { odin.swap_from_file(&name); None }
-                },
+                result = reloads.done() => { reloads.tell(odin, watch, result); None }
+                _ = signals.hangup.recv() => { reloads.ask(odin, watch, None); None }
+                changed = watch.changed() => {
+                    match changed {
+                        Changed::Config => reloads.ask(odin, watch, None),
+                        Changed::Plugin(name) => {
+                            let odin = odin.clone();
+                            tokio::task::spawn_local(async move { odin.swap_from_file(&name).await });
+                        }
+                    }
+                    None
+                }
             };
             if let Some(end) = end {
                 return end;
             }
         }
-    }
-
-    /// Answers when the process is stopped meanwhile: a resolver may take long.
-    async fn reload(&mut self, reply: Option<Reply<Vec<crate::diff::Change>>>) -> Option<End> {
-        // It would tell of the very change that is read now.
-        self.watch.config_is_read();
-        let result = tokio::select! {
-            biased;
-            result = self.odin.reload() => result,
-            () = self.signals.stop() => return Some(End::Stopped),
-        };
-        if result.is_ok() {
-            self.watch.follow(&self.odin.assembly());
-        }
-        if let Some(reply) = reply {
-            // Whoever asked may have gone.
-            let _ = reply.send(result);
-        }
-        None
     }
 }
 

@@ -66,6 +66,11 @@ pub(crate) fn stack_class(bytes: usize) -> usize {
     bytes.clamp(MIN_STACK_BYTES, MAX_STACK_BYTES).next_power_of_two()
 }
 
+/// An engine that only compiles, for engines with this size of stack: it makes the same code, and reserves no memory.
+pub(crate) fn compiler(stack_bytes: usize) -> wasmtime::Result<wasmtime::Engine> {
+    wasmtime::Engine::new(&settings(stack_bytes))
+}
+
 fn config(stack_bytes: usize, size: PoolSize) -> Config {
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let slots = count(size.slots);
@@ -85,6 +90,13 @@ fn config(stack_bytes: usize, size: PoolSize) -> Config {
         .max_unused_warm_slots(count(size.warm))
         .pagemap_scan(Enabled::Auto);
 
+    let mut config = settings(stack_bytes);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+/// What makes a difference to the code.
+fn settings(stack_bytes: usize) -> Config {
     let mut config = Config::new();
     config
         // A guest has one call at a time: the state of concurrent guests would triple the cost of a call.
@@ -96,14 +108,28 @@ fn config(stack_bytes: usize, size: PoolSize) -> Config {
         // What no plugin needs is not there to be attacked. Threads and exceptions are not even compiled in.
         .wasm_gc(false)
         .wasm_memory64(false)
-        .cranelift_opt_level(OptLevel::Speed)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        .cranelift_opt_level(OptLevel::Speed);
     config
 }
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
     use super::*;
+
+    /// Or nothing that a child process compiles could be used.
+    #[test]
+    fn an_engine_that_only_compiles_makes_code_for_one_that_runs() {
+        let hash = |engine: &wasmtime::Engine| {
+            let mut hasher = DefaultHasher::new();
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        let stack = stack_class(0);
+        let runs = Engine::new(stack, PoolSize { slots: 4, stacks: 2, warm: 1 }).unwrap();
+        assert_eq!(hash(runs.wasmtime()), hash(&compiler(stack).unwrap()));
+    }
 
     #[test]
     fn there_are_few_classes_of_stacks() {

@@ -31,11 +31,17 @@ pub enum LoadError {
     /// WebAssembly, but invalid or using a feature that is off.
     #[error("the component is not valid: {0}")]
     Invalid(String),
+    /// It asks the compiler for more than any plugin needs.
+    #[error("it is too large to compile: {0}")]
+    TooLarge(String),
+    /// Compiling it took too much, or failed in a way that is no fault of its validity.
+    #[error("it was not compiled: {0}")]
+    Compile(String),
     /// It imports what Odin does not offer.
-    #[error("it imports `{import}`, which Odin does not offer to plugins")]
+    #[error("it imports {imports}, which Odin does not offer to plugins")]
     UnknownImport {
-        /// The import's full name.
-        import: String,
+        /// The imports' full names, quoted and joined.
+        imports: String,
     },
     /// It imports what its config does not grant.
     #[error("it imports {imports}, which its config does not grant: add {add}")]

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
-use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 use wit_component::ComponentEncoder;
 
+use crate::compile::{self, Scanned};
+use crate::engine::stack_class;
 use crate::error::LoadError;
 use crate::failure;
 use crate::grants;
@@ -34,6 +35,8 @@ pub(crate) struct Generation {
     pub(crate) hash: String,
     pub(crate) loaded_at: SystemTime,
     pub(crate) pre: InstancePre<StoreData>,
+    /// Held for plugins that are made of the same bytes.
+    _component: Arc<Component>,
     pub(crate) exports: Exports,
     pub(crate) hooks: Hooks,
     /// What it imports of that which must be granted.
@@ -55,19 +58,25 @@ impl Generation {
     /// Compiles, links, instantiates and configures.
     pub(crate) fn load(runtime: &Runtime, slot: &Arc<Slot>, wasm: &[u8], number: u64) -> Result<Self, LoadError> {
         let hash = hash(wasm);
-        let engine = runtime.engine(slot.spec.limits.stack_bytes)?;
-        let component = Component::from_binary(engine.wasmtime(), &component(wasm)?)
-            .map_err(|error| LoadError::Invalid(failure::one_line(&error)))?;
-        let imports =
-            grants::check(component.component_type().imports(engine.wasmtime()).map(|(name, _)| name), &slot.spec)?;
+        let bytes = component(wasm)?;
+        // What can be refused without compiling is refused before.
+        let scanned = compile::scan(&bytes)?;
+        let imports = scanned.imports.iter().map(String::as_str);
+        let imports = grants::check(imports, &slot.spec, runtime.granting())?;
         let waits = imports.contains(&grants::OUTBOUND);
-        let exports = exports(engine.wasmtime(), &component)?;
+        check_exports(&scanned.exports)?;
+        let stack_bytes = slot.spec.limits.stack_bytes;
+        let engine = runtime.engine(stack_bytes)?;
+        let component = runtime.compilation().component(&engine, stack_class(stack_bytes), &bytes)?;
+        let exports = exports(&component, scanned)?;
         let hooks = hooks(&exports);
         let pre = engine
             .linker(waits)
             .instantiate_pre(&component)
             .map_err(|error| LoadError::ImportMismatch(failure::one_line(&error)))?;
-        let generation = Generation { number, hash, loaded_at: SystemTime::now(), pre, exports, hooks, imports, waits };
+        let loaded_at = SystemTime::now();
+        let generation =
+            Generation { number, hash, loaded_at, pre, _component: component, exports, hooks, imports, waits };
         Instance::new(&generation, slot, slot.loader(), None).map_err(|none| match none {
             NoInstance::Refused(words) => LoadError::Refused(words),
             NoInstance::Mismatch(hook, reason) => LoadError::HookMismatch { hook, reason },
@@ -138,23 +147,29 @@ fn beginning(bytes: &[u8]) -> String {
     }
 }
 
-fn exports(engine: &Engine, component: &Component) -> Result<Exports, LoadError> {
+/// An error unless it exports an interface with a hook, and no interface of which this version has no hook.
+fn check_exports(names: &[String]) -> Result<(), LoadError> {
+    let known = |interface: &str| Hook::ALL.iter().any(|hook| hook.export().0 == interface);
+    let ours = |name: &String| {
+        let (interface, version) = name.strip_prefix("odin:plugin/")?.split_once('@')?;
+        Some(known(interface) && version.starts_with("0.1."))
+    };
+    match names.iter().find(|name| ours(name) == Some(false)) {
+        Some(export) => Err(LoadError::UnknownHook { export: export.clone() }),
+        None if names.iter().all(|name| ours(name).is_none()) => Err(LoadError::NoHook { exports: names.to_vec() }),
+        None => Ok(()),
+    }
+}
+
+fn exports(component: &Component, scanned: Scanned) -> Result<Exports, LoadError> {
     let find = |hook: Hook| {
         let (interface, function) = hook.export();
         let instance = component.get_export_index(None, format!("odin:plugin/{interface}@0.1.0"))?;
         component.get_export_index(Some(&instance), function)
     };
     let exports = Exports(Hook::ALL.map(find));
-    let known = |interface: &str| Hook::ALL.iter().any(|hook| hook.export().0 == interface);
-    let names: Vec<String> = component.component_type().exports(engine).map(|(name, _)| name.to_owned()).collect();
-    let unknown = names.iter().find(|name| {
-        name.strip_prefix("odin:plugin/")
-            .and_then(|rest| rest.split_once('@'))
-            .is_some_and(|(interface, version)| !known(interface) || !version.starts_with("0.1."))
-    });
-    match unknown {
-        Some(export) => Err(LoadError::UnknownHook { export: export.clone() }),
-        None if Hook::ALL.iter().all(|&hook| exports.of(hook).is_none()) => Err(LoadError::NoHook { exports: names }),
-        None => Ok(exports),
+    match Hook::ALL.iter().all(|&hook| exports.of(hook).is_none()) {
+        true => Err(LoadError::NoHook { exports: scanned.exports }),
+        false => Ok(exports),
     }
 }

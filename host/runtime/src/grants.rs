@@ -3,6 +3,7 @@
 
 use crate::capability::ALWAYS;
 use crate::error::LoadError;
+use crate::runtime::Granting;
 use crate::spec::{Capability, Grants, PluginSpec};
 
 /// The interface that is granted by naming clusters.
@@ -16,12 +17,14 @@ pub(crate) fn names(grants: &Grants) -> Vec<String> {
     capabilities.chain(outbound).chain(grants.clusters.iter().map(|cluster| format!("cluster:{cluster}"))).collect()
 }
 
-/// Checks the imports of a component; answers those that had to be granted, `outbound` last.
+/// Checks the imports of a component; answers those that had to be granted, `outbound` last. The error tells all that are
+/// missing at once.
 pub(crate) fn check<'a>(
     imports: impl Iterator<Item = &'a str>,
     spec: &PluginSpec,
+    granting: Granting,
 ) -> Result<Vec<&'static str>, LoadError> {
-    let (mut capabilities, mut outbound) = (Vec::new(), false);
+    let (mut capabilities, mut outbound, mut unknown) = (Vec::new(), false, Vec::new());
     for import in imports {
         let interface = import
             .strip_prefix("odin:plugin/")
@@ -32,43 +35,57 @@ pub(crate) fn check<'a>(
             Some(always) if ALWAYS.contains(&always) => {}
             Some(name) => match Capability::ALL.into_iter().find(|capability| capability.name() == name) {
                 Some(capability) => capabilities.push(capability),
-                None => return Err(LoadError::UnknownImport { import: import.to_owned() }),
+                None => unknown.push(format!("`{import}`")),
             },
-            None => return Err(LoadError::UnknownImport { import: import.to_owned() }),
+            None => unknown.push(format!("`{import}`")),
         }
+    }
+    if !unknown.is_empty() {
+        return Err(LoadError::UnknownImport { imports: joined(&unknown) });
     }
     let granted = &spec.grants;
     let missing: Vec<Capability> =
         capabilities.iter().copied().filter(|capability| !granted.capabilities.contains(capability)).collect();
     let no_cluster = outbound && granted.outbound.is_empty();
     if !missing.is_empty() || no_cluster {
-        return Err(refusal(&missing, no_cluster, spec));
+        return Err(refusal(&missing, no_cluster, spec, granting));
     }
     let mut names: Vec<&str> = capabilities.into_iter().map(Capability::name).collect();
     names.extend(outbound.then_some(OUTBOUND));
     Ok(names)
 }
 
-/// Everything that is missing, in one message with one line to add.
-fn refusal(missing: &[Capability], no_cluster: bool, spec: &PluginSpec) -> LoadError {
+/// The first of many are enough: a file may import thousands.
+fn joined(names: &[String]) -> String {
+    const MOST: usize = 10;
+    let more = names.len().saturating_sub(MOST);
+    let told = names.iter().take(MOST).cloned().collect::<Vec<_>>().join(" and ");
+    if more == 0 { told } else { format!("{told} and {more} more") }
+}
+
+/// Everything that is missing, in one message with the one thing to add.
+fn refusal(missing: &[Capability], no_cluster: bool, spec: &PluginSpec, granting: Granting) -> LoadError {
     let names = missing.iter().map(|capability| capability.name()).chain(no_cluster.then_some(OUTBOUND));
     let imports: Vec<String> = names.map(|name| format!("`odin:plugin/{name}`")).collect();
     let section = format!("[plugins.{}]", spec.name);
-    // A key may stand there once: the line names what is granted already, too.
-    let whole: Vec<String> = Capability::ALL
+    // A key may stand there once, and a flag is for all plugins: what is granted already is named, too.
+    let whole: Vec<&str> = Capability::ALL
         .iter()
         .filter(|capability| missing.contains(capability) || spec.grants.capabilities.contains(capability))
-        .map(|capability| format!("{:?}", capability.name()))
+        .map(|capability| capability.name())
         .collect();
-    let flags: Vec<String> = missing.iter().map(|capability| format!("--grant {}", capability.name())).collect();
-    let grant = format!("grant = [{}]", whole.join(", "));
-    let add = match (missing, no_cluster) {
-        ([], _) => format!("outbound = [\"CLUSTER\"] to {section}, naming the clusters that it may call"),
-        (_, false) => format!("{grant} to {section} (or {} on the command line)", flags.join(" ")),
-        (_, true) => format!(
-            "{grant} and outbound = [\"CLUSTER\"], naming the clusters that it may call, to {section} (for the first: or {} on the command line)",
-            flags.join(" ")
-        ),
+    let flag = format!("--grant {}", whole.join(","));
+    let grant = format!("grant = {whole:?}");
+    let clusters = "outbound = [\"CLUSTER\"]";
+    let naming = "naming the clusters that it may call";
+    let add = match (granting, missing, no_cluster) {
+        (Granting::Flag, _, false) => flag,
+        // Flags know no clusters to name.
+        (Granting::Flag, [], true) => format!("a config file with {clusters} in {section}, {naming}"),
+        (Granting::Flag, _, true) => format!("a config file with {grant} and {clusters} in {section}, {naming}"),
+        (Granting::File, [], _) => format!("{clusters} to {section}, {naming}"),
+        (Granting::File, _, false) => format!("{grant} to {section}"),
+        (Granting::File, _, true) => format!("{grant} and {clusters} to {section}, {naming}"),
     };
     LoadError::NotGranted { imports: imports.join(" and "), add }
 }
@@ -80,7 +97,7 @@ mod tests {
     fn check_with(imports: &[&str], grants: Grants) -> Result<Vec<&'static str>, String> {
         let names: Vec<String> = imports.iter().map(|name| format!("odin:plugin/{name}@0.1.0")).collect();
         let spec = PluginSpec { grants, ..PluginSpec::new("door") };
-        check(names.iter().map(String::as_str), &spec).map_err(|error| error.to_string())
+        check(names.iter().map(String::as_str), &spec, Granting::File).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -97,7 +114,7 @@ mod tests {
                 refused,
                 format!(
                     "it imports `odin:plugin/{name}`, which its config does not grant: add grant = [\"{name}\"] to \
-                     [plugins.door] (or --grant {name} on the command line)"
+                     [plugins.door]"
                 )
             );
             let grants = Grants { capabilities: [capability].into(), ..Grants::default() };
@@ -123,7 +140,7 @@ mod tests {
         assert_eq!(
             check_with(&["log", "config", "clock"], grants).unwrap_err(),
             "it imports `odin:plugin/log` and `odin:plugin/clock`, which its config does not grant: add grant = \
-             [\"log\", \"clock\", \"config\"] to [plugins.door] (or --grant log --grant clock on the command line)"
+             [\"log\", \"clock\", \"config\"] to [plugins.door]"
         );
         let refused = check_with(&["log", "outbound"], Grants::default()).unwrap_err();
         assert!(refused.contains("grant = [\"log\"] and outbound = [\"CLUSTER\"]"), "{refused}");
@@ -133,7 +150,24 @@ mod tests {
     fn other_names_and_versions_are_unknown() {
         let spec = PluginSpec::new("door");
         for import in ["odin:plugin/door@0.1.0", "odin:plugin/log@0.2.0", "wasi:io/poll@0.2.0", "log"] {
-            assert_eq!(check([import].into_iter(), &spec), Err(LoadError::UnknownImport { import: import.to_owned() }));
+            let refused = check([import].into_iter(), &spec, Granting::File);
+            assert_eq!(refused, Err(LoadError::UnknownImport { imports: format!("`{import}`") }));
         }
+        let many: Vec<String> = (0..12).map(|number| format!("wasi:io/a{number}@0.2.0")).collect();
+        let refused = check(many.iter().map(String::as_str), &spec, Granting::File).unwrap_err().to_string();
+        assert!(refused.contains("`wasi:io/a9@0.2.0` and 2 more, which Odin does not offer"), "{refused}");
+    }
+
+    #[test]
+    fn who_started_odin_by_flags_is_told_the_flag() {
+        let with = |imports: &[&str], grants: Grants| {
+            let names: Vec<String> = imports.iter().map(|name| format!("odin:plugin/{name}@0.1.0")).collect();
+            let spec = PluginSpec { grants, ..PluginSpec::new("door") };
+            check(names.iter().map(String::as_str), &spec, Granting::Flag).unwrap_err().to_string()
+        };
+        let granted = Grants { capabilities: [Capability::Config].into(), ..Grants::default() };
+        assert!(with(&["log", "clock"], granted).ends_with("add --grant log,clock,config"));
+        let refused = with(&["outbound"], Grants::default());
+        assert!(refused.ends_with("in [plugins.door], naming the clusters that it may call"), "{refused}");
     }
 }

@@ -8,7 +8,7 @@
 //! middle of a call, many calls at a time; every other plugin is called like a function, and its future is ready when it
 //! is first polled.
 //!
-//! This crate must never name a hyper type, never read a file, and never let a plugin block or end a worker.
+//! This crate must never name a hyper type, never read a file but those of the compile cache, and never let a plugin block or end a worker.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
@@ -18,6 +18,7 @@ mod budget;
 mod call;
 mod capability;
 mod clock;
+mod compile;
 mod deadline;
 mod decision;
 mod engine;
@@ -46,13 +47,14 @@ mod worker;
 pub use breaker::{BreakerState, BreakerUnit};
 pub use budget::{CpuBudget, Whose};
 pub use capability::context::{Context, ContextFull, Value};
+pub use compile::{Compile, CompileLimits, compile_child};
 pub use decision::{BodyMode, ConnectDecision, DataDecision, Decision, PieceDecision, Reply};
 pub use error::{CallError, Cause, LoadError, RuntimeError};
 pub use hook::{Hook, Hooks};
 pub use outbound::{OutboundCall, OutboundError, OutboundSender};
 pub use pinned::PinnedPlugin;
-pub use plugin::{Plugin, PluginStatus, Swap};
-pub use runtime::{Runtime, RuntimeOptions};
+pub use plugin::{Plugin, PluginStatus, Prepared, Swap};
+pub use runtime::{Granting, Runtime, RuntimeOptions};
 pub use spec::{BodyOverflow, BreakerPolicy, Capability, Grants, Isolation, Limits, OnFailure, PluginSpec};
 pub use state::{ConnectionInfo, Endpoints, Facts, HookState, Routed, Routing};
 pub use stats::{BUCKETS_NANOS, CustomMetric, CustomValue, HookStats, StatsSnapshot};

@@ -36,6 +36,9 @@ struct History {
     failed_swaps: u64,
 }
 
+/// A file that was loaded for a plugin and does not serve yet; none inside when it is the one that serves.
+pub struct Prepared(Option<Box<Generation>>);
+
 /// What a swap did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Swap {
@@ -78,7 +81,8 @@ pub struct PluginStatus {
 }
 
 impl Plugin {
-    /// Compiles, links, instantiates and configures the plugin. Takes milliseconds: not for a worker's thread.
+    /// Compiles, links, instantiates and configures the plugin. Blocks for as long as it compiles: not for a thread that
+    /// has other things to do.
     pub fn load(runtime: &Arc<Runtime>, spec: PluginSpec, wasm: &[u8]) -> Result<Arc<Plugin>, LoadError> {
         let slot = Arc::new(Slot::new(spec, runtime)?);
         let first = Generation::load(runtime, &slot, wasm, 1)?;
@@ -94,37 +98,49 @@ impl Plugin {
 
     /// Loads another file into the slot. On an error the old one serves on and [`Plugin::status`] tells the reason.
     ///
-    /// Takes milliseconds: not for a worker's thread.
+    /// Blocks for as long as it compiles: not for a thread that has other things to do.
     pub fn swap(&self, wasm: &[u8]) -> Result<Swap, LoadError> {
-        self.swap_if(wasm, |_| Ok(()))
+        self.publish(self.prepare(wasm)?, |_| Ok(()))
     }
 
-    /// Like [`Plugin::swap`], and an error if `fits` says why these hooks do not do where the plugin is used.
-    pub fn swap_if(&self, wasm: &[u8], fits: impl FnOnce(Hooks) -> Result<(), String>) -> Result<Swap, LoadError> {
+    /// The part of a swap that blocks: compiles, links, instantiates and configures. Nothing of it serves yet.
+    pub fn prepare(&self, wasm: &[u8]) -> Result<Prepared, LoadError> {
         let _one_at_a_time = self.swapping.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.current.load();
         if generation::hash(wasm) == old.hash {
+            return Ok(Prepared(None));
+        }
+        let loaded = Generation::load(&self.runtime, &self.slot, wasm, old.number + 1);
+        loaded.map(|new| Prepared(Some(Box::new(new)))).inspect_err(|error| self.refused(error))
+    }
+
+    /// The part of a swap that takes no time: what was prepared serves from now on, unless `fits` says why its hooks do
+    /// not do where the plugin is used.
+    pub fn publish(
+        &self,
+        Prepared(prepared): Prepared,
+        fits: impl FnOnce(Hooks) -> Result<(), String>,
+    ) -> Result<Swap, LoadError> {
+        let old = self.current.load();
+        let Some(mut new) = prepared else {
             self.history().last_error = None;
             return Ok(Swap::Unchanged { generation: old.number });
-        }
-        let number = old.number + 1;
-        let loaded = Generation::load(&self.runtime, &self.slot, wasm, number);
-        match loaded.and_then(|new| fits(new.hooks).map(|()| new).map_err(LoadError::Unfit)) {
-            Ok(new) => {
-                self.current.store(Arc::new(new));
-                self.slot.swapped();
-                let mut history = self.history();
-                history.last_error = None;
-                history.swaps += 1;
-                Ok(Swap::Swapped { generation: number })
-            }
-            Err(error) => {
-                let mut history = self.history();
-                history.last_error = Some(error.to_string());
-                history.failed_swaps += 1;
-                Err(error)
-            }
-        }
+        };
+        fits(new.hooks).map_err(LoadError::Unfit).inspect_err(|error| self.refused(error))?;
+        let generation = old.number + 1;
+        new.number = generation;
+        self.current.store(Arc::new(*new));
+        self.slot.swapped();
+        let mut history = self.history();
+        history.last_error = None;
+        history.swaps += 1;
+        Ok(Swap::Swapped { generation })
+    }
+
+    fn refused(&self, error: &LoadError) {
+        let mut history = self.history();
+        history.last_error = Some(error.to_string());
+        history.failed_swaps += 1;
     }
 
     /// What the operator said.

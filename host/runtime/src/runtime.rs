@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::capability::shared::Spaces;
 use crate::clock::{Clock, Engines, Hands};
+use crate::compile::{Compilation, Compile};
 use crate::engine::{Engine, PoolSize, stack_class};
 use crate::error::{LoadError, RuntimeError};
 use crate::failure;
@@ -26,11 +27,31 @@ pub struct RuntimeOptions {
     /// Calls that may be open at once on one worker of plugins that import `outbound`. With very many workers there
     /// are fewer: all that may be open together must fit the process' address space.
     pub waiting_calls: usize,
+    /// Where plugins are compiled, and with which limits.
+    pub compile: Compile,
+    /// How the operator grants what a plugin lacks: errors suggest it.
+    pub granting: Granting,
+}
+
+/// How the operator grants imports to plugins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Granting {
+    /// By keys of a config file.
+    #[default]
+    File,
+    /// By the flag `--grant`.
+    Flag,
 }
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
-        RuntimeOptions { workers: 1, max_plugins: 64, waiting_calls: 1_024 }
+        RuntimeOptions {
+            workers: 1,
+            max_plugins: 64,
+            waiting_calls: 1_024,
+            compile: Compile::default(),
+            granting: Granting::default(),
+        }
     }
 }
 
@@ -41,6 +62,8 @@ pub struct Runtime {
     /// By the size of the stack, made when a plugin first needs one.
     engines: Engines,
     spaces: Spaces,
+    compilation: Compilation,
+    granting: Granting,
     /// By worker.
     waiting: Arc<[Waiting]>,
     clock: Clock,
@@ -61,6 +84,8 @@ impl Runtime {
             pool,
             engines,
             spaces: Spaces::default(),
+            compilation: Compilation::new(options.compile),
+            granting: options.granting,
             waiting: (0..workers).map(|_| Waiting::new(waiting_calls)).collect(),
             clock,
         }))
@@ -85,6 +110,14 @@ impl Runtime {
 
     pub(crate) fn clock(&self) -> &Arc<Hands> {
         self.clock.hands()
+    }
+
+    pub(crate) fn compilation(&self) -> &Compilation {
+        &self.compilation
+    }
+
+    pub(crate) fn granting(&self) -> Granting {
+        self.granting
     }
 
     pub(crate) fn spaces(&self) -> &Spaces {

@@ -201,7 +201,8 @@ fn callers_and_a_worker_at_once_lose_no_count() {
 fn a_swap_keeps_the_hook() {
     let plugin = plugin("");
     let keeps = |hooks: Hooks| if hooks.steer { Ok(()) } else { Err("no steer hook".to_owned()) };
-    let error = plugin.swap_if(&guest(&["request-headers"], &noop()), keeps).unwrap_err();
+    let error =
+        plugin.prepare(&guest(&["request-headers"], &noop())).and_then(|new| plugin.publish(new, keeps)).unwrap_err();
     assert_eq!(error, LoadError::Unfit("no steer hook".to_owned()));
     plugin.swap(&steering(&echo())).unwrap();
     assert_eq!(plugin.steer(&BINDING).unwrap().len(), 2);

@@ -63,10 +63,12 @@ fn a_failed_swap_keeps_the_old_one_and_the_reason() {
 fn a_file_is_not_swapped_in_where_its_hooks_do_not_fit() {
     let plugin = load(&balancer(1)).unwrap();
     let picks = |hooks: Hooks| if hooks.balancer { Ok(()) } else { Err("it cannot pick".to_owned()) };
-    let error = plugin.swap_if(&guest(&["request-headers"], &noop()), picks).unwrap_err();
+    let error =
+        plugin.prepare(&guest(&["request-headers"], &noop())).and_then(|new| plugin.publish(new, picks)).unwrap_err();
     assert_eq!(error, LoadError::Unfit("it cannot pick".to_owned()));
     assert_eq!(plugin.status().last_error.as_deref(), Some("it cannot pick"));
-    plugin.swap_if(&guest(&["balancer", "request-headers"], &(always(2) + &noop())), picks).unwrap();
+    let both = guest(&["balancer", "request-headers"], &(always(2) + &noop()));
+    plugin.prepare(&both).and_then(|new| plugin.publish(new, picks)).unwrap();
     assert!(plugin.hooks().request_headers);
 }
 

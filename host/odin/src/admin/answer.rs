@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::connections::{Busy, Way};
 use super::rights::{self, Rights};
+use super::upload::Upload;
 use super::{Desk, Order, Reply, host, pages, secrets};
 use crate::diff::Change;
 use crate::prometheus;
@@ -132,7 +133,8 @@ async fn swap(desk: &Desk, name: &str, request: Request<Incoming>) -> Page {
         Ok(upload) => upload,
         Err((status, words)) => return text(status, words),
     };
-    let (generation, swapped) = match desk.odin.swap(name, &upload.wasm) {
+    let Upload { wasm, turn: _turn } = upload;
+    let (generation, swapped) = match desk.odin.swap(name, wasm).await {
         Ok(Swap::Swapped { generation }) => (generation, true),
         Ok(Swap::Unchanged { generation }) => (generation, false),
         Err(error) => {

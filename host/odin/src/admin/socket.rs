@@ -17,7 +17,7 @@ use anyhow::{Context as _, anyhow, bail};
 use nix::unistd::geteuid;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
-use crate::config::AdminSocket;
+use crate::config::Location;
 use crate::privileges::Account;
 use crate::runtime_folder;
 
@@ -37,17 +37,17 @@ impl Unix {
     /// process before this one if that is at the right place. Must be called before the first thread is started, since
     /// it sets the umask for a moment. Without a usable runtime folder there is no socket, which is no error.
     pub(super) fn open(
-        wanted: &AdminSocket,
+        wanted: &Location,
         user: Option<&Account>,
         inherited: Option<UnixListener>,
     ) -> anyhow::Result<Unix> {
         let inherited = inherited.and_then(|listener| Some((SocketFile::inherited(&listener)?, listener)));
         let folder = match wanted {
-            AdminSocket::Default => Some(runtime_folder::prepare(user)),
-            AdminSocket::Off | AdminSocket::At(_) => None,
+            Location::Default => Some(runtime_folder::prepare(user)),
+            Location::Off | Location::At(_) => None,
         };
         let fits = |file: &SocketFile| match (wanted, &folder) {
-            (AdminSocket::At(path), _) => file.path == *path,
+            (Location::At(path), _) => file.path == *path,
             (_, Some(Ok(folder))) => runtime_folder::is_ours(&file.path) && file.path.parent() == Some(folder),
             _ => false,
         };
@@ -59,7 +59,7 @@ impl Unix {
             None => None,
         };
         let opened = match (wanted, folder) {
-            (AdminSocket::At(path), _) => bind(path, user).map(Some),
+            (Location::At(path), _) => bind(path, user).map(Some),
             (_, Some(Ok(folder))) => {
                 sweep(&folder);
                 bind(&folder.join(format!("{}.sock", std::process::id())), user).map(Some)
@@ -69,7 +69,7 @@ impl Unix {
         };
         let (opened, fault) = match opened {
             Ok(opened) => (opened, None),
-            Err(error) if *wanted == AdminSocket::Default => (None, Some(format!("{error:#}"))),
+            Err(error) if *wanted == Location::Default => (None, Some(format!("{error:#}"))),
             Err(error) => return Err(error.context("admin-socket")),
         };
         let (listener, file) = opened.unzip();

@@ -21,7 +21,8 @@ pub(super) struct Uploads(Semaphore);
 /// A plugin that has arrived, and its share of what may be held.
 pub(super) struct Upload<'a> {
     pub(super) wasm: Vec<u8>,
-    _turn: SemaphorePermit<'a>,
+    /// Let go of when it is held no more.
+    pub(super) turn: SemaphorePermit<'a>,
 }
 
 impl Uploads {
@@ -40,7 +41,7 @@ impl Uploads {
             }
         };
         match tokio::time::timeout_at(deadline, collect(body)).await {
-            Ok(Ok(wasm)) => Ok(Upload { wasm, _turn: turn }),
+            Ok(Ok(wasm)) => Ok(Upload { wasm, turn }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err((StatusCode::REQUEST_TIMEOUT, format!("the plugin has not arrived within {BODY:?}\n"))),
         }

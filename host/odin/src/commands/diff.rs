@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::{lines, print};
-use crate::config::{self, AdminSocket, Config};
+use crate::config::{self, Config, Location};
 use crate::diff;
 use crate::{client, watch};
 
@@ -27,8 +27,8 @@ async fn compare(file: &Path, against: Option<&Path>, socket: Option<PathBuf>) -
 /// Where the file itself says that its Odin takes orders.
 fn named(config: &Config) -> Option<PathBuf> {
     match &config.admin_socket {
-        AdminSocket::At(path) => Some(path.clone()),
-        AdminSocket::Default | AdminSocket::Off => None,
+        Location::At(path) => Some(path.clone()),
+        Location::Default | Location::Off => None,
     }
 }
 
@@ -96,8 +96,8 @@ mod tests {
     #[test]
     fn a_file_may_say_where_to_ask() {
         let with = |admin_socket| named(&Config { admin_socket, ..Config::default() });
-        assert_eq!(with(AdminSocket::At("/a.sock".into())), Some("/a.sock".into()));
-        assert_eq!(with(AdminSocket::Default), None);
-        assert_eq!(with(AdminSocket::Off), None);
+        assert_eq!(with(Location::At("/a.sock".into())), Some("/a.sock".into()));
+        assert_eq!(with(Location::Default), None);
+        assert_eq!(with(Location::Off), None);
     }
 }

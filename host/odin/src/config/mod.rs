@@ -32,8 +32,8 @@ pub(crate) use places::{Places, Section};
 #[cfg(test)]
 pub(crate) use schema::{AccessLog, Breaker, DEFAULT_ADMIN};
 pub(crate) use schema::{
-    AdminSocket, BodyOverflow, Cluster, Config, EncodedSlashes, Endpoint, EndpointAddress, Grant, HttpRules, Isolation,
-    Limits, Listener, LogFormat, OnFailure, PathNormalization, Plugin, Route, SteeringMode, Timeouts, Traffic,
+    BodyOverflow, Cluster, Config, EncodedSlashes, Endpoint, EndpointAddress, Grant, HttpRules, Isolation, Limits,
+    Listener, Location, LogFormat, OnFailure, PathNormalization, Plugin, Route, SteeringMode, Timeouts, Traffic,
     UpstreamProtocol,
 };
 pub(crate) use units::{binding, endpoint_address, socket_address};

@@ -41,11 +41,20 @@ pub(crate) struct Config {
     #[serde(serialize_with = "address_or_off")]
     pub(crate) admin: Option<SocketAddr>,
     /// The unix socket that takes every order. Default: one in the runtime folder (`runtime_folder.rs`).
-    #[serde(skip_serializing_if = "AdminSocket::is_default")]
-    pub(crate) admin_socket: AdminSocket,
+    #[serde(skip_serializing_if = "Location::is_default")]
+    pub(crate) admin_socket: Location,
     /// The file with the token that lets a client of `admin` do what the socket lets it do. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) admin_token_file: Option<PathBuf>,
+    /// The folder that keeps compiled plugins. Default: see `compile_cache.rs`.
+    #[serde(skip_serializing_if = "Location::is_default")]
+    pub(crate) compile_cache: Location,
+    /// CPU time that compiling one plugin may take, in whole seconds. Default 60 s.
+    #[serde(serialize_with = "duration")]
+    pub(crate) compile_timeout: Duration,
+    /// Address space that compiling one plugin may take. Default 1 GiB.
+    #[serde(serialize_with = "size")]
+    pub(crate) compile_memory: u64,
     /// One line for each exchange and connection.
     pub(crate) access_log: AccessLog,
     /// At least one; names are unique, and no two want the same port of the same network.
@@ -69,8 +78,11 @@ impl Default for Config {
             steering: SteeringMode::Auto,
             user: None,
             admin: Some(DEFAULT_ADMIN),
-            admin_socket: AdminSocket::Default,
+            admin_socket: Location::Default,
             admin_token_file: None,
+            compile_cache: Location::Default,
+            compile_timeout: Duration::from_secs(60),
+            compile_memory: 1 << 30,
             access_log: AccessLog::default(),
             listeners: Vec::new(),
             clusters: BTreeMap::new(),
@@ -81,30 +93,30 @@ impl Default for Config {
     }
 }
 
-/// Where the unix socket of the admin pages is.
+/// Where something of Odin's own is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum AdminSocket {
-    /// In the runtime folder, under the number of the process that made it.
+pub(crate) enum Location {
+    /// At a place that follows from who runs Odin.
     #[default]
     Default,
-    /// Nowhere: no order is taken but by signals, and by `admin` with a token.
+    /// Nowhere: it is not used.
     Off,
     /// Here. In a config file the path is relative to that file's folder.
     At(PathBuf),
 }
 
-impl AdminSocket {
+impl Location {
     fn is_default(&self) -> bool {
-        *self == AdminSocket::Default
+        *self == Location::Default
     }
 }
 
-impl Serialize for AdminSocket {
+impl Serialize for Location {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            AdminSocket::Default => serializer.serialize_none(),
-            AdminSocket::Off => serializer.serialize_str("off"),
-            AdminSocket::At(path) => path.serialize(serializer),
+            Location::Default => serializer.serialize_none(),
+            Location::Off => serializer.serialize_str("off"),
+            Location::At(path) => path.serialize(serializer),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::places::Kind;
 use super::readers::{boolean, choice, duration, name, parsed, size, text, whole};
 use super::report::Report;
 use super::schema::{
-    AccessLog, AdminSocket, Cluster, Config, Endpoint, Limits, LogFormat, SteeringMode, Timeouts, UpstreamProtocol,
+    AccessLog, Cluster, Config, Endpoint, Limits, Location, LogFormat, SteeringMode, Timeouts, UpstreamProtocol,
 };
 use super::{listeners, units};
 
@@ -31,8 +31,11 @@ pub(super) fn decode(root: Node, report: &Report, references: &mut References) -
     let steering = top.read("steering", choice(&modes)).unwrap_or(defaults.steering);
     let user = top.read("user", user);
     let admin = top.read("admin", admin).unwrap_or(defaults.admin);
-    let admin_socket = top.take("admin-socket").and_then(admin_socket).unwrap_or_default();
+    let admin_socket = top.take("admin-socket").and_then(location).unwrap_or_default();
     let admin_token_file = top.take("admin-token-file").and_then(|field| path(&field));
+    let compile_cache = top.take("compile-cache").and_then(location).unwrap_or_default();
+    let compile_timeout = top.read("compile-timeout", duration(Duration::from_secs(1)));
+    let compile_memory = top.read("compile-memory", size(64 << 20..=64 << 30));
     let access_log = top.take("access-log").and_then(access_log).unwrap_or_default();
     let listeners = listeners::decode(&mut top, admin, steering, references);
     let clusters = top.take("clusters").map(|field| clusters(field, references)).unwrap_or_default();
@@ -49,6 +52,9 @@ pub(super) fn decode(root: Node, report: &Report, references: &mut References) -
         admin,
         admin_socket,
         admin_token_file,
+        compile_cache,
+        compile_timeout: compile_timeout.unwrap_or(defaults.compile_timeout),
+        compile_memory: compile_memory.unwrap_or(defaults.compile_memory),
         access_log,
         listeners,
         clusters,
@@ -78,14 +84,15 @@ fn admin(value: &Value) -> Result<Option<std::net::SocketAddr>, String> {
     }
 }
 
-fn admin_socket(field: Field<'_>) -> Option<AdminSocket> {
+/// A path, or `"off"`.
+fn location(field: Field<'_>) -> Option<Location> {
     match &field.node.value {
-        Value::Text(text) if text == "off" => Some(AdminSocket::Off),
+        Value::Text(text) if text == "off" => Some(Location::Off),
         Value::Bool(false) => {
             field.fail(r#"expected a path or "off", found false; write "off""#);
             None
         }
-        _ => path(&field).map(AdminSocket::At),
+        _ => path(&field).map(Location::At),
     }
 }
 

@@ -148,7 +148,8 @@ pub(crate) fn embed(text: &str, wit: &str, world: &str) -> Vec<u8> {
 }
 
 pub(crate) fn runtime() -> Arc<Runtime> {
-    Runtime::new(RuntimeOptions { workers: 2, max_plugins: 2, waiting_calls: WAITING }).expect("the engine starts")
+    Runtime::new(RuntimeOptions { workers: 2, max_plugins: 2, waiting_calls: WAITING, ..RuntimeOptions::default() })
+        .expect("the engine starts")
 }
 
 /// Calls that may wait on one worker of [`runtime`].
