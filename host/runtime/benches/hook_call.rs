@@ -7,12 +7,12 @@
 mod common;
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::*;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{Criterion, criterion_group, criterion_main};
-use odin_runtime::{HookState, Isolation, Plugin, Runtime, RuntimeOptions, WorkerPlugin};
+use odin_runtime::{CpuBudget, HookState, Isolation, Plugin, Runtime, RuntimeOptions, WorkerPlugin};
 use rustix::time::{ClockId, clock_gettime};
 
 /// As in the binary.
@@ -57,6 +57,8 @@ fn ten_fields() -> Box<HookState> {
         headers.insert(name, "some value of a usual length".parse().unwrap());
     }
     state.max_head_bytes = 64 << 10;
+    // One exchange stands for millions.
+    state.cpu = CpuBudget::new(Duration::from_secs(1 << 30), Instant::now());
     state
 }
 
