@@ -72,13 +72,20 @@ async fn time() {
 #[tokio::test]
 async fn stack() {
     let plugin = PluginEntry::new("recurse").with("timeout = \"5s\"");
-    costs_its_own_exchange_alone(plugin, get, body::empty, 502, &["stack"]).await;
+    costs_its_own_exchange_alone(plugin, get, body::empty, 502, &["overflowed its stack"]).await;
 }
 
 #[tokio::test]
 async fn a_trap() {
     let spoilt = || get().header("x-trap", "now");
-    costs_its_own_exchange_alone("trap".into(), spoilt, body::empty, 502, &["fall_into_the_trap"]).await;
+    costs_its_own_exchange_alone(
+        "trap".into(),
+        spoilt,
+        body::empty,
+        502,
+        &["fall_into_the_trap", "panicked at", "lib.rs:", "as asked"],
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -9,11 +9,12 @@ mod common;
 mod cpu_time;
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use common::*;
 use cpu_time::CpuTime;
 use criterion::{Criterion, criterion_group, criterion_main};
-use odin_runtime::{HookState, Isolation, Plugin, Runtime, RuntimeOptions, WorkerPlugin};
+use odin_runtime::{CpuBudget, HookState, Isolation, Plugin, Runtime, RuntimeOptions, WorkerPlugin};
 
 /// As in the binary.
 #[global_allocator]
@@ -29,6 +30,8 @@ fn ten_fields() -> Box<HookState> {
         headers.insert(name, "some value of a usual length".parse().unwrap());
     }
     state.max_head_bytes = 64 << 10;
+    // One exchange stands for millions.
+    state.cpu = CpuBudget::new(Duration::from_secs(1 << 30), Instant::now());
     state
 }
 
