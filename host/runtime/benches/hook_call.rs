@@ -9,7 +9,7 @@ mod common;
 mod cpu_time;
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::*;
 use cpu_time::CpuTime;
