@@ -52,7 +52,10 @@ async fn an_upgrade_goes_through_plugins_that_hold_bodies() {
     let backend = RawBackend::start(|mut connection, _| async move {
         connection.head().await;
         connection
-            .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
+            .send(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello",
+            )
             .await;
         let said = connection.read(4).await;
         connection.send(said.to_ascii_uppercase()).await;

@@ -9,8 +9,8 @@ use odin_tests::{
 };
 use rustix::process::Signal;
 
-const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: chat\r\n";
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n";
 
 /// Sends the head of a GET with these fields.
 async fn ask(client: &mut Raw, path: &str, fields: &str) {

@@ -205,7 +205,10 @@ async fn an_exchange_that_switched_protocols_ends_with_its_tunnel() {
     let backend = RawBackend::start(|mut connection, _| async move {
         connection.head().await;
         connection
-            .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
+            .send(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello",
+            )
             .await;
         connection.rest().await;
     })

@@ -110,12 +110,14 @@ impl Deadline {
         }
     }
 
-    /// The call waits for something: the time until it goes on is not its own.
-    pub(crate) fn pause(&mut self, hands: &Hands) {
+    /// The call waits for something: the time until it goes on is not its own. True when it has computed for as long as it
+    /// may; many short stretches between waits would meet no tick.
+    pub(crate) fn pause(&mut self, hands: &Hands) -> bool {
         self.spent += self.stretch(hands);
         if let Some(turn) = &self.turn {
             turn.release();
         }
+        self.spent >= self.limit
     }
 
     /// What it waited for is there.

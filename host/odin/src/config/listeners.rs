@@ -152,7 +152,7 @@ fn http(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
             && let Some(written) = &route.path
             && let Err(message) = check_route_path(written)
         {
-            report.error(line, &path.key("path"), format!("`{written}` is not a path to match; {message}"));
+            report.about(line, &path.key("path"), format!("`{written}` is not a path to match; {message}"));
         }
         placed.add(line, route, |message| report.error(line, &path, message));
     }

@@ -215,11 +215,8 @@ fn limits(field: Field<'_>) -> Option<Limits> {
     set(&mut limits.streams_per_upstream, &mut table, "streams-per-upstream", whole(1..=1_000_000));
     set(&mut limits.body_rate, &mut table, "body-rate", size(0..=1 << 40));
     set(&mut limits.cpu_budget, &mut table, "cpu-budget", duration(Duration::from_millis(1)));
-    if let Some(field) = table.take("idle-upstream-connections") {
-        field.fail(
-            "idle connections are not counted any more but closed by time; write timeouts.upstream-idle, or remove it",
-        );
-    }
+    let instead = "idle connections are closed by time; write `upstream-idle` in [timeouts], or remove it";
+    table.gone("idle-upstream-connections", instead);
     table.deny_rest();
     Some(limits)
 }

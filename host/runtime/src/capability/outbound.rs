@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use tokio::sync::oneshot;
+use wasmtime::Trap;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 use crate::answer::{Refused, checked};
@@ -104,12 +105,12 @@ pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
         "send",
         |mut store: Ctx<'_>, (request,): (WitRequest,)| {
             let data = store.data_mut();
-            let sent = send(data, request);
-            data.deadline.pause(&data.slot.clock);
+            let over = data.deadline.pause(&data.slot.clock);
+            let sent = (!over).then(|| send(data, request));
             // Here and not with the answer: whoever waits for it may go away.
             store.data().stats().outbound_calls.add(1);
             Box::new(async move {
-                let answer = match sent {
+                let answer = match sent.ok_or(Trap::Interrupt)? {
                     Ok(answer) => answer.await.unwrap_or_else(|_| Err(OutboundError::Broken(GIVEN_UP.to_owned()))),
                     Err(error) => Err(error),
                 };

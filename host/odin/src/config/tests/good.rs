@@ -294,7 +294,7 @@ fn the_full_config_shows_every_key_and_the_true_defaults() {
     let full = folder.good(text, "configs/full.toml");
     let defaults = Config::default();
     assert_eq!((&full.timeouts, &full.limits), (&defaults.timeouts, &defaults.limits));
-    assert_eq!(AccessLog { context: Vec::new(), ..full.access_log.clone() }, defaults.access_log);
+    assert_eq!(AccessLog { context: Vec::new(), fields: Vec::new(), ..full.access_log.clone() }, defaults.access_log);
     assert_eq!(full.shutdown_grace, defaults.shutdown_grace);
     let lb_rr = &full.plugins["lb_rr"];
     assert_eq!(*lb_rr, Plugin { config: serde_json::json!({}), ..Plugin::new(lb_rr.path.clone()) });
