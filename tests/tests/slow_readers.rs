@@ -92,7 +92,9 @@ async fn cost(odin: &Odin, backend: &HttpBackend, clients: impl AsyncFnOnce() ->
 async fn thirty_slow_readers_over_http2_cost_two_mib_each_and_give_it_back() {
     for protocol in BOTH {
         let backend = endless(protocol).await;
-        let odin = Odin::builder().top("access-log.enabled = false").target(&backend).upstream(protocol).start().await;
+        // Connections to the upstream that lie idle are given back by time.
+        let odin = Odin::builder().top("access-log.enabled = false").section("[timeouts]\nupstream-idle = \"1s\"");
+        let odin = odin.target(&backend).upstream(protocol).start().await;
         let (each, left) = cost(&odin, &backend, async || {
             let mut readers = JoinSet::new();
             for _ in 0..CONNECTIONS {

@@ -166,6 +166,10 @@ async fn run(origin: &Origin, request: Request, record: &mut Record, deadline: &
     let asked = ask(origin, &run, target, &wishes, body, record, deadline).await;
     // A request that broke off is the client's failure, whatever the upstream makes of it.
     let asked = asked.map_err(|error| record.upload.as_ref().and_then(|up| up.failure.take()).unwrap_or(error));
+    if run.is_empty() && listener.snapshot.access_log_fields.is_empty() {
+        // Nobody reads it any more, and a response may take long.
+        run.state().await.request = None;
+    }
     let answered = match or_reply(asked, record)? {
         Reply::Response(head, body) => answer(&run, head, body, bodiless, deadline).await,
         Reply::Switched { parts, protocol, io, early } => match switch(&run, parts).await {

@@ -33,6 +33,9 @@ use crate::snapshot::Snapshot;
 const TICK: Duration = Duration::from_secs(1);
 /// What fewer connections have used is not worth giving back.
 const FEW_CONNECTIONS: usize = 16;
+/// Memory is given back so many ticks after most clients have left: at once, and when what was kept for them, connections to
+/// upstreams above all, has been closed as well.
+const TRIM_AFTER: [u32; 6] = [0, 1, 2, 3, 10, 60];
 
 /// Is never there: the end of the last sender says that something was done.
 pub(crate) enum Applied {}
@@ -67,6 +70,8 @@ pub(crate) struct Worker {
     current: RefCell<Option<(Arc<Snapshot>, Rc<Clusters>)>>,
     /// The most connections that were open since memory was given back.
     most_open: Cell<usize>,
+    /// Ticks since most of them left.
+    since_left: Cell<u32>,
     trim: fn(),
 }
 
@@ -138,8 +143,13 @@ impl Worker {
         let open = self.connections();
         if self.most_open.get() >= FEW_CONNECTIONS && open <= self.most_open.get() / 2 {
             self.most_open.set(open);
+            self.since_left.set(0);
+        }
+        let since = self.since_left.get();
+        if TRIM_AFTER.contains(&since) {
             (self.trim)();
         }
+        self.since_left.set(since.saturating_add(1));
     }
 
     /// Lets the listeners that are gone go on with their end.
@@ -210,6 +220,7 @@ pub(crate) fn run(
         retiring: RefCell::default(),
         current: RefCell::default(),
         most_open: Cell::new(0),
+        since_left: Cell::new(u32::MAX),
         trim,
     });
     runtime.block_on(obey(&worker, commands, &beat));

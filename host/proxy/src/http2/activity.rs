@@ -22,7 +22,7 @@ use crate::timer::Deadline;
 /// How long a connection that was told to end may take, once nothing is open.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Bytes of responses that wait in a connection whose client takes them slowly.
-const CONNECTION_BUFFER: u64 = 512 * 1024;
+const CONNECTION_BUFFER: u64 = 128 * 1024;
 /// What a stream of such a connection gets at a time.
 const SMALL_PIECE: usize = 4 * 1024;
 
@@ -37,6 +37,10 @@ pub(crate) struct Activity {
     steps: Cell<u64>,
     /// Bytes of all responses that hyper was given and the client has not taken.
     buffered: Cell<u64>,
+    /// The socket takes no more. False again once all that could be written was.
+    blocked: Cell<bool>,
+    /// Bodies that wait until it does, or until less is buffered.
+    waiting_bodies: RefCell<Vec<Waker>>,
     /// The stream that hyper is about to hand to the executor.
     newest: RefCell<Option<Rc<StreamWatch>>>,
 }
@@ -64,6 +68,22 @@ impl Activity {
             (0, _) => idle,
             _ => Duration::ZERO,
         }
+    }
+
+    /// The socket takes no more.
+    pub(super) fn blocked(&self) {
+        self.blocked.set(true);
+    }
+
+    /// The socket took all that could be written: what is still buffered waits for windows of streams.
+    pub(super) fn flushed(&self) {
+        if self.blocked.replace(false) {
+            self.wake_bodies();
+        }
+    }
+
+    fn wake_bodies(&self) {
+        self.waiting_bodies.borrow_mut().drain(..).for_each(Waker::wake);
     }
 
     /// Something has happened.
@@ -108,6 +128,9 @@ impl StreamWatch {
         self.taken.set(self.taken.get() + bytes);
         self.activity.buffered.set(self.activity.buffered.get() - bytes);
         self.activity.step();
+        if self.activity.buffered.get() < CONNECTION_BUFFER {
+            self.activity.wake_bodies();
+        }
         if !self.has_untaken()
             && let Some(waker) = self.waker.take()
         {
@@ -203,14 +226,20 @@ impl Body for StreamBody {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, Error>>> {
-        // However large its windows are, a client gets no more memory than this: beyond it a stream that has something
-        // to send gets nothing more, and one that has nothing gets little.
-        let buffered = self.watch.activity.buffered.get();
+        // However large its windows are, a client gets no more memory than this. Beyond it nothing more is read for a
+        // stream that has something to send, nor for any while the socket is what holds all of them up. A stream that has
+        // nothing to send gets a little in spite of others that wait for their windows.
+        let activity = &self.watch.activity;
+        let buffered = activity.buffered.get();
+        if buffered >= CONNECTION_BUFFER && activity.blocked.get() {
+            activity.waiting_bodies.borrow_mut().push(cx.waker().clone());
+            return Poll::Pending;
+        }
         if buffered >= CONNECTION_BUFFER && self.watch.has_untaken() {
             self.watch.waker.set(Some(cx.waker().clone()));
             return Poll::Pending;
         }
-        self.body.limit_pieces((buffered >= CONNECTION_BUFFER / 2).then_some(SMALL_PIECE));
+        self.body.limit_pieces((buffered >= CONNECTION_BUFFER).then_some(SMALL_PIECE));
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         let watch = &self.watch;
         watch.awaits_upstream.set(polled.is_pending());

@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::activity::Activity;
+
 /// Spawns hyper's tasks on the worker's own thread.
 #[derive(Clone, Copy)]
 pub(crate) struct LocalExecutor;
@@ -30,6 +32,8 @@ pub(crate) struct Io {
     back: Option<Back>,
     /// Told of the first read.
     heard: Option<Rc<Notify>>,
+    /// Told whether the socket takes what is written.
+    activity: Option<Rc<Activity>>,
 }
 
 /// Where a stream is when hyper has done with it.
@@ -39,13 +43,26 @@ impl Io {
     /// One that tells when the peer has said something.
     pub(crate) fn telling(stream: TcpStream) -> (Self, Rc<Notify>) {
         let heard = Rc::new(Notify::new());
-        (Io { early: Bytes::new(), stream: Some(stream), back: None, heard: Some(heard.clone()) }, heard)
+        (
+            Io { early: Bytes::new(), stream: Some(stream), back: None, heard: Some(heard.clone()), activity: None },
+            heard,
+        )
     }
 
-    /// One whose stream comes back when this is dropped.
-    pub(crate) fn returning(early: Bytes, stream: TcpStream) -> (Self, Back) {
+    /// One whose stream comes back when this is dropped, and which tells whether its client takes what is written.
+    pub(crate) fn returning(early: Bytes, stream: TcpStream, activity: &Rc<Activity>) -> (Self, Back) {
         let back = Back::default();
-        (Io { early, stream: Some(stream), back: Some(back.clone()), heard: None }, back)
+        (
+            Io { early, stream: Some(stream), back: Some(back.clone()), heard: None, activity: Some(activity.clone()) },
+            back,
+        )
+    }
+
+    fn told(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Some(activity) = self.activity.as_ref().filter(|_| written.is_pending()) {
+            activity.blocked();
+        }
+        written
     }
 
     fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
@@ -88,10 +105,14 @@ impl Read for Io {
 
 impl Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream()?.poll_write(cx, bytes)
+        let written = self.stream()?.poll_write(cx, bytes);
+        self.told(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(activity) = &self.activity {
+            activity.flushed();
+        }
         self.stream()?.poll_flush(cx)
     }
 
@@ -108,6 +129,7 @@ impl Write for Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stream()?.poll_write_vectored(cx, slices)
+        let written = self.stream()?.poll_write_vectored(cx, slices);
+        self.told(written)
     }
 }

@@ -50,7 +50,7 @@ pub(crate) async fn serve(
         // hyper and tokio move the future of an exchange, which is some kilobytes, from hand to hand: they move a box.
         Box::pin(async move { answer(origin, request, open).await.ok_or(Cut) })
     });
-    let (io, back) = Io::returning(early, stream);
+    let (io, back) = Io::returning(early, stream, &activity);
     let ended = {
         let connection = Builder::new(StreamExecutor { activity: activity.clone(), idle })
             .max_concurrent_streams(limits.streams)

@@ -20,9 +20,12 @@ use crate::settings::Timeouts;
 use crate::timer::Deadline;
 use crate::upstream::{self, Attempt, Place};
 
-/// Windows that keep a fast network busy, and bound what a stalled client costs.
+/// Windows for what clients send, which keep a fast network busy.
 pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
 pub(super) const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The window for what an upstream sends, of a stream and of all together: what arrives there waits for clients that may be
+/// slow, and counts against what one of them may cost.
+const UPSTREAM_WINDOW: u32 = 128 * 1024;
 
 /// Upstreams close a connection on which more streams than that are given up at a time (20 in hyper, 100 in others), and
 /// with it the exchanges of others.
@@ -255,8 +258,8 @@ async fn connect(
     let mut builder = Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(UPSTREAM_WINDOW)
+        .initial_connection_window_size(UPSTREAM_WINDOW)
         .max_header_list_size(head_bytes);
     if !timeouts.http2_ping.is_zero() {
         builder.keep_alive_interval(timeouts.http2_ping).keep_alive_timeout(timeouts.http2_ping);
