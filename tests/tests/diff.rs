@@ -206,7 +206,9 @@ async fn the_settings_of_plugins_are_told_to_nobody() {
         unseen.write(&config(secret));
         for changes in [odin.admin("/diff").await, odin.post_admin("/reload").await] {
             let changes = lines(&changes.has_status(200).json());
-            assert!(changes.starts_with("~ plugin probe: config") && !changes.contains("hunter"), "{changes}");
+            // None, where the watch has found the file before it was asked about.
+            let told = changes.is_empty() || changes.starts_with("~ plugin probe: config");
+            assert!(told && !changes.contains("hunter"), "{changes}");
         }
     }
     odin.log_contains(&["plugin probe: config is another"]).await;

@@ -20,12 +20,11 @@ use crate::settings::Timeouts;
 use crate::timer::Deadline;
 use crate::upstream::{self, Attempt, Place};
 
-/// Windows for what clients send, which keep a fast network busy.
+/// Windows that keep a fast network busy, and bound what a stalled client costs. The h2 crate derives from the one of the
+/// connection how many small frames may wait to be read: with a smaller one an upstream that sends small messages to a slow
+/// client (gRPC) would lose the connection.
 pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
 pub(super) const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// The window for what an upstream sends, of a stream and of all together: what arrives there waits for clients that may be
-/// slow, and counts against what one of them may cost.
-const UPSTREAM_WINDOW: u32 = 128 * 1024;
 
 /// Upstreams close a connection on which more streams than that are given up at a time (20 in hyper, 100 in others), and
 /// with it the exchanges of others.
@@ -258,8 +257,8 @@ async fn connect(
     let mut builder = Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
-        .initial_stream_window_size(UPSTREAM_WINDOW)
-        .initial_connection_window_size(UPSTREAM_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(head_bytes);
     if !timeouts.http2_ping.is_zero() {
         builder.keep_alive_interval(timeouts.http2_ping).keep_alive_timeout(timeouts.http2_ping);
