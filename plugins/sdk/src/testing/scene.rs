@@ -110,9 +110,10 @@ impl Values {
             return Err(ContextError::TooLarge);
         }
         let own = |(other, _): &(&Key, &Value)| **other != key && self.1.get(*other) == Some(&owner);
-        let (count, bytes) = self.0.iter().filter(own).fold((1, size(name, &value)), |(count, bytes), ((_, name), value)| {
-            (count + 1, bytes + size(name, value))
-        });
+        let (count, bytes) =
+            self.0.iter().filter(own).fold((1, size(name, &value)), |(count, bytes), ((_, name), value)| {
+                (count + 1, bytes + size(name, value))
+            });
         if count > MAX_VALUES / 2 || bytes > MAX_BYTES / 2 {
             return Err(ContextError::OverShare);
         }
