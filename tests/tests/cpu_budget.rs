@@ -60,12 +60,13 @@ async fn a_body_in_many_pieces_has_one_budget() {
 #[tokio::test]
 async fn outbound_calls_give_a_hook_no_new_time() {
     let backend = HttpBackend::echo(Protocol::Http1).await;
-    let (burn, call) = (burn(4), "call web /");
+    let (burn, call) = (burn(8), "call web /");
     let lines: Vec<&str> = (0..16).flat_map(|_| [burn.as_str(), call]).chain(["continue"]).collect();
     let script = Script::new().on("request-headers", &lines);
-    let odin = Odin::builder().plugin(script.plugin_of_calls("script", "web")).target(&backend).start().await;
+    let plugin = script.plugin_of_calls("script", "web").with("timeout = \"5ms\"");
+    let odin = Odin::builder().plugin(plugin).target(&backend).start().await;
     odin.get("/").await.has_status(502);
-    odin.log_contains(&["script", "overran its time limit of 10ms"]).await;
+    odin.log_contains(&["script", "overran its time limit of 5ms"]).await;
     // Waiting is no computing.
     let patient = Script::new().on("request-headers", &[call, call, call, call, "continue"]);
     let odin = Odin::builder().plugin(patient.plugin_of_calls("script", "web")).target(&backend).start().await;
