@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::Permissions;
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -95,7 +96,8 @@ impl Program {
         let runtime = tempfile::tempdir().expect("a temporary folder");
         // For an Odin that becomes another user.
         std::fs::set_permissions(runtime.path(), Permissions::from_mode(0o755)).expect("the test's own folder");
-        let mut child = Command::new(&binary)
+        let mut command = Command::new(&binary);
+        command
             .args(launch.by.iter().skip(1))
             .args((!launch.by.is_empty()).then_some(odin))
             .args(arguments)
@@ -106,9 +108,14 @@ impl Program {
             .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
+            .kill_on_drop(true);
+        let mut child = loop {
+            match command.spawn() {
+                // A test beside this one forked while the binary was being copied, and has not yet begun its own program.
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                spawned => break spawned.unwrap_or_else(|error| panic!("{}: {error}", binary.display())),
+            }
+        };
         let pid = child.id().expect("a new process has an id");
         let stdout = Lines::collect(child.stdout.take().expect("standard output is a pipe"));
         let stderr = Lines::collect(child.stderr.take().expect("standard error is a pipe"));
