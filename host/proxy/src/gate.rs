@@ -52,7 +52,7 @@ impl Gate {
         self.stream_ended.notified()
     }
 
-    /// A lease, if there is room and nobody waits.
+    /// A lease, if there is room.
     pub(crate) fn try_lease(self: &Rc<Self>) -> Option<Lease> {
         let used = self.used.get();
         if used >= self.limit.get() {

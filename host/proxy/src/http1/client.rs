@@ -98,10 +98,13 @@ pub(crate) async fn send(
         (method.clone(), asked)
     };
 
-    let mut held = Deadline::default();
-    held.set(CONTINUE_WAIT);
+    let hold = || {
+        let mut held = Deadline::default();
+        held.set(CONTINUE_WAIT);
+        held
+    };
     let mut wait = Wait {
-        held: expect_continue.then_some(held),
+        held: expect_continue.then(hold),
         told: false,
         bodiless: encoding == Encoding::None,
         pump: Some(Pump::new(encoding)),

@@ -68,11 +68,12 @@ async fn send_on(
             let refused = refused_unseen(&error);
             // A request that changes nothing may be sent twice when its connection breaks (RFC 9110, section 9.2.2), but
             // not by one that may have broken the connection: this one has worked before.
-            let broke = is_broken(&error) && stream.is_reused() && idempotent;
-            if broke || unsent.is_some() || is_broken(&error) || refused {
+            let broken = is_broken(&error);
+            let repeatable = refused || (broken && stream.is_reused() && idempotent);
+            if unsent.is_some() || broken || refused {
                 stream.retire(attempt.pool());
             }
-            let retryable = unsent.is_some() || (again.is_some() && (refused || broke));
+            let retryable = unsent.is_some() || (again.is_some() && repeatable);
             *body = match unsent {
                 Some(request) => request.into_body(),
                 None => again.unwrap_or(Body::Empty),

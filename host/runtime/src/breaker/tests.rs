@@ -1,3 +1,5 @@
+//! When a breaker pauses a hook on a route, and how it comes back.
+
 use std::net::SocketAddr;
 
 use super::*;
