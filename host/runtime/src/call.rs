@@ -104,13 +104,18 @@ impl Caller {
             Ok(mut instance) => match (request.function)(&instance.functions) {
                 Some(function) => {
                     let how = How { start, fiber: None };
-                    let called = Running::begin(&mut instance, hook, state, request.endpoints, how).map(|running| {
-                        let _ticking = slot.clock.run(self.worker);
+                    let running = Running::begin(&mut instance, hook, state, request.endpoints, how);
+                    let result = if running.has_time() {
+                        let ticking = slot.clock.run(self.worker);
                         let result = function.call(&mut running.instance.store, request.params);
+                        drop(ticking);
                         unseen = running.is_unseen();
-                        result
-                    });
-                    let result = called.and_then(|result| instance.outcome(result, check));
+                        drop(running);
+                        instance.outcome(result, check)
+                    } else {
+                        drop(running);
+                        Err(instance.overrun())
+                    };
                     if self.keeps(&instance, &result) {
                         self.warm.set(Some(instance));
                     }
@@ -154,17 +159,18 @@ impl Caller {
             Ok(mut instance) => match (request.function)(&instance.functions) {
                 Some(function) => {
                     let how = How { start, fiber: Some(!self.generation.waits) };
-                    let called = match Running::begin(&mut instance, hook, state, request.endpoints, how) {
-                        Ok(mut running) => {
-                            running.spent = start.elapsed();
-                            let call = function.call_async(&mut running.instance.store, request.params);
-                            let result = timed(call, &mut running.spent, || slot.clock.run(self.worker)).await;
-                            (spent, unseen) = (running.spent, running.is_unseen());
-                            Ok(result)
-                        }
-                        Err(failure) => Err(failure),
+                    let mut running = Running::begin(&mut instance, hook, state, request.endpoints, how);
+                    let result = if running.has_time() {
+                        running.spent = start.elapsed();
+                        let call = function.call_async(&mut running.instance.store, request.params);
+                        let result = timed(call, &mut running.spent, || slot.clock.run(self.worker)).await;
+                        (spent, unseen) = (running.spent, running.is_unseen());
+                        drop(running);
+                        instance.outcome(result, check)
+                    } else {
+                        drop(running);
+                        Err(instance.overrun())
                     };
-                    let result = called.and_then(|result| instance.outcome(result, check));
                     if self.keeps(&instance, &result) {
                         self.keep_waiter(instance);
                     }

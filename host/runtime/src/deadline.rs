@@ -87,7 +87,15 @@ impl Deadline {
     ) {
         (self.limit, self.whose, self.slice, self.fiber) = (limit, whose, slice, fiber);
         (self.start, self.base, self.spent) = (start, None, 0);
-        self.crowded = None;
+        if self.crowded.is_some() {
+            self.crowded = None;
+        }
+    }
+
+    /// There is time to make the call.
+    #[inline]
+    pub(crate) fn has_time(&self) -> bool {
+        self.limit > 0
     }
 
     /// The call has met no tick and has not waited: who made it knows how long it took, and [`unseen`] what that means.

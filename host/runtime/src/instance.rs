@@ -154,6 +154,12 @@ impl Instance {
         }
     }
 
+    /// Why a call that found no time left was not made.
+    #[cold]
+    pub(crate) fn overrun(&self) -> Box<Failure> {
+        self.store.data().overrun().into()
+    }
+
     #[cold]
     fn trapped(&self, error: &wasmtime::Error) -> Box<Failure> {
         Box::new(failure::failure(error, self.store.data()))
@@ -183,25 +189,31 @@ pub(crate) struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
+    /// Answers no `Result`: this is on the path of every call, and taking one apart is a tenth of its cost. Who calls asks
+    /// [`has_time`](Self::has_time) first.
+    #[inline]
     pub(crate) fn begin(
         instance: &'a mut Instance,
         hook: Hook,
         state: &'a mut Box<HookState>,
         endpoints: Option<Arc<dyn Endpoints>>,
         how: How,
-    ) -> Result<Self, Box<Failure>> {
+    ) -> Self {
         instance.calls_left = instance.calls_left.saturating_sub(1);
         let data = instance.store.data_mut();
         std::mem::swap(&mut data.state, state);
         data.endpoints = endpoints;
-        let begun = data.begin_call(hook, how.start, how.fiber);
+        data.begin_call(hook, how.start, how.fiber);
         instance.store.set_epoch_deadline(NEXT_TICK);
-        let running = Running { instance, state, spent: 0 };
-        begun.map(|()| running).map_err(Into::into)
+        Running { instance, state, spent: 0 }
     }
-}
 
-impl Running<'_> {
+    /// Whether there is CPU time left for the call.
+    #[inline]
+    pub(crate) fn has_time(&self) -> bool {
+        self.instance.store.data().deadline.has_time()
+    }
+
     /// See [`Deadline::is_unseen`](crate::deadline::Deadline::is_unseen).
     #[inline]
     pub(crate) fn is_unseen(&self) -> bool {
@@ -210,6 +222,7 @@ impl Running<'_> {
 }
 
 impl Drop for Running<'_> {
+    #[inline]
     fn drop(&mut self) {
         let data = self.instance.store.data_mut();
         data.end_call();

@@ -83,7 +83,8 @@ impl Slot {
     /// Whether the hook is called on a fiber, because it once ran longer than a slice.
     #[inline]
     pub(crate) fn is_slow(&self, hook: Hook) -> bool {
-        self.slow.load(Relaxed) & (1 << hook.index()) != 0
+        let slow = self.slow.load(Relaxed);
+        slow != 0 && slow & (1 << hook.index()) != 0
     }
 
     /// The hook ran longer than a slice.

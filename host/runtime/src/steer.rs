@@ -114,7 +114,7 @@ fn weigh(
     let Some(function) = instance.functions.weigh else { return Err(not_exported()) };
     let params = (WitBinding::from(binding),);
     let how = How { start: Stamp::now(), fiber: None };
-    let running = Running::begin(instance, Hook::Steer, no_exchange, None, how)?;
+    let running = Running::begin(instance, Hook::Steer, no_exchange, None, how);
     let clock = running.instance.store.data().slot.clock.clone();
     let _ticking = clock.run(usize::MAX);
     let store = &mut running.instance.store;

@@ -98,13 +98,15 @@ impl StoreData {
         self.deadline.begin_call(Stamp::now(), (time, None), self.times.slice, None);
     }
 
-    /// A call begins, for the exchange that is here; `fiber` as in [`How`](crate::instance::How). An error when there is no
-    /// time left for it.
+    /// A call begins, for the exchange that is here; `fiber` as in [`How`](crate::instance::How).
     #[inline]
-    pub(crate) fn begin_call(&mut self, hook: Hook, start: Stamp, fiber: Option<bool>) -> Result<(), Cause> {
+    pub(crate) fn begin_call(&mut self, hook: Hook, start: Stamp, fiber: Option<bool>) {
         self.hook = hook;
         self.outbound_calls = 0;
-        self.last_words = None;
+        // Nearly always there are none, and dropping them would write.
+        if self.last_words.is_some() {
+            self.last_words = None;
+        }
         self.meter.begin_call();
         let Times { call: most, slice, own } = self.times;
         let grant = match hook.is_budgeted() {
@@ -121,7 +123,6 @@ impl StoreData {
             self.exchange_budget = self.state.cpu.whole();
         }
         self.deadline.begin_call(start, grant, slice, fiber);
-        if grant.0 == 0 { Err(self.overrun()) } else { Ok(()) }
     }
 
     /// The call ended; what it computed is taken from the exchange's budget. One that met no tick is paid by
