@@ -52,7 +52,7 @@ fn state() -> Box<HookState> {
     let address: SocketAddr = "192.0.2.1:50000".parse().unwrap();
     let mut state = HookState::new(Arc::new(ConnectionInfo::new(address, address, "web".into())), 64 << 10);
     state.authority = HeaderValue::from_static("example.com");
-    state.request = Some(Request::get("/path").body(()).unwrap().into_parts().0);
+    state.request = Some(Box::new(Request::get("/path").body(()).unwrap().into_parts().0));
     state
 }
 

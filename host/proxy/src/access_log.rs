@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use http::request;
 use odin_runtime::{ConnectionInfo, HookState, Value};
 
 use crate::log_text::{now, quoted, quoted_ascii, unix_seconds};
@@ -87,11 +88,11 @@ impl WorkerLog {
         WorkerLog { handle, lines: Rc::default(), flushing: Rc::default() }
     }
 
-    /// Adds the line of an exchange; `state` is what its plugins remember.
-    pub(crate) fn exchange(&self, record: &Record, state: Option<&HookState>, elapsed: Duration) {
+    /// Adds the line of an exchange.
+    pub(crate) fn exchange(&self, record: &Record, told: Told<'_>, elapsed: Duration) {
         let snapshot = &record.listener.snapshot;
         if snapshot.access_log != AccessLog::Off {
-            self.push(snapshot, self.line(record, elapsed), state);
+            self.push(snapshot, self.line(record, elapsed), told);
         }
     }
 
@@ -105,13 +106,11 @@ impl WorkerLog {
     }
 
     /// Ends the line with what plugins have to say, and adds it.
-    pub(crate) fn push(&self, snapshot: &Snapshot, mut line: String, state: Option<&HookState>) {
+    pub(crate) fn push(&self, snapshot: &Snapshot, mut line: String, told: Told<'_>) {
         if line.is_empty() {
             return;
         }
-        if let Some(state) = state {
-            remembered(&mut line, snapshot, state);
-        }
+        remembered(&mut line, snapshot, told);
         line.push_str(if snapshot.access_log == AccessLog::Json { "}\n" } else { "\n" });
         self.add(&line);
     }
@@ -152,7 +151,7 @@ impl WorkerLog {
                 _ => write!(line, " error={}", quoted_ascii(error)),
             };
         }
-        self.push(snapshot, line, state);
+        self.push(snapshot, line, Told::by(state));
     }
 
     fn add(&self, line: &str) {
@@ -181,6 +180,22 @@ impl LogHandle {
         if !batch.is_empty() && self.sender.try_send(batch).is_err() {
             self.dropped.fetch_add(1, Relaxed);
         }
+    }
+}
+
+/// What an exchange leaves for the end of its line.
+#[derive(Clone, Copy)]
+pub(crate) struct Told<'a> {
+    /// The request's head, as it went upstream.
+    pub(crate) head: Option<&'a request::Parts>,
+    /// What its plugins remember.
+    pub(crate) state: Option<&'a HookState>,
+}
+
+impl<'a> Told<'a> {
+    /// By plugins that have the head, too, if there is one.
+    pub(crate) fn by(state: Option<&'a HookState>) -> Self {
+        Told { head: state.and_then(|state| state.request.as_deref()), state }
     }
 }
 
@@ -277,16 +292,21 @@ fn json(record: &Record, elapsed: Duration) -> String {
     line
 }
 
-/// What the plugins cost, and the values that they left for the log.
-fn remembered(line: &mut String, snapshot: &Snapshot, state: &HookState) {
+/// What the plugins cost, the fields of the request that the config names, and the values that plugins left for the log.
+fn remembered(line: &mut String, snapshot: &Snapshot, Told { head, state }: Told<'_>) {
     let json = snapshot.access_log == AccessLog::Json;
-    let micros = state.plugin_nanos as f64 / 1e3;
+    let head = head.or_else(|| state.and_then(|state| state.request.as_deref()));
+    let nanos = state.map_or(0, |state| state.plugin_nanos);
+    let micros = nanos as f64 / 1e3;
     let _ = match json {
-        true => write!(line, r#","plugin_us":{micros:.3}"#),
-        false if state.plugin_nanos > 0 => write!(line, " plugin={micros:.1}us"),
-        false => Ok(()),
+        true if head.is_some() || state.is_some() => write!(line, r#","plugin_us":{micros:.3}"#),
+        false if nanos > 0 => write!(line, " plugin={micros:.1}us"),
+        _ => Ok(()),
     };
-    fields(line, snapshot, state);
+    if let Some(head) = head {
+        fields(line, snapshot, head);
+    }
+    let Some(state) = state else { return };
     let mut begun = false;
     for name in &snapshot.access_log_context {
         let Some(value) = state.remembers(name) else { continue };
@@ -303,9 +323,8 @@ fn remembered(line: &mut String, snapshot: &Snapshot, state: &HookState) {
 }
 
 /// The fields of the request's head that the config names for the log.
-fn fields(line: &mut String, snapshot: &Snapshot, state: &HookState) {
+fn fields(line: &mut String, snapshot: &Snapshot, head: &request::Parts) {
     let json = snapshot.access_log == AccessLog::Json;
-    let Some(head) = state.request.as_ref().filter(|_| !snapshot.access_log_fields.is_empty()) else { return };
     let mut begun = false;
     for name in &snapshot.access_log_fields {
         let Some(value) = head.headers.get(name) else { continue };

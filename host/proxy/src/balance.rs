@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use odin_runtime::{Endpoints, HookState};
+use odin_runtime::Endpoints;
 
 use crate::cluster::Cluster;
 use crate::eligible::Set;
 use crate::error::{Error, Kind};
-use crate::hooks;
+use crate::head::Head;
 use crate::local::LocalCluster;
+use crate::upstream::Caller;
 
 /// The endpoints of a cluster for one pick: all of them, less those that this exchange has tried.
 pub(crate) struct Candidates {
@@ -159,19 +160,53 @@ impl Tries {
         Tries { limit, failed: Vec::new(), last: None, trials: Vec::new() }
     }
 
-    /// The next endpoint; when there is none, what the last one failed with.
-    pub(crate) async fn next(&mut self, cluster: &LocalCluster, state: &mut Box<HookState>) -> Result<usize, Error> {
-        let none = Error::new(Kind::NoEndpoint, "the cluster has no endpoint");
+    /// The next endpoint, by the cluster's balancer plugin; when there is none, what the last one failed with.
+    pub(crate) async fn next(
+        &mut self,
+        cluster: &LocalCluster,
+        caller: &dyn Caller,
+        head: Option<&mut Head>,
+    ) -> Result<usize, Error> {
+        let candidates = self.candidates(cluster)?;
+        let picked = match caller.pick(cluster, head, candidates.clone()).await {
+            Ok(Some(Some(index))) => Ok(index),
+            Ok(Some(None)) => Err(none("the balancer picked none")),
+            Ok(None) => in_turn(&candidates),
+            Err(error) => Err(error),
+        };
+        self.picked(cluster, &candidates, picked)
+    }
+
+    /// The next endpoint, by the built-in balancer.
+    pub(crate) fn in_turn(&mut self, cluster: &LocalCluster) -> Result<usize, Error> {
+        let candidates = self.candidates(cluster)?;
+        let picked = in_turn(&candidates);
+        self.picked(cluster, &candidates, picked)
+    }
+
+    /// What is left to pick from.
+    fn candidates(&mut self, cluster: &LocalCluster) -> Result<Arc<Candidates>, Error> {
         if self.failed.len() >= self.limit.min(cluster.shared.endpoints.len()) {
-            return Err(self.last.take().unwrap_or(none));
+            return Err(self.last.take().unwrap_or_else(|| none("the cluster has no endpoint")));
         }
-        let candidates = match self.failed.as_slice() {
+        cluster.shared.refresh();
+        Ok(match self.failed.as_slice() {
             [] => cluster.all.clone(),
             failed => Arc::new(Candidates::without(cluster.shared.clone(), failed)),
-        };
-        cluster.shared.refresh();
-        // The failure says more than that nobody is left.
-        let picked = pick(cluster, candidates, state).await;
+        })
+    }
+
+    fn picked(
+        &mut self,
+        cluster: &LocalCluster,
+        among: &Candidates,
+        picked: Result<u32, Error>,
+    ) -> Result<usize, Error> {
+        let picked = picked.and_then(|index| match among.is_tried(index) {
+            true => Err(none("the balancer picked an endpoint that has just failed")),
+            false => Ok(index as usize),
+        });
+        // What the last endpoint failed with says more than that no other is left.
         let picked =
             picked.map_err(|error| self.last.take().filter(|_| error.kind == Kind::NoEndpoint).unwrap_or(error))?;
         if cluster.shared.health(picked).try_out() {
@@ -196,21 +231,12 @@ impl Drop for Tries {
     }
 }
 
-/// Picks among the candidates; an error when there is none, or none was picked.
-async fn pick(cluster: &LocalCluster, candidates: Arc<Candidates>, state: &mut Box<HookState>) -> Result<usize, Error> {
-    let none = |detail: &'static str| Error::new(Kind::NoEndpoint, detail);
-    let picked = match &cluster.balancer {
-        Some(plugin) => hooks::pick(plugin, state, candidates.clone()).await?,
-        None => None,
-    };
-    let picked = match picked {
-        Some(index) => index.ok_or_else(|| none("the balancer picked none"))?,
-        None => candidates.take_turn().ok_or_else(|| none("every endpoint failed"))?,
-    };
-    if candidates.is_tried(picked) {
-        return Err(none("the balancer picked an endpoint that has just failed"));
-    }
-    Ok(picked as usize)
+fn in_turn(candidates: &Candidates) -> Result<u32, Error> {
+    candidates.take_turn().ok_or_else(|| none("every endpoint failed"))
+}
+
+fn none(detail: &'static str) -> Error {
+    Error::new(Kind::NoEndpoint, detail)
 }
 
 #[cfg(test)]

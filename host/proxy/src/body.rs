@@ -3,40 +3,50 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::error::{Error, Kind};
-use crate::hooks::HookedBody;
-use crate::http1::client::ResponseBody;
-use crate::http1::halves::RequestBody;
-use crate::http2::activity::Activity;
-use crate::http2::shared::Stream;
+use crate::error::Error;
 use crate::upload::Upload;
 
-/// A body by its source.
+/// The body of a message.
 pub(crate) enum Body {
     Empty,
     /// One piece that is already here, and what follows it.
     Full(Bytes, Option<Box<HeaderMap>>),
-    /// From an HTTP/1 client.
-    Http1Request(RequestBody),
-    /// From an HTTP/1 upstream; it owns the connection.
-    Http1Response(Box<ResponseBody>),
-    /// From an HTTP/2 client.
-    Http2Request(hyper::body::Incoming, Rc<Activity>),
-    /// From an HTTP/2 upstream. The stream counts as open as long as the body is here.
-    #[expect(dead_code, reason = "dropped with the body")]
-    Http2Response(hyper::body::Incoming, Stream),
+    /// From a peer, or on its way through plugins.
+    Stream(Box<dyn Source>),
     /// A request's, with what its exchange wants to know about it.
     Watched(Box<Body>, Rc<Upload>),
     /// Some of it was read before it was asked for.
     Begun(Box<Begun>),
-    /// On its way through plugins.
-    Hooked(Box<HookedBody>),
+}
+
+/// Where the pieces of a body come from. Each codec has its own, and so has the chain of plugins.
+pub(crate) trait Source {
+    /// The next piece, or the trailers; none at the end.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>>;
+    /// Nothing more will come.
+    fn is_end_stream(&self) -> bool;
+    /// Bytes that are still to come, if that is known.
+    fn remaining(&self) -> Option<u64>;
+    /// The sender holds it back until it is told to go on (`100-continue`).
+    fn awaits_continue(&self) -> bool {
+        false
+    }
+    /// The beginning of it is here and can be looked at before anything is done with the message.
+    fn has_come(&self) -> bool {
+        false
+    }
+    /// See [`Body::limit_pieces`].
+    fn limit_pieces(&mut self, _bytes: Option<usize>) {}
+    /// Bytes that came in and that plugins may still hold; none if no plugin looks at it.
+    fn seen_by_plugins(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A body whose beginning was looked at.
@@ -48,26 +58,44 @@ pub(crate) struct Begun {
 }
 
 impl Body {
+    /// A body whose pieces come from a source.
+    pub(crate) fn from(source: impl Source + 'static) -> Self {
+        Body::Stream(Box::new(source))
+    }
+
+    /// It goes through plugins, which may change its length and still need the exchange.
+    pub(crate) fn is_hooked(&self) -> bool {
+        matches!(self, Body::Stream(source) if source.seen_by_plugins().is_some())
+    }
+
     /// Bytes that came in and may not have gone out: a plugin that gathers them is no stall.
     pub(crate) fn gathered(&self) -> u64 {
         match self {
-            Body::Hooked(body) => body.came(),
+            Body::Stream(source) => source.seen_by_plugins().unwrap_or(0),
             _ => 0,
         }
     }
 
     /// Reads no more than so many bytes at a time from here on, where that can be chosen; none for as many as come.
     pub(crate) fn limit_pieces(&mut self, bytes: Option<usize>) {
-        if let Body::Http1Response(body) = self {
-            body.limit_pieces(bytes);
+        if let Body::Stream(source) = self {
+            source.limit_pieces(bytes);
         }
     }
 
-    /// An HTTP/1 client holds it back until it is told to go on (`100-continue`).
+    /// The client holds it back until it is told to go on (`100-continue`).
     pub(crate) fn awaits_continue(&self) -> bool {
         match self {
-            Body::Http1Request(body) => body.awaits_continue(),
+            Body::Stream(source) => source.awaits_continue(),
             Body::Watched(body, _) => body.awaits_continue(),
+            _ => false,
+        }
+    }
+
+    fn has_come(&self) -> bool {
+        match self {
+            Body::Stream(source) => source.has_come(),
+            Body::Watched(body, _) => body.has_come(),
             _ => false,
         }
     }
@@ -89,14 +117,8 @@ const GLANCE: usize = 16 * 1024;
 impl Body {
     /// Takes what an HTTP/1 client has sent of a body by now, and answers what is wrong with it.
     pub(crate) fn begin(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
-        let from_http1 = |body: &Body| match body {
-            Body::Http1Request(body) => body.has_come(),
-            _ => false,
-        };
-        match &*self {
-            Body::Watched(body, _) if from_http1(body) => {}
-            body if from_http1(body) => {}
-            _ => return Ok(()),
+        if !self.has_come() {
+            return Ok(());
         }
         let length = self.size_hint();
         let mut begun = Begun { frames: VecDeque::new(), rest: std::mem::replace(self, Body::Empty), length };
@@ -164,16 +186,7 @@ impl HttpBody for Body {
                 }
                 Poll::Ready(frame.map(Ok))
             }
-            Body::Http1Request(body) => body.poll_frame(cx),
-            Body::Http1Response(body) => body.poll_frame(cx),
-            Body::Http2Request(body, activity) => {
-                let polled = poll_http2(body, Kind::DownstreamClosed, cx);
-                if polled.is_ready() {
-                    activity.step();
-                }
-                polled
-            }
-            Body::Http2Response(body, _) => poll_http2(body, Kind::UpstreamClosed, cx),
+            Body::Stream(source) => source.poll_frame(cx),
             Body::Watched(body, upload) => {
                 let Poll::Ready(mut frame) = Pin::new(&mut **body).poll_frame(cx) else {
                     upload.waits();
@@ -193,7 +206,6 @@ impl HttpBody for Body {
                 Some(frame) => Poll::Ready(Some(Ok(frame))),
                 None => Pin::new(&mut begun.rest).poll_frame(cx),
             },
-            Body::Hooked(body) => body.poll_frame(cx),
         }
     }
 
@@ -201,12 +213,9 @@ impl HttpBody for Body {
         match self {
             Body::Empty => true,
             Body::Full(data, trailers) => data.is_empty() && trailers.is_none(),
-            Body::Http1Request(body) => body.is_end_stream(),
-            Body::Http1Response(body) => body.is_end_stream(),
-            Body::Http2Request(body, _) | Body::Http2Response(body, _) => body.is_end_stream(),
+            Body::Stream(source) => source.is_end_stream(),
             Body::Watched(body, _) => body.is_end_stream(),
             Body::Begun(begun) => begun.frames.is_empty() && begun.rest.is_end_stream(),
-            Body::Hooked(body) => body.is_end_stream(),
         }
     }
 
@@ -215,38 +224,10 @@ impl HttpBody for Body {
             Body::Empty => Some(0),
             // Trailers need chunks.
             Body::Full(data, trailers) => trailers.is_none().then_some(data.len() as u64),
-            Body::Http1Request(body) => body.remaining(),
-            Body::Http1Response(body) => body.remaining(),
-            Body::Http2Request(body, _) | Body::Http2Response(body, _) => return body.size_hint(),
+            Body::Stream(source) => source.remaining(),
             Body::Watched(body, _) => return body.size_hint(),
             Body::Begun(begun) => return begun.length,
-            Body::Hooked(_) => None,
         };
         exact.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
-}
-
-fn poll_http2(
-    body: &mut hyper::body::Incoming,
-    kind: Kind,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-    match ready!(Pin::new(&mut *body).poll_frame(cx)) {
-        Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
-        Some(Err(error)) => Poll::Ready(Some(Err(broken(kind, &error)))),
-        // hyper ends a body quietly when the peer resets the stream with NO_ERROR or CANCEL. It is not whole for that.
-        None if !body.is_end_stream() => Poll::Ready(Some(Err(Error::new(kind, "stream reset inside the body")))),
-        None => Poll::Ready(None),
-    }
-}
-
-/// An HTTP/2 stream or its connection failed.
-pub(crate) fn broken(kind: Kind, error: &hyper::Error) -> Error {
-    let mut detail = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        detail = format!("{detail}: {cause}");
-        source = cause.source();
-    }
-    Error::new(kind, detail)
 }

@@ -3,7 +3,6 @@
 //! `handle` is the outer function: it turns errors into responses and makes sure that the record is written. `run` is
 //! the inner one: it does the work, in the order of docs/life-of-a-request.md. No codec is named here.
 
-use std::fmt;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -15,39 +14,21 @@ use tokio::net::TcpStream;
 use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::fields::{self, Downstream};
+use crate::head::{Head, Wishes};
 use crate::hooks::{self, Run, Side};
 use crate::local::{LocalCluster, LocalKind, LocalListener, Target};
 use crate::path::PathRules;
 use crate::record::{Record, RecordedBody};
 use crate::timer::Deadline;
 use crate::upload::Upload;
-use crate::upstream::{self, Call, Reply};
+use crate::upstream::{self, Call, Caller, Reply};
 use crate::worker::Worker;
 
 /// A request whose head was checked by its codec.
 pub(crate) struct Request {
-    /// Origin-form URI; no field of the connection and no `Host`.
-    pub(crate) head: request::Parts,
-    pub(crate) authority: HeaderValue,
+    pub(crate) head: Head,
     pub(crate) wishes: Wishes,
     pub(crate) body: Body,
-}
-
-/// What the client asks of the connection, for Odin to ask of the upstream's.
-#[derive(Debug, Default)]
-pub(crate) struct Wishes {
-    /// The protocol to switch to.
-    pub(crate) upgrade: Option<HeaderValue>,
-    /// `TE: trailers`: the client reads them.
-    pub(crate) trailers: bool,
-    /// Where interim responses go; none when the client cannot get any.
-    pub(crate) interim: Option<Rc<dyn Interim>>,
-}
-
-/// A client that can be told what comes before the response (RFC 9110, section 15.2).
-pub(crate) trait Interim: fmt::Debug {
-    /// Sends an interim response, unless the client is behind with reading.
-    fn tell(&self, head: &response::Parts);
 }
 
 /// What the codec does next.
@@ -81,9 +62,9 @@ pub(crate) struct Origin {
 
 /// Serves one request. Errors become responses here and nowhere else.
 pub(crate) async fn handle(origin: &Origin, request: Request, deadline: &mut Deadline) -> Outcome {
-    let mut record = Record::new(origin, Some(&request.head));
-    record.authority = Some(request.authority.clone());
-    match run(origin, request, &mut record, deadline).await {
+    let Request { head, wishes, body } = request;
+    let mut record = Record::of(origin, head);
+    match run(origin, &wishes, body, &mut record, deadline).await {
         Ok(Reply::Response(head, body)) => Outcome::Response(respond(head, body, record)),
         Ok(Reply::Switched { parts: head, protocol, io, early }) => {
             record.status = head.status;
@@ -128,56 +109,73 @@ fn respond(mut head: response::Parts, mut body: Body, mut record: Box<Record>) -
     Response::from_parts(head, RecordedBody::new(body, record))
 }
 
-async fn run(origin: &Origin, request: Request, record: &mut Record, deadline: &mut Deadline) -> Result<Reply, Error> {
-    let Request { mut head, authority, wishes, mut body } = request;
+async fn run(
+    origin: &Origin,
+    wishes: &Wishes,
+    mut body: Body,
+    record: &mut Record,
+    deadline: &mut Deadline,
+) -> Result<Reply, Error> {
     let listener = &origin.listener;
     let LocalKind::Http(rules) = listener.kind else {
         return Err(Error::new(Kind::NoRoute, "the listener became a TCP listener"));
     };
-    normalize(&mut head, rules.paths)?;
-    let target =
-        listener.router.find(authority.to_str().unwrap_or(""), head.uri.path()).and_then(|at| listener.target(at));
+    let Some(head) = &mut record.head else { return Err(no_head()) };
+    normalize(&mut head.parts, rules.paths)?;
+    let target = listener.router.find(head.host(), head.parts.uri.path()).and_then(|at| listener.target(at));
     let target = target.ok_or_else(|| Error::new(Kind::NoRoute, "no route matches host and path"))?;
     let ids = &origin.worker.request_ids;
-    let id = fields::forward_request(&mut head, &origin.downstream, &authority, "http", rules.trust_forwarded, ids);
-    record.id = Some(id.clone());
+    record.id = Some(fields::forward_request(head, &origin.downstream, rules.trust_forwarded, ids));
     if !matches!(body, Body::Empty) {
         let upload = Rc::new(Upload::at_least(listener.snapshot.limits.body_rate));
         record.upload = Some(upload.clone());
         body = Body::Watched(Box::new(body), upload);
     }
-
-    let bodiless = head.method == Method::HEAD;
-    let mut state = HookState::new(origin.downstream.info.clone(), listener.snapshot.limits.head_bytes);
-    state.authority = authority;
-    state.request = Some(head);
-    state.request_has_body = !http_body::Body::is_end_stream(&body);
-    state.request_open = true;
-    state.facts.request_id = Some(id);
-    state.facts.route = Some(target.name.clone());
-    state.facts.started = record.started;
-    state.cpu = CpuBudget::new(listener.snapshot.limits.cpu_budget, record.started);
-    if !target.plugins.is_empty() {
-        state.routing = Some(listener.router.clone());
+    let bodiless = head.parts.method == Method::HEAD;
+    if !target.plugins.is_empty() || target.cluster.balancer.is_some() {
+        record.run = Some(start(origin, target, &body, record));
     }
-    let run = Run::new(&target.plugins, state);
-    record.run = Some(run.clone());
 
-    let asked = ask(origin, &run, target, &wishes, body, record, deadline).await;
+    let asked = ask(origin, target, wishes, body, record, deadline).await;
     // A request that broke off is the client's failure, whatever the upstream makes of it.
     let asked = asked.map_err(|error| record.upload.as_ref().and_then(|up| up.failure.take()).unwrap_or(error));
-    if run.is_empty() && listener.snapshot.access_log_fields.is_empty() {
-        // Nobody reads it any more, and a response may take long.
-        run.state().await.request = None;
+    if chain(record).is_none() && listener.snapshot.access_log_fields.is_empty() {
+        // Not needed any more, and a response may take long.
+        record.head = None;
     }
     let answered = match or_reply(asked, record)? {
-        Reply::Response(head, body) => answer(&run, head, body, bodiless, deadline).await,
-        Reply::Switched { parts, protocol, io, early } => match switch(&run, parts).await {
+        Reply::Response(head, body) => answer(record, head, body, bodiless, deadline).await,
+        Reply::Switched { parts, protocol, io, early } => match switch(record, parts).await {
             Ok(parts) => Ok(Reply::Switched { parts, protocol, io, early }),
             Err(error) => Err(error),
         },
     };
     or_reply(answered, record)
+}
+
+/// The plugins of the route, with what they know of the exchange. Those of the chain have the head; a balancer alone gets
+/// it when it picks.
+fn start(origin: &Origin, target: &Target, body: &Body, record: &mut Record) -> Rc<Run> {
+    let limits = &origin.listener.snapshot.limits;
+    let mut state = HookState::new(origin.downstream.info.clone(), limits.head_bytes);
+    state.request_has_body = !http_body::Body::is_end_stream(body);
+    state.facts.request_id.clone_from(&record.id);
+    state.facts.route = Some(target.name.clone());
+    state.facts.started = record.started;
+    state.cpu = CpuBudget::new(limits.cpu_budget, record.started);
+    if !target.plugins.is_empty() {
+        state.request_open = true;
+        state.routing = Some(origin.listener.router.clone());
+        if let Some(head) = record.head.take() {
+            hooks::lend(&mut state, head);
+        }
+    }
+    Run::new(&target.plugins, state)
+}
+
+/// It is there whenever no hook runs: an error all the same, rather than the end of the worker.
+fn no_head() -> Error {
+    Error::new(Kind::PluginFailed, "the request's head is gone")
 }
 
 /// Gives the path its one spelling, before anything looks at it.
@@ -199,19 +197,21 @@ fn normalize(head: &mut request::Parts, paths: PathRules) -> Result<(), Error> {
 }
 
 /// The response's side of an exchange that switches protocols: a head, and then no message that a plugin could see.
-async fn switch(run: &Run, head: response::Parts) -> Result<response::Parts, Error> {
-    if run.is_empty() {
-        return Ok(head);
-    }
-    open_response(run, head, false).await;
-    hooks::response_headers(run).await?;
-    close_response(run).await
+async fn switch(record: &mut Record, head: response::Parts) -> Result<response::Parts, Error> {
+    let Some(run) = chain(record) else { return Ok(head) };
+    open_response(&run, record.head.take(), head, false).await;
+    hooks::response_headers(&run).await?;
+    close_response(&run).await
+}
+
+/// The plugins that see the exchange's messages, if there are some.
+fn chain(record: &Record) -> Option<Rc<Run>> {
+    record.run.clone().filter(|run| !run.is_empty())
 }
 
 /// The request's side of the exchange, up to the head of the response.
 async fn ask(
     origin: &Origin,
-    run: &Rc<Run>,
     target: &Target,
     wishes: &Wishes,
     mut body: Body,
@@ -220,9 +220,9 @@ async fn ask(
 ) -> Result<Reply, Error> {
     let upload = record.upload.clone();
     let mut cluster = target.cluster.clone();
-    if !run.is_empty() {
-        deadline.race_limit(hooks::request_headers(run)).await.map_err(upstream::late)??;
-        body = hooks::attach(run, Side::Request(upload.clone()), body, deadline).await?;
+    if let Some(run) = chain(record) {
+        deadline.race_limit(hooks::request_headers(&run)).await.map_err(upstream::late)??;
+        body = hooks::attach(&run, Side::Request(upload.clone()), body, deadline).await?;
         let mut state = run.state().await;
         state.request_open = false;
         if let Some(head) = &mut state.request {
@@ -234,9 +234,14 @@ async fn ask(
         if let Some(routed) = state.routed.take() {
             cluster = reroute(origin, &mut state, routed)?;
         }
+        state.facts.cluster = Some(cluster.name.clone());
+        // The hooks of the body may still ask for the request.
+        record.head = if body.is_hooked() { hooks::copy_head(&state) } else { hooks::take_back(&mut state) };
     }
-    let call = Call { cluster: &cluster, snapshot: &origin.listener.snapshot, run, wishes, upload };
-    upstream::send(&call, &mut body, &mut record.assigned, deadline).await
+    let caller = record.run.as_deref().map(|run| run as &dyn Caller);
+    let head = record.head.as_mut().ok_or_else(no_head)?;
+    let mut call = Call { cluster: &cluster, snapshot: &origin.listener.snapshot, head, caller, wishes, upload };
+    upstream::send(&mut call, &mut body, &mut record.assigned, deadline).await
 }
 
 /// Where a plugin wants the exchange to go.
@@ -258,33 +263,34 @@ fn reroute(origin: &Origin, state: &mut HookState, routed: Routed) -> Result<Rc<
 
 /// The response's side of the exchange. `bodiless`: the client asked for the head alone.
 async fn answer(
-    run: &Rc<Run>,
+    record: &mut Record,
     mut head: response::Parts,
     mut body: Body,
     bodiless: bool,
     deadline: &mut Deadline,
 ) -> Result<Reply, Error> {
     fields::forward_response(&mut head.headers, head.version);
-    if run.is_empty() {
-        return Ok(Reply::Response(head, body));
-    }
+    let Some(run) = chain(record) else { return Ok(Reply::Response(head, body)) };
     let bodiless = bodiless
         || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
-    open_response(run, head, !bodiless && !http_body::Body::is_end_stream(&body)).await;
-    deadline.race_limit(hooks::response_headers(run)).await.map_err(upstream::late)??;
+    open_response(&run, record.head.take(), head, !bodiless && !http_body::Body::is_end_stream(&body)).await;
+    deadline.race_limit(hooks::response_headers(&run)).await.map_err(upstream::late)??;
     if !bodiless {
-        body = hooks::attach(run, Side::Response, body, deadline).await?;
+        body = hooks::attach(&run, Side::Response, body, deadline).await?;
     }
-    let mut head = close_response(run).await?;
+    let mut head = close_response(&run).await?;
     if !bodiless {
         fix_length(&mut head.headers, &body);
     }
     Ok(Reply::Response(head, body))
 }
 
-/// Lets plugins see the head, and change it.
-async fn open_response(run: &Run, head: response::Parts, has_body: bool) {
+/// Lets plugins see the head, and change it; they see that of the request as well.
+async fn open_response(run: &Run, request: Option<Head>, head: response::Parts, has_body: bool) {
     let mut state = run.state().await;
+    if let Some(request) = request {
+        hooks::lend(&mut state, request);
+    }
     // A plugin may have replied before the head of the request had gone.
     state.request_open = false;
     state.response_has_body = has_body;
@@ -304,7 +310,7 @@ async fn close_response(run: &Run) -> Result<response::Parts, Error> {
 /// A body that went through plugins may have another length than its head says.
 fn fix_length(headers: &mut HeaderMap, body: &Body) {
     match body {
-        Body::Hooked(_) => {
+        body if body.is_hooked() => {
             headers.remove(header::CONTENT_LENGTH);
         }
         Body::Full(..) | Body::Empty if headers.contains_key(header::CONTENT_LENGTH) => {

@@ -9,10 +9,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request};
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use odin_runtime::ConnectionInfo;
 
 use crate::drain::Drain;
+use crate::head::Head;
 
 const FORWARDED: HeaderName = header::FORWARDED;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -71,14 +73,14 @@ fn value(text: String) -> HeaderValue {
 
 /// Writes what the upstream learns about the client. Returns the request's id.
 pub(crate) fn forward_request(
-    head: &mut request::Parts,
+    head: &mut Head,
     downstream: &Downstream,
-    authority: &HeaderValue,
-    scheme: &'static str,
     trusted: bool,
     ids: &RequestIds,
 ) -> HeaderValue {
-    let headers = &mut head.headers;
+    let Head { parts, authority, scheme } = head;
+    let headers = &mut parts.headers;
+    let scheme = if *scheme == Scheme::HTTPS { "https" } else { "http" };
     let forwarded = downstream.forwarded(authority, scheme);
     let id = match headers.get(&X_REQUEST_ID) {
         Some(id) if trusted && !id.is_empty() && id.len() <= 128 => id.clone(),
@@ -103,7 +105,7 @@ pub(crate) fn forward_request(
     }
     // Credentials for a proxy: Odin asks for none, and the upstream must not get them (RFC 9110, section 11.7.2).
     headers.remove(header::PROXY_AUTHORIZATION);
-    via(headers, head.version);
+    via(headers, parts.version);
     id
 }
 

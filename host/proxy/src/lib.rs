@@ -16,6 +16,7 @@ mod fields;
 #[cfg(test)]
 mod fuzz;
 mod gate;
+mod head;
 mod health;
 mod hooks;
 mod http1;

@@ -18,12 +18,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::body::Body;
 use crate::error::{Error, Kind};
-use crate::exchange::Wishes;
+use crate::head::{Head, Wishes};
 use crate::hooks::Run;
 use crate::local::LocalCluster;
 use crate::snapshot::Snapshot;
 use crate::timer::{Deadline, Elapsed};
-use crate::upstream::{self, Assigned, Call, Reply};
+use crate::upstream::{self, Assigned, Call, Caller, Reply};
 use crate::worker::Worker;
 
 /// Serves the calls of a worker's plugins, each in a task of its own.
@@ -46,16 +46,25 @@ async fn one(call: OutboundCall, snapshot: Arc<Snapshot>, cluster: Rc<LocalClust
     let mut deadline = Deadline::default();
     deadline.begin(timeout);
     let answered = {
-        let (head, body) = request.into_parts();
-        let mut state = HookState::new(nowhere(), snapshot.limits.head_bytes);
-        state.authority = authority.unwrap_or_else(|| named(&cluster.name));
-        state.request_has_body = !body.is_empty();
-        state.request = Some(head);
-        state.outbound_depth = depth;
-        let run = Run::new(&[], state);
-        let call = Call { cluster: &cluster, snapshot: &snapshot, run: &run, wishes: &Wishes::default(), upload: None };
+        let (parts, body) = request.into_parts();
+        let mut head = Head::new(Box::new(parts), authority.unwrap_or_else(|| named(&cluster.name)));
+        // A balancer that is a plugin sees a request without a client.
+        let run = cluster.balancer.is_some().then(|| {
+            let mut state = HookState::new(nowhere(), snapshot.limits.head_bytes);
+            state.request_has_body = !body.is_empty();
+            state.outbound_depth = depth;
+            Run::new(&[], state)
+        });
+        let mut call = Call {
+            cluster: &cluster,
+            snapshot: &snapshot,
+            head: &mut head,
+            caller: run.as_deref().map(|run| run as &dyn Caller),
+            wishes: &Wishes::default(),
+            upload: None,
+        };
         let body = if body.is_empty() { Body::Empty } else { Body::Full(body, None) };
-        let mut asking = pin!(ask(&call, body, worker, max_body_bytes, &mut deadline));
+        let mut asking = pin!(ask(&mut call, body, worker, max_body_bytes, &mut deadline));
         tokio::select! {
             answered = &mut asking => answered,
             () = answer.closed() => return,
@@ -66,7 +75,7 @@ async fn one(call: OutboundCall, snapshot: Arc<Snapshot>, cluster: Rc<LocalClust
 }
 
 async fn ask(
-    call: &Call<'_>,
+    call: &mut Call<'_>,
     mut body: Body,
     worker: usize,
     max_body_bytes: usize,

@@ -11,11 +11,13 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri, Version, request};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use crate::access_log::Told;
 use crate::body::Body;
 use crate::drain::DRAINED;
 use crate::error::{Blame, Error, Kind};
 use crate::exchange::Origin;
 use crate::fields::Downstream;
+use crate::head::Head;
 use crate::hooks::{self, Run};
 use crate::http2::activity::OpenExchange;
 use crate::local::LocalListener;
@@ -33,6 +35,7 @@ pub(crate) struct Record {
     pub(crate) downstream: Rc<Downstream>,
     pub(crate) started: Instant,
     pub(crate) method: Method,
+    /// As it came; plugins may change that of the head.
     pub(crate) authority: Option<HeaderValue>,
     pub(crate) uri: Uri,
     pub(crate) version: Version,
@@ -41,7 +44,9 @@ pub(crate) struct Record {
     pub(crate) upload: Option<Rc<Upload>>,
     pub(crate) sent: u64,
     pub(crate) assigned: Assigned,
-    /// The plugins and what they remember, once a route was found.
+    /// The request's head, from here on as it goes upstream. None while the plugins have it, and once nobody needs it.
+    pub(crate) head: Option<Head>,
+    /// The plugins and what they remember, when the route has some.
     pub(crate) run: Option<Rc<Run>>,
     /// What failed, if anything, and who has to look into it.
     pub(crate) failure: Option<(Blame, String)>,
@@ -54,8 +59,15 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// The record of an exchange that begins now; a head that could not be read is not there.
-    pub(crate) fn new(origin: &Origin, head: Option<&request::Parts>) -> Box<Record> {
+    /// The record of an exchange that begins now.
+    pub(crate) fn of(origin: &Origin, head: Head) -> Box<Record> {
+        let mut record = Record::new(origin, Some(&head.parts), Some(head.authority.clone()));
+        record.head = Some(head);
+        record
+    }
+
+    /// Of an exchange that is refused at once; a head that could not be read is not there.
+    pub(crate) fn new(origin: &Origin, head: Option<&request::Parts>, authority: Option<HeaderValue>) -> Box<Record> {
         let unknown = || {
             let method = Method::from_bytes(b"-").unwrap_or_default();
             (method, Uri::from_static("-"), Version::HTTP_11)
@@ -68,7 +80,7 @@ impl Record {
             downstream: origin.downstream.clone(),
             started: Instant::now(),
             method,
-            authority: None,
+            authority,
             uri,
             version,
             id: None,
@@ -76,6 +88,7 @@ impl Record {
             upload: None,
             sent: 0,
             assigned: Assigned::none(origin.worker.id),
+            head: None,
             run: None,
             failure: None,
             complete: false,
@@ -131,17 +144,22 @@ impl Record {
     }
 
     /// Calls the hooks of the end and writes the line. A hook that waits gets a task of its own, and the line with it.
-    fn end(&self, run: Rc<Run>, elapsed: Duration) {
+    fn end(&mut self, run: Rc<Run>, elapsed: Duration) {
         let log = &self.worker.log;
         if !run.has_end() {
-            return log.exchange(self, run.try_state().as_deref().map(|state| &**state), elapsed);
+            let state = run.try_state();
+            let head = self.head.as_ref().map(|head| &*head.parts);
+            return log.exchange(self, Told { head, state: state.as_deref().map(|state| &**state) }, elapsed);
         }
         let mut ending = Box::pin({
-            let run = run.clone();
+            let (run, head) = (run.clone(), self.head.take());
             let (received, sent, status) = (self.received(), self.sent, self.status.as_u16());
             let error = self.failure.as_ref().map(|(_, words)| words.clone());
             async move {
                 let mut state = run.state().await;
+                if let Some(head) = head {
+                    hooks::lend(&mut state, head);
+                }
                 let facts = &mut state.facts;
                 (facts.bytes_received, facts.bytes_sent, facts.status, facts.error) =
                     (received, sent, Some(status), error);
@@ -149,12 +167,12 @@ impl Record {
             }
         });
         if ending.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
-            return log.exchange(self, run.try_state().as_deref().map(|state| &**state), elapsed);
+            return log.exchange(self, Told::by(run.try_state().as_deref().map(|state| &**state)), elapsed);
         }
         let (line, worker, snapshot) = (log.line(self, elapsed), self.worker.clone(), self.listener.snapshot.clone());
         tokio::task::spawn_local(async move {
             ending.await;
-            worker.log.push(&snapshot, line, Some(&**run.state().await));
+            worker.log.push(&snapshot, line, Told::by(Some(&**run.state().await)));
         });
     }
 }
@@ -171,7 +189,10 @@ impl Drop for Record {
                 run.finish();
                 self.end(run, elapsed);
             }
-            None => self.worker.log.exchange(self, None, elapsed),
+            None => {
+                let head = self.head.as_ref().map(|head| &*head.parts);
+                self.worker.log.exchange(self, Told { head, state: None }, elapsed);
+            }
         }
     }
 }
@@ -180,7 +201,8 @@ impl Drop for Record {
 pub(crate) struct RecordedBody {
     body: Body,
     pub(crate) record: Box<Record>,
-    watch: Option<Watch>,
+    /// Boxed: a body from HTTP/1 has none.
+    watch: Option<Box<Watch>>,
 }
 
 /// What a codec that has no deadline of its own needs of a body.
@@ -211,7 +233,7 @@ impl RecordedBody {
     pub(crate) fn watch(&mut self, mut deadline: Deadline, idle: Duration, open: OpenExchange) {
         deadline.set(idle);
         open.answered();
-        self.watch = Some(Watch { deadline, idle, moved: self.record.received(), open });
+        self.watch = Some(Box::new(Watch { deadline, idle, moved: self.record.received(), open }));
     }
 }
 

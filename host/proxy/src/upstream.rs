@@ -2,19 +2,19 @@
 //! as nothing that the upstream may have acted on has left Odin.
 
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, response};
-use odin_runtime::Facts;
 use tokio::net::TcpStream;
 
-use crate::balance::Tries;
+use crate::balance::{Candidates, Tries};
 use crate::body::Body;
 use crate::cluster::Protocol;
 use crate::error::{Error, Kind};
-use crate::exchange::Wishes;
-use crate::hooks::Run;
+use crate::head::{Head, Wishes};
 use crate::http1::client::{self as http1, Answer, Connection};
 use crate::http2::client as http2;
 use crate::local::LocalCluster;
@@ -35,16 +35,28 @@ pub(crate) enum Reply {
     Switched { parts: response::Parts, protocol: HeaderValue, io: TcpStream, early: bytes::Bytes },
 }
 
-/// What goes upstream, and where to.
+/// One request to a cluster, by whomever.
 pub(crate) struct Call<'a> {
     pub(crate) cluster: &'a Rc<LocalCluster>,
     pub(crate) snapshot: &'a Snapshot,
-    /// Whose request it is.
-    pub(crate) run: &'a Run,
+    pub(crate) head: &'a mut Head,
+    /// None when there is no plugin to ask or tell.
+    pub(crate) caller: Option<&'a dyn Caller>,
     pub(crate) wishes: &'a Wishes,
     /// What becomes of the request's body, when it has one.
     pub(crate) upload: Option<Rc<Upload>>,
 }
+
+/// What a call asks and tells whoever makes it, where plugins belong to it.
+pub(crate) trait Caller {
+    /// Asks the cluster's balancer plugin. None when it failed and is passed over: the built-in balancer picks then.
+    fn pick<'a>(&'a self, cluster: &'a LocalCluster, head: Option<&'a mut Head>, among: Arc<Candidates>) -> Pick<'a>;
+    /// The call goes to this endpoint; `attempt` counts from 1.
+    fn assigned(&self, cluster: &LocalCluster, index: usize, attempt: u32);
+}
+
+/// The index of an endpoint, or that the balancer picked none.
+pub(crate) type Pick<'a> = Pin<Box<dyn Future<Output = Result<Option<Option<u32>>, Error>> + 'a>>;
 
 impl Call<'_> {
     /// All of the request's body has been read, so a wait is not for the client.
@@ -65,30 +77,33 @@ impl Assigned {
         Assigned { worker, endpoint: None, attempts: 0 }
     }
 
-    /// Asks for the next endpoint of the cluster, and gives the exchange or connection to it.
+    /// Asks for the next endpoint of the cluster, and gives the exchange or connection to it. `head` is that of the
+    /// request; a TCP connection has none.
     pub(crate) async fn next(
         &mut self,
-        run: &Run,
+        caller: Option<&dyn Caller>,
+        head: Option<&mut Head>,
         cluster: &Rc<LocalCluster>,
         tries: &mut Tries,
         deadline: &mut Deadline,
     ) -> Result<usize, Error> {
-        let mut state = run.state().await;
-        state.facts.cluster = Some(cluster.name.clone());
-        let index = deadline.race_limit(tries.next(cluster, &mut state)).await.map_err(late)??;
-        self.assign(cluster, index, &mut state.facts);
+        let index = match (caller, &cluster.balancer) {
+            (Some(caller), Some(_)) => deadline.race_limit(tries.next(cluster, caller, head)).await.map_err(late)??,
+            _ => tries.in_turn(cluster)?,
+        };
+        self.assign(cluster, index);
+        if let Some(caller) = caller {
+            caller.assigned(cluster, index, self.attempts);
+        }
         Ok(index)
     }
 
     /// To this endpoint; one given before is released.
-    fn assign(&mut self, cluster: &Rc<LocalCluster>, index: usize, facts: &mut Facts) {
+    fn assign(&mut self, cluster: &Rc<LocalCluster>, index: usize) {
         self.release();
-        let endpoint = &cluster.shared.endpoints[index];
-        endpoint.counters(self.worker).started.add(1);
+        cluster.shared.endpoints[index].counters(self.worker).started.add(1);
         self.endpoint = Some((cluster.clone(), index));
         self.attempts += 1;
-        facts.endpoint = Some(endpoint.address);
-        facts.attempt = self.attempts;
     }
 
     fn release(&mut self) {
@@ -106,14 +121,15 @@ impl Drop for Assigned {
 
 /// Sends the request and returns the head of the response.
 pub(crate) async fn send(
-    call: &Call<'_>,
+    call: &mut Call<'_>,
     body: &mut Body,
     assigned: &mut Assigned,
     deadline: &mut Deadline,
 ) -> Result<Reply, Error> {
     let mut tries = Tries::up_to(MAX_ATTEMPTS);
     loop {
-        let index = assigned.next(call.run, call.cluster, &mut tries, deadline).await?;
+        let index = assigned.next(call.caller, Some(call.head), call.cluster, &mut tries, deadline).await?;
+        let call = &*call;
         let (shared, worker) = (&call.cluster.shared, assigned.worker);
         let began = shared.begin(index, worker);
         let attempt = Attempt { call, index, worker };

@@ -21,7 +21,7 @@ use crate::capability::fields::Size;
 /// request's fields: it is [`HookState::authority`], and the host writes `Host` or `:authority` from it.
 pub struct HookState {
     /// The request's head; none for a TCP connection.
-    pub request: Option<http::request::Parts>,
+    pub request: Option<Box<http::request::Parts>>,
     /// Whether a body follows the request's head.
     pub request_has_body: bool,
     /// Whether the request's head may be changed and the cluster chosen in the next call.

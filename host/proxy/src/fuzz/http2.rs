@@ -8,6 +8,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, request};
 
 use super::without_length;
+use crate::head::Head;
 use crate::http1::encode::{self, RequestLine};
 use crate::http1::head::{Framing, HeadScanner, MAX_FIELDS};
 use crate::http1::request::parse;
@@ -46,33 +47,26 @@ fn fuzz_http2_heads() {
         let Some(mut head) = decoded(input) else { return "h2 refuses it".to_owned() };
         match check_head(&mut head, 20) {
             Ok((authority, wishes)) => {
+                let head = Head::new(Box::new(head), authority);
                 for encoding in [Encoding::None, Encoding::Chunked, Encoding::Length(5)] {
-                    let line = RequestLine {
-                        method: &head.method,
-                        uri: &head.uri,
-                        authority: &authority,
-                        encoding,
-                        wishes: &wishes,
-                        expect_continue: false,
-                    };
-                    is_one_request(&line, &head);
+                    is_one_request(&RequestLine { head: &head, encoding, wishes: &wishes, expect_continue: false });
                 }
-                format!("{} {} {}", head.method == Method::OPTIONS, wishes.trailers, head.headers.len())
+                format!("{} {} {}", head.parts.method == Method::OPTIONS, wishes.trailers, head.parts.headers.len())
             }
             Err((_, detail)) => detail.to_owned(),
         }
     });
 }
 
-fn is_one_request(line: &RequestLine<'_>, head: &request::Parts) {
+fn is_one_request(line: &RequestLine<'_>) {
     let mut sent = Vec::new();
-    encode::request_head(&mut sent, line, &head.headers);
+    encode::request_head(&mut sent, line);
     assert_eq!(HeadScanner::default().find_end(&sent, usize::MAX), Ok(Some(sent.len())), "one head, to its last byte");
     let shown = sent.escape_ascii().to_string();
     let read = parse(Bytes::from(sent), MAX_FIELDS).unwrap_or_else(|error| panic!("{error}: {shown}"));
-    assert_eq!(read.parts.method, head.method);
-    assert_eq!(read.parts.uri, head.uri);
-    assert_eq!(read.authority, *line.authority);
+    let (read_head, head) = (&read.head.parts, &line.head.parts);
+    assert_eq!((&read_head.method, &read_head.uri), (&head.method, &head.uri));
+    assert_eq!(read.head.authority, line.head.authority);
     let framing = match line.encoding {
         Encoding::Length(length) => Framing::Length(length),
         Encoding::Chunked => Framing::Chunked,
@@ -81,7 +75,7 @@ fn is_one_request(line: &RequestLine<'_>, head: &request::Parts) {
     assert_eq!(read.framing, framing);
     assert_eq!(read.wishes.trailers, line.wishes.trailers);
     assert_eq!(read.wishes.upgrade, None);
-    assert_eq!(without_length(&read.parts.headers), without_length(&head.headers));
+    assert_eq!(without_length(&read_head.headers), without_length(&head.headers));
 }
 
 /// The head as the library hands it over, or none where it refuses it (h2's `server::Peer::convert_poll_message`).

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::stage::{Flow, Stage};
 use super::{Run, heads};
-use crate::body::Body;
+use crate::body::{Body, Source};
 use crate::error::{Error, Kind};
 use crate::timer::{Deadline, Elapsed};
 use crate::upload::Upload;
@@ -63,7 +63,7 @@ pub(crate) async fn attach(run: &Rc<Run>, side: Side, body: Body, deadline: &mut
     // A message without a body keeps nobody waiting, and its plugins are asked before its head says how long it is.
     let wait_for_all = !has_body;
     if !wait_for_all && !hooked.holds_head() {
-        return Ok(Body::Hooked(Box::new(hooked)));
+        return Ok(Body::from(hooked));
     }
     let late = if hooked.side.flow().forward() { Kind::BodyTimeout } else { Kind::UpstreamTimeout };
     let Ok(collected) = deadline.race_limit(hooked.collect(wait_for_all)).await else {
@@ -72,7 +72,7 @@ pub(crate) async fn attach(run: &Rc<Run>, side: Side, body: Body, deadline: &mut
     let (data, trailers) = collected?;
     if !hooked.finished {
         hooked.ready = (Some(data).filter(|data| !data.is_empty()), trailers);
-        return Ok(Body::Hooked(Box::new(hooked)));
+        return Ok(Body::from(hooked));
     }
     Ok(match (data.is_empty(), trailers) {
         (true, None) => Body::Empty,
@@ -173,18 +173,10 @@ impl HookedBody {
         }
         Ok((pieces.freeze(), trailers.or_else(|| self.ready.1.take())))
     }
+}
 
-    /// Bytes that came from the source; a plugin may hold them.
-    pub(crate) fn came(&self) -> u64 {
-        self.came
-    }
-
-    /// What plugins add is known when they have added it.
-    pub(crate) fn is_end_stream(&self) -> bool {
-        self.finished && self.ready.0.is_none() && self.ready.1.is_none()
-    }
-
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+impl Source for HookedBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         loop {
             if let Some(data) = self.ready.0.take() {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -223,6 +215,21 @@ impl HookedBody {
         }
     }
 
+    /// What plugins add is known when they have added it.
+    fn is_end_stream(&self) -> bool {
+        self.finished && self.ready.0.is_none() && self.ready.1.is_none()
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        None
+    }
+
+    fn seen_by_plugins(&self) -> Option<u64> {
+        Some(self.came)
+    }
+}
+
+impl HookedBody {
     /// No plugin looks at it.
     fn indifferent(&self, arrived: &Arrived) -> bool {
         let inside = matches!(arrived, Arrived::Piece { end: false, .. });

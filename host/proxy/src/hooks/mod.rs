@@ -10,19 +10,24 @@ mod heads;
 mod stage;
 pub(crate) mod stream;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use odin_runtime::{BodyMode, CallError, Endpoints, HookState, Hooks, OnFailure, PinnedPlugin, WorkerPlugin};
+use http::{HeaderValue, Request};
+use odin_runtime::{BodyMode, CallError, HookState, Hooks, OnFailure, PinnedPlugin};
 use tokio::sync::{Mutex, MutexGuard};
 
-pub(crate) use body::{HookedBody, Side, attach};
+pub(crate) use body::{Side, attach};
 pub(crate) use ends::end;
 pub(crate) use heads::{request_headers, response_headers};
 
+use crate::balance::Candidates;
 use crate::error::{Error, Kind};
-use crate::local::RoutePlugin;
+use crate::head::Head;
+use crate::local::{LocalCluster, RoutePlugin};
+use crate::upstream::{Caller, Pick};
 
 /// The plugins of an exchange or connection, with the state that their hooks share.
 ///
@@ -31,6 +36,8 @@ use crate::local::RoutePlugin;
 pub(crate) struct Run {
     chain: Box<[Link]>,
     state: Mutex<Box<HookState>>,
+    /// The endpoint of the call, for the plugins' facts: the cluster, the address and the number of the attempt.
+    assigned: RefCell<Option<(Arc<str>, SocketAddr, u32)>>,
     over: Cell<bool>,
 }
 
@@ -59,17 +66,26 @@ impl Run {
             Link { plugin, place: place.clone(), request, response, connected: Cell::new(false) }
         };
         let chain = plugins.iter().map(link).collect();
-        Rc::new(Run { chain, state: Mutex::new(state), over: Cell::new(false) })
+        Rc::new(Run { chain, state: Mutex::new(state), assigned: RefCell::default(), over: Cell::new(false) })
     }
 
     /// The state, once no hook has it.
     pub(crate) async fn state(&self) -> MutexGuard<'_, Box<HookState>> {
-        self.state.lock().await
+        self.informed(self.state.lock().await)
     }
 
     /// The state, unless a hook has it now.
     pub(crate) fn try_state(&self) -> Option<MutexGuard<'_, Box<HookState>>> {
-        self.state.try_lock().ok()
+        self.state.try_lock().ok().map(|state| self.informed(state))
+    }
+
+    /// What happened while a hook may have had the state.
+    fn informed<'a>(&self, mut state: MutexGuard<'a, Box<HookState>>) -> MutexGuard<'a, Box<HookState>> {
+        if let Some((cluster, endpoint, attempt)) = self.assigned.take() {
+            let facts = &mut state.facts;
+            (facts.cluster, facts.endpoint, facts.attempt) = (Some(cluster), Some(endpoint), attempt);
+        }
+        state
     }
 
     /// The exchange is over: a body that somebody still reads must not call a plugin any more.
@@ -134,14 +150,48 @@ impl Link {
     }
 }
 
-/// Asks a balancer plugin. None when it failed and says to go on without it: the built-in round robin picks then.
-pub(crate) async fn pick(
-    balancer: &Rc<WorkerPlugin>,
-    state: &mut Box<HookState>,
-    endpoints: Arc<dyn Endpoints>,
-) -> Result<Option<Option<u32>>, Error> {
-    let plugin = balancer.pin();
-    or_passed_over(&plugin, plugin.pick(state, endpoints).await)
+/// The plugins have the request's head from here on.
+pub(crate) fn lend(state: &mut HookState, head: Head) {
+    (state.request, state.authority, state.scheme) = (Some(head.parts), head.authority, head.scheme);
+}
+
+/// A copy of the head that the plugins have.
+pub(crate) fn copy_head(state: &HookState) -> Option<Head> {
+    let parts = state.request.clone()?;
+    Some(Head { parts, authority: state.authority.clone(), scheme: state.scheme.clone() })
+}
+
+/// Takes the head back from the plugins; none if they do not have it.
+pub(crate) fn take_back(state: &mut HookState) -> Option<Head> {
+    let parts = state.request.take()?;
+    let authority = std::mem::replace(&mut state.authority, HeaderValue::from_static(""));
+    Some(Head { parts, authority, scheme: state.scheme.clone() })
+}
+
+impl Caller for Run {
+    fn pick<'a>(&'a self, cluster: &'a LocalCluster, head: Option<&'a mut Head>, among: Arc<Candidates>) -> Pick<'a> {
+        Box::pin(async move {
+            let Some(balancer) = &cluster.balancer else { return Ok(None) };
+            let mut state = self.state().await;
+            state.facts.cluster = Some(cluster.name.clone());
+            let plugin = balancer.pin();
+            let Some(head) = head.filter(|_| state.request.is_none()) else {
+                return or_passed_over(&plugin, plugin.pick(&mut state, among).await);
+            };
+            let empty = Head::new(Box::new(Request::new(()).into_parts().0), HeaderValue::from_static(""));
+            lend(&mut state, std::mem::replace(head, empty));
+            let picked = plugin.pick(&mut state, among).await;
+            if let Some(lent) = take_back(&mut state) {
+                *head = lent;
+            }
+            or_passed_over(&plugin, picked)
+        })
+    }
+
+    fn assigned(&self, cluster: &LocalCluster, index: usize, attempt: u32) {
+        let address = cluster.shared.endpoints[index].address;
+        *self.assigned.borrow_mut() = Some((cluster.name.clone(), address, attempt));
+    }
 }
 
 /// The answer of a hook; of one that failed the exchange's error, or none when the plugin says to go on without it.

@@ -27,7 +27,7 @@ const MAX_LOGGED: usize = 1024;
 
 /// What came next on the connection.
 pub(super) enum Arrival {
-    Head(Box<RequestHead>),
+    Head(RequestHead),
     Http2,
     /// With the start line, as far as it came.
     Refused(Error, Option<Box<str>>),
@@ -116,7 +116,7 @@ fn next_head(scanner: &mut HeadScanner, reader: &mut Reader, limits: &Limits, fi
         Ok(Some(end)) => {
             let head = buffer.split_to(end).freeze();
             match request::parse(head.clone(), limits.head_fields) {
-                Ok(parsed) => return Some(Arrival::Head(Box::new(parsed))),
+                Ok(parsed) => return Some(Arrival::Head(parsed)),
                 Err(error) => (start(&head), error),
             }
         }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, response};
+use http::{HeaderValue, StatusCode, response};
 use http_body::{Body as _, Frame};
 use tokio::net::TcpStream;
 
@@ -21,10 +21,11 @@ use super::reader::Reader;
 use super::response::{self as head, ResponseHead};
 use super::websocket;
 use super::writer::{Encoding, Pump, PumpError, Writer};
-use crate::body::Body;
+use crate::body::{Body, Source};
 use crate::error::{Error, Kind};
-use crate::exchange::Wishes;
+
 use crate::gate::Lease;
+use crate::head::{Head, Wishes};
 use crate::pool::Pool;
 use crate::settings::{Limits, Timeouts};
 use crate::timer::{Deadline, Elapsed};
@@ -88,15 +89,9 @@ pub(crate) async fn send(
         None => Encoding::Chunked,
     };
     let expect_continue = body.awaits_continue();
-    let (method, fields) = {
-        let state = attempt.call.run.state().await;
-        let Some(head) = &state.request else { return Err(Error::new(Kind::MalformedRequest, "no request")) };
-        let (method, uri, authority) = (&head.method, &head.uri, &state.authority);
-        let line = RequestLine { method, uri, authority, encoding, wishes, expect_continue };
-        encode::request_head(connection.writer.buffer(), &line, &head.headers);
-        let asked = wishes.upgrade.is_some().then(|| head.headers.clone());
-        (method.clone(), asked)
-    };
+    let head = &attempt.call.head;
+    let line = RequestLine { head, encoding, wishes, expect_continue };
+    encode::request_head(connection.writer.buffer(), &line);
 
     let hold = || {
         let mut held = Deadline::default();
@@ -114,7 +109,7 @@ pub(crate) async fn send(
         heard: false,
     };
     deadline.set(wait.patience(timeouts));
-    let asked = Asked { method: &method, wishes, fields: fields.as_ref(), limits };
+    let asked = Asked { head, wishes, limits };
     let answer = poll_fn(|cx| {
         let before = (wait.progress(), body.gathered());
         match wait.poll(&mut connection, body, &asked, cx) {
@@ -142,7 +137,7 @@ pub(crate) async fn send(
     response.finish_if_complete();
     let body = match response.connection {
         None => Body::Empty,
-        Some(_) => Body::Http1Response(Box::new(response)),
+        Some(_) => Body::from(response),
     };
     Ok(Answer::Response(answer.parts, body))
 }
@@ -227,7 +222,7 @@ impl Wait {
                 Err(error) => error.to_string(),
             };
             // A kept connection that was closed under our hands: the request was not looked at (RFC 9112, section 9.3.1).
-            let safe = connection.reused && !self.heard && asked.method.is_idempotent() && self.bodiless;
+            let safe = connection.reused && !self.heard && asked.head.parts.method.is_idempotent() && self.bodiless;
             return Poll::Ready(Err(Error::new(Kind::UpstreamClosed, closed).retryable(safe)));
         }
     }
@@ -254,7 +249,7 @@ impl Wait {
                 return Ok(None);
             };
             let head = buffer.split_to(end).freeze();
-            let head = head::parse(head, asked.limits.head_fields, asked.method).map_err(malformed)?;
+            let head = head::parse(head, asked.limits.head_fields, &asked.head.parts.method).map_err(malformed)?;
             match head.parts.status {
                 StatusCode::SWITCHING_PROTOCOLS if asked.is_switched_by(&head) => return Ok(Some(head)),
                 StatusCode::SWITCHING_PROTOCOLS => {
@@ -278,10 +273,8 @@ impl Wait {
 
 /// What a response answers.
 struct Asked<'a> {
-    method: &'a Method,
+    head: &'a Head,
     wishes: &'a Wishes,
-    /// Of a request that asks for another protocol.
-    fields: Option<&'a HeaderMap>,
     limits: &'a Limits,
 }
 
@@ -290,8 +283,7 @@ impl Asked<'_> {
     fn is_switched_by(&self, head: &ResponseHead) -> bool {
         let (Some(asked), Some(given)) = (&self.wishes.upgrade, &head.upgrade) else { return false };
         asked.as_bytes().eq_ignore_ascii_case(given.as_bytes())
-            && (!websocket::is_asked(asked)
-                || self.fields.is_some_and(|fields| websocket::answers(fields, &head.parts.headers)))
+            && (!websocket::is_asked(asked) || websocket::answers(&self.head.parts.headers, &head.parts.headers))
     }
 }
 
@@ -300,7 +292,7 @@ fn malformed(error: HeadError) -> Error {
 }
 
 /// The body of a response; it owns the connection, and the rest of the request's body when that is not sent yet.
-pub(crate) struct ResponseBody {
+struct ResponseBody {
     decoder: Decoder,
     upload: Option<(Pump, Body)>,
     /// Where the connection goes afterwards; none when it cannot be used again.
@@ -311,8 +303,8 @@ pub(crate) struct ResponseBody {
     lease: Option<Lease>,
 }
 
-impl ResponseBody {
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+impl Source for ResponseBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         if let Some((pump, body)) = &mut self.upload {
             match pump.poll(body, &mut connection.writer, &mut connection.io, cx) {
@@ -344,21 +336,22 @@ impl ResponseBody {
         }
     }
 
-    pub(crate) fn is_end_stream(&self) -> bool {
+    fn is_end_stream(&self) -> bool {
         self.decoder.is_end()
     }
 
-    /// See [`Body::limit_pieces`].
-    pub(crate) fn limit_pieces(&mut self, bytes: Option<usize>) {
+    fn limit_pieces(&mut self, bytes: Option<usize>) {
         if let Some(connection) = &mut self.connection {
             connection.reader.limit = bytes.unwrap_or(usize::MAX);
         }
     }
 
-    pub(crate) fn remaining(&self) -> Option<u64> {
+    fn remaining(&self) -> Option<u64> {
         self.decoder.remaining()
     }
+}
 
+impl ResponseBody {
     /// Gives the connection back as soon as the exchange is over on it, or closes it.
     fn finish_if_complete(&mut self) {
         if !self.decoder.is_end() {

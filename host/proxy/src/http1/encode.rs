@@ -1,10 +1,10 @@
 //! Writes heads, chunks and trailers. Must never write a byte that came from a peer unchecked: every name and value
 //! here is an `http` type, which holds no CR, LF or NUL.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::writer::Encoding;
-use crate::exchange::Wishes;
+use crate::head::{Head, Wishes};
 
 fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
@@ -43,11 +43,9 @@ fn length(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// What goes on the wire of a request besides its fields.
+/// What goes on the wire of a request.
 pub(crate) struct RequestLine<'a> {
-    pub(crate) method: &'a Method,
-    pub(crate) uri: &'a Uri,
-    pub(crate) authority: &'a HeaderValue,
+    pub(crate) head: &'a Head,
     pub(crate) encoding: Encoding,
     pub(crate) wishes: &'a Wishes,
     /// The body follows when the upstream says so.
@@ -55,19 +53,20 @@ pub(crate) struct RequestLine<'a> {
 }
 
 /// A request head for an upstream, in origin form.
-pub(crate) fn request_head(out: &mut Vec<u8>, line: &RequestLine<'_>, headers: &HeaderMap) {
-    out.extend_from_slice(line.method.as_str().as_bytes());
+pub(crate) fn request_head(out: &mut Vec<u8>, line: &RequestLine<'_>) {
+    let Head { parts, authority, .. } = line.head;
+    out.extend_from_slice(parts.method.as_str().as_bytes());
     out.push(b' ');
-    let target = line.uri.path_and_query().map_or("/", |path| path.as_str());
+    let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    field(out, b"host", line.authority.as_bytes());
-    fields(out, headers);
+    field(out, b"host", authority.as_bytes());
+    fields(out, &parts.headers);
     match line.encoding {
         Encoding::Length(value) => length(out, value),
         Encoding::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         // A method that usually has a body says that it has none (RFC 9110, section 8.6).
-        Encoding::None if matches!(*line.method, Method::POST | Method::PUT | Method::PATCH) => length(out, 0),
+        Encoding::None if matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) => length(out, 0),
         Encoding::None | Encoding::UntilClose => {}
     }
     if line.expect_continue {

@@ -18,8 +18,9 @@ use super::encode;
 use super::framing::{BodyError, Decoder, Piece};
 use super::reader::Reader;
 use super::writer::Writer;
+use crate::body::Source;
 use crate::error::{Error, Kind};
-use crate::exchange::Interim;
+use crate::head::Interim;
 
 /// A rest of a request's body up to this size is read and dropped, so that the connection can be kept.
 pub(super) const MAX_DRAIN: u64 = 256 * 1024;
@@ -166,8 +167,8 @@ pub(crate) struct RequestBody {
     halves: Rc<Halves>,
 }
 
-impl RequestBody {
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+impl Source for RequestBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if self.halves.revoked.get() {
             let error = Error::new(Kind::DownstreamClosed, "the response was complete before the request");
             return Poll::Ready(Some(Err(error)));
@@ -184,21 +185,20 @@ impl RequestBody {
         polled
     }
 
-    /// The client sends it when it is told to go on, which it was not yet.
-    pub(crate) fn awaits_continue(&self) -> bool {
+    fn awaits_continue(&self) -> bool {
         self.halves.outlet.borrow().continue_due
     }
 
     /// Some of it is here. One that the client holds back until it is told to go on (`100-continue`) is not asked for.
-    pub(crate) fn has_come(&self) -> bool {
+    fn has_come(&self) -> bool {
         !self.halves.inlet.borrow().reader.buffer.is_empty()
     }
 
-    pub(crate) fn is_end_stream(&self) -> bool {
+    fn is_end_stream(&self) -> bool {
         self.halves.inlet.borrow().decoder.is_end()
     }
 
-    pub(crate) fn remaining(&self) -> Option<u64> {
+    fn remaining(&self) -> Option<u64> {
         self.halves.inlet.borrow().decoder.remaining()
     }
 }

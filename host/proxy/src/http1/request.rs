@@ -9,15 +9,13 @@ use super::head::{
     ConnectionFields, Framing, HeadError, MAX_FIELDS, Result, is_authority, lists, read_fields, same_authority,
 };
 use super::websocket;
-use crate::exchange::Wishes;
+use crate::head::{Head, Wishes};
 
 /// A checked request head.
 #[derive(Debug)]
 pub(crate) struct RequestHead {
-    /// Method, path and the fields of the message; no field of the connection, no `Host`.
-    pub(crate) parts: request::Parts,
-    /// What the one `Host` said.
-    pub(crate) authority: HeaderValue,
+    /// Method, path and the fields of the message; no field of the connection. The authority is what the one `Host` said.
+    pub(crate) head: Head,
     pub(crate) framing: Framing,
     /// The client wants the connection kept.
     pub(crate) keep_alive: bool,
@@ -58,7 +56,7 @@ pub(crate) fn parse(head: Bytes, max_fields: usize) -> Result<RequestHead> {
     }
     let uri = target_uri(&method, target, &authority)?;
 
-    let mut parts = Request::new(()).into_parts().0;
+    let mut parts = Box::new(Request::new(()).into_parts().0);
     (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, headers);
     finish(parts, authority, fields)
 }
@@ -74,7 +72,7 @@ fn as_http11(head: &Bytes) -> Option<Bytes> {
     })
 }
 
-fn finish(parts: request::Parts, authority: HeaderValue, fields: ConnectionFields) -> Result<RequestHead> {
+fn finish(parts: Box<request::Parts>, authority: HeaderValue, fields: ConnectionFields) -> Result<RequestHead> {
     let framing = match (fields.transfer_encoding, fields.content_length) {
         (true, _) => Framing::Chunked,
         (false, Some(0) | None) => Framing::None,
@@ -105,8 +103,7 @@ fn finish(parts: request::Parts, authority: HeaderValue, fields: ConnectionField
     }
     Ok(RequestHead {
         wishes: Wishes { upgrade, trailers: fields.te_trailers, interim: None },
-        parts,
-        authority,
+        head: Head::new(parts, authority),
         framing,
         keep_alive,
         expect_continue,
@@ -171,9 +168,9 @@ mod tests {
     fn a_plain_request() {
         let head =
             parse_str("GET /a?b HTTP/1.1\r\nHost: x:1\r\nX-A: 1\r\nConnection: x-a, keep-alive\r\n\r\n").unwrap();
-        assert_eq!(head.parts.uri, "/a?b");
-        assert_eq!(head.authority, "x:1");
-        assert!(head.keep_alive && head.parts.headers.is_empty());
+        assert_eq!(head.head.parts.uri, "/a?b");
+        assert_eq!(head.head.authority, "x:1");
+        assert!(head.keep_alive && head.head.parts.headers.is_empty());
         assert_eq!(head.framing, Framing::None);
     }
 
@@ -189,7 +186,7 @@ mod tests {
     fn an_absolute_target_becomes_its_path() {
         for (target, path) in [("http://x", "/"), ("http://x/a?b", "/a?b"), ("http://x?b", "/?b")] {
             let head = parse_str(&format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")).unwrap();
-            assert_eq!(head.parts.uri, path, "{target}");
+            assert_eq!(head.head.parts.uri, path, "{target}");
         }
     }
 

@@ -81,14 +81,14 @@ pub(crate) async fn serve(stream: TcpStream, handle: Rc<Handle>, downstream: Rc<
                 return;
             }
             Arrival::Refused(error, start) => {
-                let mut record = Record::new(&origin, None);
+                let mut record = Record::new(&origin, None, None);
                 record.unread = start;
                 match exchange::refuse(&error, record) {
                     Some(refusal) => connection.respond(refusal, &origin, &Method::GET, Version::HTTP_11, false).await,
                     None => Next::Reset,
                 }
             }
-            Arrival::Head(head) => connection.exchange(*head, &origin).await,
+            Arrival::Head(head) => connection.exchange(head, &origin).await,
         };
         match next {
             Next::Keep => connection.first = false,
@@ -137,12 +137,12 @@ impl Connection {
     /// One exchange, from its head to the last byte of its response.
     async fn exchange(&mut self, request: RequestHead, origin: &Origin) -> Next {
         let snapshot = &origin.listener.snapshot;
-        let RequestHead { parts, authority, framing, keep_alive, expect_continue, mut wishes } = request;
-        let (method, version) = (parts.method.clone(), parts.version);
+        let RequestHead { head, framing, keep_alive, expect_continue, mut wishes } = request;
+        let (method, version) = (head.parts.method.clone(), head.parts.version);
         let decoder = Decoder::new(framing, snapshot.limits.trailer_bytes);
         let body = match decoder.is_end() {
             true => Body::Empty,
-            false => Body::Http1Request(self.halves.body()),
+            false => Body::from(self.halves.body()),
         };
         self.halves.inlet.borrow_mut().decoder = decoder;
         self.halves.outlet.borrow_mut().continue_due = expect_continue;
@@ -150,7 +150,7 @@ impl Connection {
         if version == Version::HTTP_11 {
             wishes.interim = Some(self.halves.clone());
         }
-        let request = Request { head: parts, authority, wishes, body };
+        let request = Request { head, wishes, body };
         match self.run(origin, request).await {
             None => Next::Close,
             Some(Outcome::Switched(switched)) => Next::Switch(switched),

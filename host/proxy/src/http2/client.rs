@@ -7,19 +7,20 @@ use std::task::Poll;
 use http::{HeaderValue, Request, Response, Uri, Version, header, uri};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use odin_runtime::HookState;
 
+use super::bodies::{self, ResponseBody};
 use super::shared::{self, Stream};
-use crate::body::{self, Body};
+use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::fields;
+use crate::head::Head;
 use crate::timer::{Deadline, Elapsed};
 use crate::upstream::{Attempt, Reply};
 
 /// How often a request is sent again that the upstream refused without looking at it.
 const MAX_REFUSALS: usize = 3;
 
-/// Sends the request of `state` and waits for the head of the response.
+/// Sends the request and waits for the head of the response.
 pub(crate) async fn send(attempt: &Attempt<'_>, body: &mut Body, deadline: &mut Deadline) -> Result<Reply, Error> {
     // A malformed body never opens a stream.
     poll_fn(|cx| Poll::Ready(body.begin(cx))).await?;
@@ -44,7 +45,7 @@ async fn send_on(
 ) -> Result<Reply, Error> {
     let call = attempt.call;
     let again = body.copy();
-    let mut request = request(&**call.run.state().await, std::mem::replace(body, Body::Empty))?;
+    let mut request = request(call.head, std::mem::replace(body, Body::Empty))?;
     if call.wishes.trailers {
         request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -78,7 +79,7 @@ async fn send_on(
                 Some(request) => request.into_body(),
                 None => again.unwrap_or(Body::Empty),
             };
-            return Err(body::broken(Kind::UpstreamClosed, &error).retryable(retryable));
+            return Err(bodies::broken(Kind::UpstreamClosed, &error).retryable(retryable));
         }
     };
     let (parts, incoming) = response.into_parts();
@@ -86,7 +87,7 @@ async fn send_on(
         return Err(Error::new(Kind::MalformedResponse, "fields that HTTP/2 forbids"));
     }
     // hyper would tell the length that a body would have had, of an answer to HEAD.
-    let body = if incoming.is_end_stream() { Body::Empty } else { Body::Http2Response(incoming, stream) };
+    let body = if incoming.is_end_stream() { Body::Empty } else { Body::from(ResponseBody { incoming, stream }) };
     Ok(Reply::Response(parts, body))
 }
 
@@ -132,18 +133,17 @@ fn refused_unseen(error: &hyper::Error) -> bool {
 }
 
 /// The request as hyper sends it: scheme and authority in the URI, no `Host`.
-fn request(state: &HookState, body: Body) -> Result<Request<Body>, Error> {
+fn request(head: &Head, body: Body) -> Result<Request<Body>, Error> {
     let malformed = |detail: String| Error::new(Kind::MalformedRequest, detail);
-    let Some(head) = &state.request else { return Err(malformed("no request".into())) };
     let mut target = uri::Parts::default();
-    target.scheme = Some(state.scheme.clone());
-    let authority = uri::Authority::try_from(state.authority.as_bytes());
+    target.scheme = Some(head.scheme.clone());
+    let authority = uri::Authority::try_from(head.authority.as_bytes());
     target.authority = Some(authority.map_err(|error| malformed(format!("authority: {error}")))?);
-    target.path_and_query = head.uri.path_and_query().cloned();
+    target.path_and_query = head.parts.uri.path_and_query().cloned();
     let mut request = Request::new(body);
-    *request.method_mut() = head.method.clone();
+    *request.method_mut() = head.parts.method.clone();
     *request.uri_mut() = Uri::from_parts(target).map_err(|error| malformed(error.to_string()))?;
     *request.version_mut() = Version::HTTP_2;
-    *request.headers_mut() = head.headers.clone();
+    *request.headers_mut() = head.parts.headers.clone();
     Ok(request)
 }

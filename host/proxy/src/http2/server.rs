@@ -16,12 +16,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::activity::{Activity, OpenExchange, StreamBody, StreamExecutor};
+use super::bodies::RequestBody;
 use super::io::Io;
 use super::shared::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::body::Body;
 use crate::error::{Error, Kind};
-use crate::exchange::{self, Origin, Outcome, Request, Wishes};
+use crate::exchange::{self, Origin, Outcome, Request};
 use crate::fields::{self, Downstream};
+use crate::head::{Head, Wishes};
 use crate::http1::head::{is_authority, parse_length, same_authority};
 use crate::listener::Handle;
 use crate::record::{Record, RecordedBody};
@@ -125,7 +127,7 @@ async fn answer(origin: Origin, request: hyper::Request<Incoming>, open: OpenExc
     let request = match check(request, origin.listener.snapshot.limits.head_fields, &open) {
         Ok(request) => request,
         Err(refused) => {
-            let response = exchange::refuse(&refused.0, Record::new(&origin, Some(&refused.1)))?;
+            let response = exchange::refuse(&refused.0, Record::new(&origin, Some(&refused.1), None))?;
             return Some(watched(response, deadline, timeouts.idle, open));
         }
     };
@@ -160,9 +162,12 @@ fn check(request: hyper::Request<Incoming>, max_fields: usize, open: &OpenExchan
     let (mut head, incoming) = request.into_parts();
     match check_head(&mut head, max_fields) {
         Ok((authority, wishes)) => {
-            let body =
-                if incoming.is_end_stream() { Body::Empty } else { Body::Http2Request(incoming, open.activity()) };
-            Ok(Request { head, authority, wishes, body })
+            let body = if incoming.is_end_stream() {
+                Body::Empty
+            } else {
+                Body::from(RequestBody { incoming, activity: open.activity() })
+            };
+            Ok(Request { head: Head::new(Box::new(head), authority), wishes, body })
         }
         Err((kind, detail)) => Err(Box::new((Error::new(kind, detail), head))),
     }

@@ -89,13 +89,15 @@ async fn open(
     let cluster = {
         let mut state = run.state().await;
         state.request_open = false;
-        chosen(&mut state, target, listener)?
+        let cluster = chosen(&mut state, target, listener)?;
+        state.facts.cluster = Some(cluster.name.clone());
+        cluster
     };
     let mut tries = Tries::up_to(usize::MAX);
     let mut deadline = Deadline::default();
     let timeout = listener.snapshot.timeouts.connect;
     loop {
-        let index = assigned.next(run, &cluster, &mut tries, &mut deadline).await?;
+        let index = assigned.next(Some(run), None, &cluster, &mut tries, &mut deadline).await?;
         let place = Place { cluster: cluster.clone(), index, worker: assigned.worker };
         match upstream::connect(&place, timeout, &mut deadline).await {
             Ok(stream) => return Ok(stream),

@@ -208,7 +208,7 @@ pub(crate) fn exchange() -> Box<HookState> {
     let mut state = HookState::new(Arc::new(connection), 1024);
     state.authority = HeaderValue::from_static("example.com");
     let request = Request::get("/path?query").header("user-agent", "curl/8").body(()).unwrap();
-    state.request = Some(request.into_parts().0);
+    state.request = Some(Box::new(request.into_parts().0));
     state.request_open = true;
     state
 }
