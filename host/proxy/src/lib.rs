@@ -36,6 +36,7 @@ mod stride;
 mod sums;
 mod tcp;
 mod timer;
+mod trim;
 mod upload;
 mod upstream;
 mod worker;
