@@ -18,6 +18,8 @@ const CONNECTIONS: usize = 30;
 const STREAMS: u32 = 100;
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 const MIB: f64 = 1048576.0;
+/// What one of the HTTP/2 clients may cost.
+const MOST: f64 = 2.0 * MIB;
 /// What the allocator may keep for the next clients, of all of them together.
 const KEPT: f64 = 8.0 * MIB;
 
@@ -112,9 +114,7 @@ async fn thirty_slow_readers_over_http2_cost_little_each_and_give_it_back() {
         })
         .await;
         println!("{protocol:?} upstream: {:.2} MiB a connection, {:.2} MiB left of it", each / MIB, left / MIB);
-        // What an HTTP/2 upstream has sent and nobody reads waits in the window of its connection, a MiB.
-        let most = if protocol == Protocol::Http2 { 3.5 } else { 2.0 };
-        assert!(each <= most * MIB, "{protocol:?} upstream: {:.2} MiB a connection", each / MIB);
+        assert!(each <= MOST, "{protocol:?} upstream: {:.2} MiB a connection", each / MIB);
         assert!(
             left * CONNECTIONS as f64 <= KEPT,
             "{protocol:?} upstream: {:.2} MiB left of each connection",

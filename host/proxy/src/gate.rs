@@ -32,9 +32,10 @@ impl Gate {
         Rc::new(Gate { limit: Cell::new(limit), ..Gate::default() })
     }
 
-    /// Another limit from now on. Leases over it run out by themselves.
-    pub(crate) fn set_limit(&self, limit: usize) {
+    /// Another limit from now on. Leases over it run out by themselves; with a higher one, the queue moves up at once.
+    pub(crate) fn set_limit(self: &Rc<Self>, limit: usize) {
         self.limit.set(limit);
+        self.admit();
     }
 
     /// Connections in use.
@@ -80,6 +81,25 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// Gives leases to the first in the queue, for as long as there is room.
+    fn admit(self: &Rc<Self>) {
+        loop {
+            let Some(next) = self.queue.borrow_mut().pop_front() else { return };
+            let Some(lease) = self.try_lease() else {
+                self.queue.borrow_mut().push_front(next);
+                return;
+            };
+            // One that waits no more is passed over. Its lease is given back here: its own `drop` would go on with the
+            // queue inside this loop.
+            if let Err(mut unwanted) = next.send(lease) {
+                unwanted.0 = None;
+                self.used.set(self.used.get() - 1);
+            }
+        }
+    }
+}
+
 impl Lease {
     /// A stream of the connection has ended: one more may begin on it.
     pub(crate) fn stream_ended(&self) {
@@ -93,22 +113,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let Some(gate) = self.0.take() else { return };
         gate.used.set(gate.used.get() - 1);
-        // Those that wait no more are passed over.
-        loop {
-            let Some(next) = gate.queue.borrow_mut().pop_front() else { return };
-            let Some(lease) = gate.try_lease() else {
-                gate.queue.borrow_mut().push_front(next);
-                return;
-            };
-            match next.send(lease) {
-                Ok(()) => return,
-                // Given back here: its own `drop` would go on with the queue inside this one.
-                Err(mut unwanted) => {
-                    unwanted.0 = None;
-                    gate.used.set(gate.used.get() - 1);
-                }
-            }
-        }
+        gate.admit();
     }
 }
 
@@ -146,6 +151,30 @@ mod tests {
         drop(held);
         assert!(wait(&gate, Duration::from_secs(1)).await.is_ok());
         assert_eq!(gate.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_higher_limit_lets_the_queue_move_up_at_once() {
+        let gate = Gate::new(1);
+        let _held = gate.try_lease().unwrap();
+        let mut gone = Box::pin(wait(&gate, Duration::ZERO));
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(wait(&gate, Duration::ZERO))).collect();
+        assert!(poll_once(&mut gone).await.is_none());
+        for one in &mut waiting {
+            assert!(poll_once(one).await.is_none());
+        }
+        drop(gone);
+        gate.set_limit(3);
+        let mut leases = Vec::new();
+        for one in &mut waiting {
+            leases.extend(poll_once(one).await.transpose().unwrap());
+        }
+        assert_eq!((leases.len(), gate.used()), (2, 3), "the first two go on, the third waits");
+        gate.set_limit(1);
+        drop(leases);
+        assert!(poll_once(&mut waiting[2]).await.is_none(), "the lease that is left fills the lower limit");
+        gate.set_limit(2);
+        assert!(matches!(poll_once(&mut waiting[2]).await, Some(Ok(_))));
     }
 
     /// Polls once.

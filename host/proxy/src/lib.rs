@@ -37,6 +37,7 @@ mod stride;
 mod sums;
 mod tcp;
 mod timer;
+mod trim;
 mod upload;
 mod upstream;
 mod worker;

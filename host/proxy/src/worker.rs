@@ -2,7 +2,7 @@
 //!
 //! Workers are told what to do by commands and share nothing that a request would have to wait for.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::pin::pin;
 use std::rc::Rc;
@@ -28,15 +28,10 @@ use crate::local::{Clusters, Local, LocalCluster};
 use crate::outbound;
 use crate::proxy::{Closing, Draining, Opened, SocketId};
 use crate::snapshot::Snapshot;
+use crate::trim::Trim;
 
 /// How often idle connections and old generations are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// What fewer connections have used is not worth giving back.
-const FEW_CONNECTIONS: usize = 16;
-/// Memory is given back so many ticks after most clients have left: at once, and when what was kept for them, connections to
-/// upstreams above all, has been closed as well.
-const TRIM_AFTER: [u32; 6] = [0, 1, 2, 3, 10, 60];
-
 /// Is never there: the end of the last sender says that something was done.
 pub(crate) enum Applied {}
 
@@ -68,11 +63,7 @@ pub(crate) struct Worker {
     retiring: RefCell<Vec<Retiring>>,
     /// What calls of plugins go by: the config, as this worker sees it now.
     current: RefCell<Option<(Arc<Snapshot>, Rc<Clusters>)>>,
-    /// The most connections that were open since memory was given back.
-    most_open: Cell<usize>,
-    /// Ticks since most of them left.
-    since_left: Cell<u32>,
-    trim: fn(),
+    trim: Trim,
 }
 
 impl Worker {
@@ -93,7 +84,7 @@ impl Worker {
         let worker = self.clone();
         // Counted here and not at the first poll, so that a burst of accepts sees itself.
         let key = self.open.borrow_mut().insert((Waker::noop().clone(), drain.clone()));
-        self.most_open.set(self.most_open.get().max(self.connections()));
+        self.trim.connected(self.connections());
         // Boxed, or the task would have room for it twice: before its first poll, and after.
         let mut connection = Box::pin(connection);
         tokio::task::spawn_local(async move {
@@ -109,6 +100,12 @@ impl Worker {
             })
             .await;
         });
+    }
+
+    /// An exchange with a future of its own waits for the head of its response, as long as what is returned is there.
+    pub(crate) fn waiting(self: &Rc<Self>) -> Waiting {
+        self.trim.waits();
+        Waiting(self.clone())
     }
 
     /// Lets the connections that belong to `drain` know how far it is.
@@ -137,24 +134,9 @@ impl Worker {
         self.tick();
     }
 
-    /// Gives memory back when most of those who needed it have left. The allocator alone would keep it until the next ones
-    /// come.
-    fn trim(&self) {
-        let open = self.connections();
-        if self.most_open.get() >= FEW_CONNECTIONS && open <= self.most_open.get() / 2 {
-            self.most_open.set(open);
-            self.since_left.set(0);
-        }
-        let since = self.since_left.get();
-        if TRIM_AFTER.contains(&since) {
-            (self.trim)();
-        }
-        self.since_left.set(since.saturating_add(1));
-    }
-
     /// Lets the listeners that are gone go on with their end.
     fn tick(&self) {
-        self.trim();
+        self.trim.tick(self.connections());
         let mut retiring = std::mem::take(&mut *self.retiring.borrow_mut());
         retiring.retain(|Retiring { drain, schedule }| {
             let phase = schedule.phase();
@@ -177,6 +159,15 @@ impl Worker {
         while !self.open.borrow().is_empty() {
             self.empty.notified().await;
         }
+    }
+}
+
+/// See [`Worker::waiting`].
+pub(crate) struct Waiting(Rc<Worker>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.trim.waits_no_more();
     }
 }
 
@@ -219,9 +210,7 @@ pub(crate) fn run(
         empty: Notify::new(),
         retiring: RefCell::default(),
         current: RefCell::default(),
-        most_open: Cell::new(0),
-        since_left: Cell::new(u32::MAX),
-        trim,
+        trim: Trim::new(trim),
     });
     runtime.block_on(obey(&worker, commands, &beat));
     // Tasks that are still there are dropped with the runtime, and leave their lines behind.

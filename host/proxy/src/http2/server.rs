@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use super::activity::{Activity, OpenExchange, StreamBody, StreamExecutor};
 use super::bodies::RequestBody;
 use super::io::Io;
-use super::shared::{CONNECTION_WINDOW, STREAM_WINDOW};
+use super::shared::STREAM_WINDOW;
 use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::exchange::{self, Origin, Outcome, Request};
@@ -32,6 +32,8 @@ use crate::worker::Worker;
 
 /// Bytes of a response that wait in a stream whose client takes them slowly, whatever its window.
 const STREAM_BUFFER: usize = 16 * 1024;
+/// Bytes of requests that a client may have under way on all its streams together.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// How long a client may take to see that the connection has ended.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -50,7 +52,11 @@ pub(crate) async fn serve(
         let origin = Origin { worker: worker.clone(), listener: handle.current(), downstream: downstream.clone() };
         let open = OpenExchange::new(&activity);
         // hyper and tokio move the future of an exchange, which is some kilobytes, from hand to hand: they move a box.
-        Box::pin(async move { answer(origin, request, open).await.ok_or(Cut) })
+        let waiting = worker.waiting();
+        Box::pin(async move {
+            let _waiting = waiting;
+            answer(origin, request, open).await.ok_or(Cut)
+        })
     });
     let (io, back) = Io::returning(early, stream, &activity);
     let ended = {

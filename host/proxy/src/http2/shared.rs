@@ -20,11 +20,16 @@ use crate::settings::Timeouts;
 use crate::timer::Deadline;
 use crate::upstream::{self, Attempt, Place};
 
-/// Windows that keep a fast network busy, and bound what a stalled client costs. The h2 crate derives from the one of the
-/// connection how many small frames may wait to be read: with a smaller one an upstream that sends small messages to a slow
-/// client (gRPC) would lose the connection.
+/// Bytes that a peer may send on one stream before they are read: as many as keep a fast network busy.
 pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
-pub(super) const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes that an upstream may send on all streams of a connection before they are read. Slow clients make Odin keep as many.
+///
+/// * Not more: a client with 100 slow streams occupies about one upstream connection, and may cost 2 MiB with all that
+///   belongs to it. tests/tests/slow_readers.rs measures it.
+/// * Not much less: the h2 crate lets small DATA frames wait to be read only until 256 bytes for each of them, less their
+///   own, are half of this window. With the next one it ends the connection. So at least 1280 messages of any size can
+///   wait for slow clients (gRPC).
+const CONNECTION_WINDOW: u32 = 640 * 1024;
 
 /// Upstreams close a connection on which more streams than that are given up at a time (20 in hyper, 100 in others), and
 /// with it the exchanges of others.
