@@ -4,6 +4,7 @@
 
 mod admin;
 mod assemble;
+mod background;
 mod banner;
 mod check;
 mod cli;
