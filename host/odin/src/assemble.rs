@@ -20,7 +20,7 @@ use crate::config::{self, Config, LogFormat, Places, Section, Traffic, UpstreamP
 use crate::files::{self, digest};
 use crate::plugin_spec;
 use crate::resolve::Names;
-use crate::{systemd, uses};
+use crate::{memory, systemd, uses};
 
 /// How often the watchdog is told while plugins load.
 const ALIVE: Duration = Duration::from_secs(1);
@@ -110,6 +110,7 @@ impl Assembly {
             access_log_context: config.access_log.context.clone(),
             // Checked when the config was read.
             access_log_fields: config.access_log.fields.iter().filter_map(|name| name.parse().ok()).collect(),
+            give_back: memory::give_back,
         });
         Ok(Assembly { config, places, plugins, clusters, snapshot })
     }

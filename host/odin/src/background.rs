@@ -26,6 +26,7 @@ impl Background {
             for work in all {
                 // A panic was told by the hook; whoever waits for the result sees that there is none.
                 let _ = catch_unwind(AssertUnwindSafe(work));
+                // Otherwise the next thread that frees something would do it, and that may be a worker.
                 memory::give_back();
             }
         };
@@ -36,13 +37,21 @@ impl Background {
     /// Does this after everything that was given before. It is done even if nobody waits for the end.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
         let (told, result) = oneshot::channel();
-        let work = Box::new(move || {
+        self.give(move || {
             // Whoever asked may have gone; then the result is freed here.
             let _ = told.send(work());
         });
-        // The thread ends with this end of the channel only.
-        let _ = self.0.send(work);
         result.await.context("it panicked; the log tells more")
+    }
+
+    /// Frees something that is large.
+    pub(crate) fn free(&self, value: impl Send + 'static) {
+        self.give(move || drop(value));
+    }
+
+    fn give(&self, work: impl FnOnce() + Send + 'static) {
+        // The thread ends with this end of the channel only.
+        let _ = self.0.send(Box::new(work));
     }
 }
 

@@ -170,14 +170,15 @@ impl Odin {
         *self.token.borrow_mut() = token;
         let assembly = Arc::new(assembly);
         *self.assembly.borrow_mut() = assembly.clone();
-        let after = assembly.clone();
-        // It is given the config of before as well, to free it.
-        let changes = self.background.run(move || changes(&before, &after)).await?;
+        let (old, new) = (before.clone(), assembly.clone());
+        let changes = self.background.run(move || changes(&old, &new)).await?;
         for name in assembly.plugins.keys() {
             self.swap_from_file(name).await;
         }
         // Last: whatever is asked for meanwhile is about the new config.
         applying.done().await;
+        // Now that no worker serves it.
+        self.background.free(before);
         Ok(changes)
     }
 
