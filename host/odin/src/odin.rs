@@ -177,7 +177,7 @@ impl Odin {
         }
         // Last: whatever is asked for meanwhile is about the new config.
         applying.done().await;
-        // Now that no worker serves it.
+        // Not before: no worker serves it any more, so that this is where it is freed.
         self.background.free(before);
         Ok(changes)
     }
