@@ -20,7 +20,7 @@ use crate::config::{self, Config, LogFormat, Places, Section, Traffic, UpstreamP
 use crate::files::{self, digest};
 use crate::plugin_spec;
 use crate::resolve::Names;
-use crate::{systemd, uses};
+use crate::{memory, systemd, uses};
 
 /// How often the watchdog is told while plugins load.
 const ALIVE: Duration = Duration::from_secs(1);
@@ -72,6 +72,14 @@ impl Assembly {
         self.clusters.values().map(|built| &built.cluster)
     }
 
+    /// An error when a plugin lacks a hook for what the config wants of it. Asked once more before a config is served: a
+    /// plugin may have been swapped while names were resolved and everything was built.
+    pub(crate) fn check_uses(&self) -> anyhow::Result<()> {
+        let roles =
+            self.plugins.iter().map(|(name, loaded)| (name.as_str(), plugin_spec::roles(loaded.plugin.hooks())));
+        uses::faults(&self.config, &roles.collect()).into_iter().next().map_or(Ok(()), Err)
+    }
+
     /// Builds everything that the config names; `plugins` come from [`check::validate`](crate::check::validate), and
     /// `names` were resolved.
     pub(crate) fn new(
@@ -82,10 +90,6 @@ impl Assembly {
         workers: usize,
     ) -> anyhow::Result<Self> {
         let (config, places) = (start.config.clone(), start.places.clone());
-        for (name, loaded) in &plugins {
-            // Once more: one may have been swapped while names were resolved.
-            uses::check(&config, name, plugin_spec::roles(loaded.plugin.hooks()))?;
-        }
         let clusters = build_clusters(&config, &plugins, names, before, workers)?;
         let listeners = config.listeners.iter().map(|section| {
             let listener = build_listener(section, &plugins, &clusters, before, workers)
@@ -106,6 +110,7 @@ impl Assembly {
             access_log_context: config.access_log.context.clone(),
             // Checked when the config was read.
             access_log_fields: config.access_log.fields.iter().filter_map(|name| name.parse().ok()).collect(),
+            give_back: memory::give_back,
         });
         Ok(Assembly { config, places, plugins, clusters, snapshot })
     }
@@ -168,9 +173,9 @@ pub(crate) fn new_clusters<'a>(
 ) -> impl Iterator<Item = &'a config::Cluster> {
     let same = move |name: &String, section: &config::Cluster| {
         let Some(before) = before else { return false };
-        let plugin = |config: &Config| section.balancer.as_ref().and_then(|name| config.plugins.get(name)).cloned();
+        let same_plugin = |name: &String| config.plugins.get(name) == before.config.plugins.get(name);
         before.clusters.get(name).is_some_and(|built| built.section == *section)
-            && plugin(config) == plugin(&before.config)
+            && section.balancer.as_ref().is_none_or(same_plugin)
     };
     config.clusters.iter().filter(move |(name, section)| !same(name, section)).map(|(_, section)| section)
 }

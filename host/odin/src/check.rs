@@ -53,12 +53,13 @@ pub(crate) async fn validate(
     for (name, loaded) in assemble::load_plugins(&start.config, before, runtime).await {
         match loaded {
             Ok(loaded) => {
-                faults.extend(uses::faults(&start.config, &name, roles(loaded.plugin.hooks())));
                 plugins.insert(name, loaded);
             }
             Err(fault) => faults.push(fault),
         }
     }
+    let all = plugins.iter().map(|(name, loaded)| (name.as_str(), roles(loaded.plugin.hooks())));
+    faults.extend(uses::faults(&start.config, &all.collect()));
     if faults.is_empty() {
         return Ok(Validated { plugins, token });
     }

@@ -1,9 +1,11 @@
 //! The binary: reads flags and config, starts the data path, serves the admin pages, obeys signals.
 //!
-//! Everything here runs on the main thread; no request ever waits for it.
+//! Everything here runs on the main thread, but for what takes long with a large config ([`background`]); no request ever
+//! waits for either.
 
 mod admin;
 mod assemble;
+mod background;
 mod banner;
 mod check;
 mod cli;

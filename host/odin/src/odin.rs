@@ -18,8 +18,10 @@ use serde_json::Value;
 
 use crate::admin::{self, Token};
 use crate::assemble::{self, Assembly};
+use crate::background::Background;
 use crate::check::{self, Validated};
 use crate::cli::{HTTP_CLUSTER, Run, Start};
+use crate::config::Config;
 use crate::diff::{self, Change};
 use crate::files::digest;
 use crate::plugin_spec::roles;
@@ -30,7 +32,8 @@ use crate::{compile_cache, demo, memory, steering, systemd, uses};
 
 /// Everything that lives from start to end.
 pub(crate) struct Odin {
-    run: Run,
+    run: Arc<Run>,
+    background: Background,
     runtime: Arc<Runtime>,
     /// None once the drain has begun.
     proxy: RefCell<Option<Proxy>>,
@@ -73,10 +76,13 @@ impl Odin {
         let compile = compile_cache::compile(&start.config);
         let granting = if start.file.is_some() { Granting::File } else { Granting::Flag };
         let runtime = Runtime::new(RuntimeOptions { workers, compile, granting, ..RuntimeOptions::default() })?;
-        let (assembly, token) = assemble(&mut start, &demo, None, &runtime, workers).await?;
+        let background = Background::start().context("cannot start a thread")?;
+        set_demo(&mut start, &demo);
+        let (assembly, token) = assemble(start, None, &runtime, workers, &background).await?;
         let proxy = Proxy::start(workers, memory::give_back).context("cannot start the workers")?;
         Ok(Odin {
-            run,
+            run: Arc::new(run),
+            background,
             runtime,
             proxy: RefCell::new(Some(proxy)),
             hurry: RefCell::new(None),
@@ -146,12 +152,13 @@ impl Odin {
 
     async fn try_reload(&self) -> anyhow::Result<Vec<Change>> {
         self.refuse_during_upgrade()?;
-        let mut start = self.run.start()?;
         let before = self.assembly();
         let Some(workers) = self.with_proxy(Proxy::workers) else { bail!("this process drains") };
-        let (assembly, token) = assemble(&mut start, &self.demo, Some(&before), &self.runtime, workers).await?;
-        // One may have begun while names were resolved, and was given what is to be changed here.
+        let start = self.read().await?;
+        let (assembly, token) = assemble(start, Some(before.clone()), &self.runtime, workers, &self.background).await?;
+        // One may have begun meanwhile, and was given what is to be changed here.
         self.refuse_during_upgrade()?;
+        assembly.check_uses().map_err(|error| assembly.places.locate(error))?;
         let applying = {
             let proxy = self.proxy.borrow();
             let Some(proxy) = proxy.as_ref() else { bail!("this process drains") };
@@ -161,30 +168,26 @@ impl Odin {
             proxy.apply(&assembly.snapshot, change.opened, &change.closing)
         };
         *self.token.borrow_mut() = token;
-        let (old, new) = (value(&before), value(&assembly));
-        const UPGRADE: &str = " or upgrade";
-        let late = [
-            ("workers", UPGRADE),
-            ("admin", UPGRADE),
-            ("admin-socket", UPGRADE),
-            ("compile-cache", UPGRADE),
-            ("compile-timeout", UPGRADE),
-            ("compile-memory", UPGRADE),
-            ("steering", ""),
-            ("user", ""),
-        ];
-        for (key, upgrade) in late.into_iter().filter(|(key, _)| old[key] != new[key]) {
-            tracing::warn!("`{key}` takes effect at the next start{upgrade}");
-        }
-        let changes = diff::diff(&old, &new);
         let assembly = Arc::new(assembly);
         *self.assembly.borrow_mut() = assembly.clone();
+        let (old, new) = (before.clone(), assembly.clone());
+        let changes = self.background.run(move || changes(&old, &new)).await?;
         for name in assembly.plugins.keys() {
             self.swap_from_file(name).await;
         }
         // Last: whatever is asked for meanwhile is about the new config.
         applying.done().await;
+        // Not before: no worker serves it any more, so that this is where it is freed.
+        self.background.free(before);
         Ok(changes)
+    }
+
+    /// Reads the config once more.
+    async fn read(&self) -> anyhow::Result<Start> {
+        let run = self.run.clone();
+        let mut start = self.background.run(move || run.start()).await??;
+        set_demo(&mut start, &self.demo);
+        Ok(start)
     }
 
     fn refuse_during_upgrade(&self) -> anyhow::Result<()> {
@@ -196,11 +199,11 @@ impl Odin {
     }
 
     /// What a reload would change now; `shown` makes of each config what may be told of it.
-    pub(crate) fn diff(&self, shown: impl Fn(Value) -> Value) -> anyhow::Result<Vec<Change>> {
-        let mut start = self.run.start()?;
-        set_demo(&mut start, &self.demo);
-        let after = serde_json::to_value(&start.config)?;
-        Ok(diff::diff(&shown(value(&self.assembly())), &shown(after)))
+    pub(crate) async fn diff(&self, shown: fn(Value) -> Value) -> anyhow::Result<Vec<Change>> {
+        let start = self.read().await?;
+        let before = self.assembly();
+        let diff = move || diff::diff(&shown(value(&before.config)), &shown(value(&start.config)));
+        self.background.run(diff).await
     }
 
     /// Compares something with the token of the admin pages.
@@ -214,7 +217,8 @@ impl Odin {
         let swapped = async {
             let assembly = self.assembly();
             let loaded = assembly.plugins.get(name).with_context(|| format!("no plugin is named {name:?}"))?;
-            let Some(wasm) = loaded.read()? else { return Ok(()) };
+            let file = loaded.clone();
+            let Some(wasm) = self.background.run(move || file.read()).await?? else { return Ok(()) };
             let digest = digest(&wasm);
             self.swap(name, wasm).await?;
             loaded.was_read(digest);
@@ -261,8 +265,28 @@ impl Odin {
     }
 }
 
-fn value(assembly: &Assembly) -> Value {
-    serde_json::to_value(&assembly.config).unwrap_or_default()
+fn value(config: &Config) -> Value {
+    serde_json::to_value(config).unwrap_or_default()
+}
+
+/// What a reload has changed; warns of what it could not.
+fn changes(before: &Assembly, after: &Assembly) -> Vec<Change> {
+    let (old, new) = (value(&before.config), value(&after.config));
+    const UPGRADE: &str = " or upgrade";
+    let late = [
+        ("workers", UPGRADE),
+        ("admin", UPGRADE),
+        ("admin-socket", UPGRADE),
+        ("compile-cache", UPGRADE),
+        ("compile-timeout", UPGRADE),
+        ("compile-memory", UPGRADE),
+        ("steering", ""),
+        ("user", ""),
+    ];
+    for (key, upgrade) in late.into_iter().filter(|(key, _)| old[key] != new[key]) {
+        tracing::warn!("`{key}` takes effect at the next start{upgrade}");
+    }
+    diff::diff(&old, &new)
 }
 
 /// Tells what a reload has changed, line by line unless it is a great deal.
@@ -293,22 +317,27 @@ fn set_demo(start: &mut Start, demo: &[(&'static str, Vec<SocketAddr>)]) {
     }
 }
 
-/// Completes the config with what only a running Odin knows, and builds everything that it names.
+/// Builds everything that a config names. What takes long for a large one is done in the background.
 async fn assemble(
-    start: &mut Start,
-    demo: &[(&'static str, Vec<SocketAddr>)],
-    before: Option<&Assembly>,
+    mut start: Start,
+    before: Option<Arc<Assembly>>,
     runtime: &Arc<Runtime>,
     workers: usize,
+    background: &Background,
 ) -> anyhow::Result<(Assembly, Option<Token>)> {
-    set_demo(start, demo);
-    let Validated { plugins, token } = check::validate(start, before, runtime).await?;
+    let Validated { plugins, token } = check::validate(&start, before.as_deref(), runtime).await?;
     for name in start.unplaced_plugins.clone() {
         if let Some(loaded) = plugins.get(&name) {
             start.place_plugin(&name, roles(loaded.plugin.hooks()))?;
         }
     }
-    let names = Names::resolve(assemble::new_clusters(&start.config, before)).await;
-    let assembly = Assembly::new(start, plugins, &names, before, workers);
-    Ok((assembly.map_err(|error| start.places.locate(error))?, token))
+    let (start, old) = (Arc::new(start), before.clone());
+    let new = start.clone();
+    let wanted = move || Names::wanted(assemble::new_clusters(&new.config, old.as_deref()));
+    let names = Names::resolve(background.run(wanted).await?).await;
+    let build = move || {
+        let assembly = Assembly::new(&start, plugins, &names, before.as_deref(), workers);
+        assembly.map_err(|error| start.places.locate(error))
+    };
+    Ok((background.run(build).await??, token))
 }

@@ -24,11 +24,14 @@ const ALIVE: Duration = Duration::from_secs(1);
 pub(crate) struct Names(HashMap<EndpointAddress, io::Result<Vec<SocketAddr>>>);
 
 impl Names {
-    /// Resolves every name of these clusters, each once, many at a time.
-    pub(crate) async fn resolve<'a>(clusters: impl Iterator<Item = &'a Cluster>) -> Names {
+    /// The names among the endpoints of these clusters.
+    pub(crate) fn wanted<'a>(clusters: impl Iterator<Item = &'a Cluster>) -> HashSet<EndpointAddress> {
         let addresses = clusters.flat_map(|cluster| &cluster.endpoints).map(|endpoint| &endpoint.address);
-        let names: HashSet<_> =
-            addresses.filter(|address| matches!(address, EndpointAddress::Name { .. })).cloned().collect();
+        addresses.filter(|address| matches!(address, EndpointAddress::Name { .. })).cloned().collect()
+    }
+
+    /// Resolves each of them, many at a time.
+    pub(crate) async fn resolve(names: HashSet<EndpointAddress>) -> Names {
         let turns = Arc::new(Semaphore::new(AT_ONCE));
         let mut resolving = JoinSet::new();
         for name in names {

@@ -183,7 +183,8 @@ impl Life {
         if let (End::Replaced, Some(takeover)) = (end, takeover) {
             takeover.replaced();
         }
-        let config = self.odin.assembly().config.clone();
+        let assembly = self.odin.assembly();
+        let config = &assembly.config;
         let draining = match end {
             End::Stopped => {
                 systemd::stopping();

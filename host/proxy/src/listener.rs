@@ -21,7 +21,7 @@ use crate::drain::Drain;
 use crate::fields::Downstream;
 use crate::local::{LocalKind, LocalListener};
 use crate::proxy::Closing;
-use crate::snapshot::Listener;
+use crate::snapshot::ListenerCounters;
 use crate::worker::{Applied, Worker};
 use crate::{http1, tcp};
 
@@ -230,7 +230,7 @@ fn accepted(stream: TcpStream, peer: SocketAddr, door: &Door, worker: &Rc<Worker
     let name: Arc<str> = listener.name.clone();
     let info = Arc::new(ConnectionInfo::new(plain(peer), plain(local), name));
     let (drain, on) = (handle.drain.clone(), worker.clone());
-    let counted = Counted { listener: listener.shared.clone(), worker: worker.id };
+    let counted = Counted { counters: listener.shared.counters.clone(), worker: worker.id };
     worker.serve(drain.clone(), async move {
         let _counted = counted;
         match &listener.kind {
@@ -244,15 +244,16 @@ fn accepted(stream: TcpStream, peer: SocketAddr, door: &Door, worker: &Rc<Worker
     });
 }
 
-/// Counts the end of a connection, however it comes.
+/// Counts the end of a connection, however it comes. Holds on to the counters alone: with the listener it would keep the
+/// routes of a config that is gone, and free them all on the worker.
 struct Counted {
-    listener: Arc<Listener>,
+    counters: Arc<ListenerCounters>,
     worker: usize,
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.listener.counters.share(self.worker).closed.add(1);
+        self.counters.share(self.worker).closed.add(1);
     }
 }
 

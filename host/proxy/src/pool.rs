@@ -60,12 +60,15 @@ impl Pool {
         self.idle.borrow_mut().push((Instant::now(), connection));
     }
 
-    /// Closes what has been idle too long, or was not needed of late. For the worker's tick.
-    pub(crate) fn sweep(&self) {
+    /// Closes what has been idle too long, or was not needed of late. For the worker's tick. Answers how many connections
+    /// that was.
+    pub(crate) fn sweep(&self) -> usize {
         let max_idle = if self.max_idle.get().is_zero() { Duration::MAX } else { self.max_idle.get() };
         let mut idle = self.idle.borrow_mut();
+        let mut http2 = self.http2.borrow_mut();
+        let before = idle.len() + http2.len();
         idle.retain(|(since, _)| since.elapsed() < max_idle);
-        self.http2.borrow_mut().retain(|sender| !sender.is_worn() && sender.idle_for() < max_idle);
+        http2.retain(|sender| !sender.is_worn() && sender.idle_for() < max_idle);
         if self.purged.get().elapsed() >= PURGE_EVERY {
             self.purged.set(Instant::now());
             // Half of the surplus each time: a wave that comes again finds most of its connections.
@@ -77,5 +80,6 @@ impl Pool {
                 idle.shrink_to_fit();
             }
         }
+        before - idle.len() - http2.len()
     }
 }

@@ -6,6 +6,7 @@ use crate::path::PathRules;
 
 /// How long things may take. Zero means for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Default))]
 pub struct Timeouts {
     /// To connect to an endpoint.
     pub connect: Duration,
@@ -31,6 +32,7 @@ pub struct Timeouts {
 
 /// How much there may be of things.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Default))]
 pub struct Limits {
     /// Bytes of a request or response head.
     pub head_bytes: usize,

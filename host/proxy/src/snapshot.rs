@@ -29,6 +29,9 @@ pub struct Snapshot {
     pub access_log_context: Vec<String>,
     /// Fields of the request's head that every line names.
     pub access_log_fields: Vec<HeaderName>,
+    /// Gives memory back to the system that was freed with a large snapshot, on the thread that has freed it. The allocator
+    /// would leave that to whichever thread comes next, and a worker would stand still for it.
+    pub give_back: fn(),
 }
 
 /// More clusters and routes than this are freed by a thread of their own.
@@ -43,8 +46,13 @@ impl Drop for Snapshot {
         });
         if routes.sum::<usize>() + self.clusters.len() > MANY {
             let parts = (std::mem::take(&mut self.listeners), std::mem::take(&mut self.clusters));
+            let give_back = self.give_back;
+            let free = move || {
+                drop(parts);
+                give_back();
+            };
             // Without a thread to be had they are freed here.
-            let _ = std::thread::Builder::new().name("freeing".to_owned()).spawn(move || drop(parts));
+            let _ = std::thread::Builder::new().name("freeing".to_owned()).spawn(free);
         }
     }
 }

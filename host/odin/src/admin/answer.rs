@@ -39,7 +39,7 @@ pub(super) async fn answer(desk: &Desk, way: Way, busy: &Busy, request: Request<
         }
     };
     match *request.method() {
-        Method::GET | Method::HEAD => show(desk, rights, request.uri().path()),
+        Method::GET | Method::HEAD => show(desk, rights, request.uri().path()).await,
         Method::POST if rights == Rights::All => {
             let _busy = busy.begin();
             obey(desk, request).await
@@ -61,7 +61,7 @@ fn only_read(desk: &Desk) -> String {
     )
 }
 
-fn show(desk: &Desk, rights: Rights, path: &str) -> Page {
+async fn show(desk: &Desk, rights: Rights, path: &str) -> Page {
     let odin = &desk.odin;
     match path {
         "/" => text(StatusCode::OK, INDEX),
@@ -84,8 +84,8 @@ fn show(desk: &Desk, rights: Rights, path: &str) -> Page {
             Rights::Read => json(&secrets::hidden(pages::config(odin))),
         },
         "/diff" => changed(match rights {
-            Rights::All => odin.diff(|config| config),
-            Rights::Read => odin.diff(secrets::hidden),
+            Rights::All => odin.diff(|config| config).await,
+            Rights::Read => odin.diff(secrets::hidden).await,
         }),
         _ => text(StatusCode::NOT_FOUND, "no such page; / lists them\n"),
     }
