@@ -80,10 +80,10 @@ fn pick(c: &mut Criterion<CpuTime>) {
                 group.bench_function(name("built-in"), |b| {
                     b.iter(|| {
                         cluster.refresh();
-                        black_box(cluster.take_turn()).unwrap()
+                        black_box(odin_proxy::take_turn(&cluster)).unwrap()
                     })
                 });
-                let (candidates, mut state) = (cluster.candidates(), state());
+                let (candidates, mut state) = (odin_proxy::candidates(&cluster), state());
                 for (balancer, plugin) in &balancers {
                     let Some(plugin) = plugin else { continue };
                     group.bench_function(name(balancer), |b| {

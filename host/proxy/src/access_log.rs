@@ -15,8 +15,8 @@ use std::time::Duration;
 use http::request;
 use odin_runtime::{ConnectionInfo, HookState, Value};
 
+use crate::finished::Finished;
 use crate::log_text::{now, quoted, quoted_ascii, unix_seconds};
-use crate::record::Record;
 use crate::relay::RelayReport;
 use crate::snapshot::{AccessLog, Snapshot};
 
@@ -89,19 +89,18 @@ impl WorkerLog {
     }
 
     /// Adds the line of an exchange.
-    pub(crate) fn exchange(&self, record: &Record, told: Told<'_>, elapsed: Duration) {
-        let snapshot = &record.listener.snapshot;
+    pub(crate) fn exchange(&self, snapshot: &Snapshot, finished: &Finished<'_>, told: Told<'_>) {
         if snapshot.access_log != AccessLog::Off {
-            self.push(snapshot, self.line(record, elapsed), told);
+            self.push(snapshot, self.line(snapshot, finished), told);
         }
     }
 
     /// The line of an exchange up to what plugins have to say. Empty when there is no log.
-    pub(crate) fn line(&self, record: &Record, elapsed: Duration) -> String {
-        match record.listener.snapshot.access_log {
+    pub(crate) fn line(&self, snapshot: &Snapshot, finished: &Finished<'_>) -> String {
+        match snapshot.access_log {
             AccessLog::Off => String::new(),
-            AccessLog::Text => text(record, elapsed),
-            AccessLog::Json => json(record, elapsed),
+            AccessLog::Text => text(finished),
+            AccessLog::Json => json(finished),
         }
     }
 
@@ -216,77 +215,76 @@ impl From<RelayReport> for TcpReport {
     }
 }
 
-fn text(record: &Record, elapsed: Duration) -> String {
+fn text(done: &Finished<'_>) -> String {
     let mut line = String::with_capacity(240);
-    let request = match &record.unread {
+    let request = match done.unread {
         Some(start) => quoted_ascii(start),
-        None => quoted_ascii(&format!("{} {} {:?}", record.method, record.uri, record.version)),
+        None => quoted_ascii(&format!("{} {} {:?}", done.method, done.uri, done.version)),
     };
     let _ = write!(
         line,
         "{} {} {request} {} {}B {:.1}ms",
         now(),
-        record.downstream.info.peer,
-        record.status.as_u16(),
-        record.sent,
-        elapsed.as_secs_f64() * 1e3,
+        done.client,
+        done.status.as_u16(),
+        done.sent,
+        done.elapsed.as_secs_f64() * 1e3,
     );
-    if let Some(id) = &record.id {
+    if let Some(id) = done.id {
         let id = String::from_utf8_lossy(id.as_bytes());
         // The client's own, where it is trusted, may be anything.
         let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let _ = if plain { write!(line, " id={id}") } else { write!(line, " id={}", quoted_ascii(&id)) };
     }
-    if let Some((cluster, index)) = &record.assigned.endpoint {
-        let _ = write!(line, " endpoint={}", cluster.shared.endpoints[*index].address);
+    if let Some((_, address)) = done.endpoint {
+        let _ = write!(line, " endpoint={address}");
     }
-    if record.assigned.attempts > 1 {
-        let _ = write!(line, " attempts={}", record.assigned.attempts);
+    if done.attempts > 1 {
+        let _ = write!(line, " attempts={}", done.attempts);
     }
-    if let Some(plugin) = &record.answered_by {
+    if let Some(plugin) = done.answered_by {
         let _ = write!(line, " answered-by={plugin}");
     }
-    if let Some((blame, failure)) = &record.failure {
+    if let Some((blame, failure)) = done.failure {
         let _ = write!(line, " blame={} error={}", blame.as_str(), quoted_ascii(failure));
     }
     line
 }
 
-fn json(record: &Record, elapsed: Duration) -> String {
+fn json(done: &Finished<'_>) -> String {
     let mut line = String::with_capacity(400);
-    let header = |value: &Option<http::HeaderValue>| {
-        quoted(&String::from_utf8_lossy(value.as_ref().map_or(b"".as_slice(), |value| value.as_bytes())))
+    let header = |value: Option<&http::HeaderValue>| {
+        quoted(&String::from_utf8_lossy(value.map_or(b"".as_slice(), |value| value.as_bytes())))
     };
-    let uri = record.uri.to_string();
-    let (method, target) = match &record.unread {
+    let uri = done.uri.to_string();
+    let (method, target) = match done.unread {
         Some(start) => start.split_once(' ').unwrap_or(("-", start)),
-        None => (record.method.as_str(), uri.as_str()),
+        None => (done.method.as_str(), uri.as_str()),
     };
     let _ = write!(
         line,
         r#"{{"time":{:.3},"listener":{},"client":"{}","method":{},"host":{},"path":{},"protocol":"{:?}","status":{},"bytes_sent":{},"bytes_received":{},"duration_ms":{:.3},"attempts":{},"request_id":{}"#,
         unix_seconds(),
-        quoted(&record.listener.shared.name),
-        record.downstream.info.peer,
+        quoted(done.listener),
+        done.client,
         quoted(method),
-        header(&record.authority),
+        header(done.authority),
         quoted(target),
-        record.version,
-        record.status.as_u16(),
-        record.sent,
-        record.received(),
-        elapsed.as_secs_f64() * 1e3,
-        record.assigned.attempts,
-        header(&record.id),
+        done.version,
+        done.status.as_u16(),
+        done.sent,
+        done.received,
+        done.elapsed.as_secs_f64() * 1e3,
+        done.attempts,
+        header(done.id),
     );
-    if let Some((cluster, index)) = &record.assigned.endpoint {
-        let name = quoted(&cluster.shared.name);
-        let _ = write!(line, r#","cluster":{name},"endpoint":"{}""#, cluster.shared.endpoints[*index].address);
+    if let Some((cluster, address)) = done.endpoint {
+        let _ = write!(line, r#","cluster":{},"endpoint":"{address}""#, quoted(cluster));
     }
-    if let Some(plugin) = &record.answered_by {
+    if let Some(plugin) = done.answered_by {
         let _ = write!(line, r#","answered_by":{}"#, quoted(plugin));
     }
-    if let Some((blame, failure)) = &record.failure {
+    if let Some((blame, failure)) = done.failure {
         let _ = write!(line, r#","blame":"{}","error":{}"#, blame.as_str(), quoted(failure));
     }
     line

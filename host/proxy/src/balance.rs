@@ -144,6 +144,17 @@ impl Endpoints for Candidates {
     }
 }
 
+/// What a balancer sees: every endpoint of the cluster.
+pub fn candidates(cluster: &Arc<Cluster>) -> Arc<dyn Endpoints> {
+    Arc::new(Candidates::all(cluster.clone()))
+}
+
+/// Picks an endpoint as clusters without a balancer do: in turns, each as often as its weight says. None when there is no
+/// endpoint.
+pub fn take_turn(cluster: &Arc<Cluster>) -> Option<u32> {
+    Candidates::all(cluster.clone()).take_turn()
+}
+
 /// The endpoints that one exchange or connection tries, one after the other.
 pub(crate) struct Tries {
     limit: usize,

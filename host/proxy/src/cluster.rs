@@ -7,9 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use odin_runtime::{Endpoints, Plugin};
+use odin_runtime::Plugin;
 
-use crate::balance::Candidates;
 use crate::clock;
 use crate::eligible::Eligible;
 use crate::health::{Failure, Health, Standing};
@@ -92,17 +91,6 @@ impl Cluster {
         }
         self.turn = AtomicU64::new(before.turn.load(Relaxed));
         self
-    }
-
-    /// What a balancer sees: every endpoint.
-    pub fn candidates(self: &Arc<Self>) -> Arc<dyn Endpoints> {
-        Arc::new(Candidates::all(self.clone()))
-    }
-
-    /// Picks an endpoint as clusters without a balancer do: in turns, each as often as its weight says. None when there
-    /// is no endpoint.
-    pub fn take_turn(self: &Arc<Self>) -> Option<u32> {
-        Candidates::all(self.clone()).take_turn()
     }
 
     /// Endpoints whose penalty is over may be picked again. To be called before each pick.

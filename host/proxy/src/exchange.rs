@@ -13,16 +13,15 @@ use tokio::net::TcpStream;
 
 use crate::body::Body;
 use crate::error::{Error, Kind};
-use crate::fields::{self, Downstream};
+use crate::fields;
 use crate::head::{Head, Wishes};
 use crate::hooks::{self, Run, Side};
-use crate::local::{LocalCluster, LocalKind, LocalListener, Target};
+use crate::local::{LocalCluster, LocalKind, Target};
 use crate::path::PathRules;
-use crate::record::{Record, RecordedBody};
+use crate::record::{Origin, Record, RecordedBody};
 use crate::timer::Deadline;
 use crate::upload::Upload;
 use crate::upstream::{self, Call, Caller, Reply};
-use crate::worker::Worker;
 
 /// A request whose head was checked by its codec.
 pub(crate) struct Request {
@@ -50,14 +49,6 @@ pub(crate) struct Switched {
     /// What the upstream sent right behind its `101`.
     pub(crate) early: Bytes,
     pub(crate) record: Box<Record>,
-}
-
-/// Where a request arrived.
-#[derive(Clone)]
-pub(crate) struct Origin {
-    pub(crate) worker: Rc<Worker>,
-    pub(crate) listener: Rc<LocalListener>,
-    pub(crate) downstream: Rc<Downstream>,
 }
 
 /// Serves one request. Errors become responses here and nowhere else.

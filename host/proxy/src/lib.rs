@@ -13,6 +13,7 @@ mod eligible;
 mod error;
 mod exchange;
 mod fields;
+mod finished;
 #[cfg(test)]
 mod fuzz;
 mod gate;
@@ -24,6 +25,7 @@ mod http2;
 mod listener;
 mod local;
 mod log_text;
+mod orders;
 mod outbound;
 mod path;
 mod pool;
@@ -31,6 +33,7 @@ mod proxy;
 mod record;
 mod relay;
 mod route;
+mod serving;
 mod settings;
 mod snapshot;
 mod stride;
@@ -42,10 +45,12 @@ mod upload;
 mod upstream;
 mod worker;
 
+pub use balance::{candidates, take_turn};
 pub use cluster::{Began, Cluster, Endpoint, EndpointTotals, Protocol};
 pub use listener::{bind, listen};
+pub use orders::{Closing, Draining, Opened, SocketId};
 pub use path::{EncodedSlashes, PathRules, check_route_path};
-pub use proxy::{Applying, Closing, Draining, Hurry, Opened, Proxy, SocketId};
+pub use proxy::{Applying, Hurry, Proxy};
 pub use settings::{HttpRules, Limits, Timeouts};
 pub use snapshot::{
     AccessLog, CpuTime, DURATION_BUCKETS_MS, Listener, ListenerCounters, ListenerKind, ListenerTotals, PluginUse,

@@ -20,9 +20,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::drain::Drain;
 use crate::fields::Downstream;
 use crate::local::{LocalKind, LocalListener};
-use crate::proxy::Closing;
+use crate::orders::{Applied, Closing};
 use crate::snapshot::ListenerCounters;
-use crate::worker::{Applied, Worker};
+use crate::worker::Worker;
 use crate::{http1, tcp};
 
 /// Connections that may wait to be accepted.

@@ -1,7 +1,6 @@
 //! The workers as a whole: started once, given snapshots, drained at the end.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -11,8 +10,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::access_log::LogWriter;
 use crate::clock;
+use crate::orders::{Applied, Closing, Command, Draining, Opened};
+use crate::serving;
 use crate::snapshot::Snapshot;
-use crate::worker::{self, Applied, Command};
 
 /// Room for the frames of the event loop and, on top, for what plugins may use of the stack.
 const WORKER_STACK: usize = 4 * 1024 * 1024;
@@ -33,32 +33,6 @@ impl Hurry {
     }
 }
 
-/// Names a listening socket for as long as the process lives.
-pub type SocketId = u64;
-
-/// A listening socket for one worker to accept from.
-pub struct Opened {
-    /// Given by who opened it; never used twice.
-    pub id: SocketId,
-    /// The name of the listener that its connections are for.
-    pub listener: String,
-    /// The worker's number, from zero.
-    pub worker: usize,
-    /// Non-blocking. Whoever opened it may keep a share, and closes it by giving that up too.
-    pub socket: Arc<TcpListener>,
-}
-
-/// A listening socket that is to be closed.
-#[derive(Clone, Copy, Debug)]
-pub struct Closing {
-    /// Which.
-    pub id: SocketId,
-    /// Accept for so long before that: connections may be on their way to it.
-    pub linger: Duration,
-    /// It stays open by another id: whoever waits in its queue is for that one's listener.
-    pub moved: bool,
-}
-
 /// A change that the workers have been told of.
 #[must_use]
 pub struct Applying(UnboundedReceiver<Applied>);
@@ -70,15 +44,6 @@ impl Applying {
         // Nothing is ever sent: each one lets go of its end.
         let _ = tokio::time::timeout(BUSY, self.0.recv()).await;
     }
-}
-
-/// How to end.
-#[derive(Clone, Copy, Debug)]
-pub struct Draining {
-    /// What has not ended after so long is cut.
-    pub grace: Duration,
-    /// Somebody else serves already: clients are told to go there, and no idle connection is closed under their hands.
-    pub leaving: bool,
 }
 
 /// The running data path.
@@ -105,7 +70,7 @@ impl Proxy {
             let (handle, beat) = (log.handle(), Arc::new(AtomicU64::new(clock::millis())));
             let beats = beat.clone();
             let body = move || {
-                if let Err(error) = worker::run(id, commands, handle, beats, trim) {
+                if let Err(error) = serving::run(id, commands, handle, beats, trim) {
                     tracing::error!(worker = id, %error, "worker ended");
                 }
             };

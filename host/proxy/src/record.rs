@@ -15,18 +15,26 @@ use crate::access_log::Told;
 use crate::body::Body;
 use crate::drain::DRAINED;
 use crate::error::{Blame, Error, Kind};
-use crate::exchange::Origin;
 use crate::fields::Downstream;
+use crate::finished::Finished;
 use crate::head::Head;
 use crate::hooks::{self, Run};
 use crate::http2::activity::OpenExchange;
-use crate::local::LocalListener;
+use crate::local::{LocalCluster, LocalListener};
 use crate::relay::RelayReport;
 use crate::snapshot::DURATION_BUCKETS_MS;
 use crate::timer::{Deadline, Elapsed};
 use crate::upload::Upload;
 use crate::upstream::Assigned;
 use crate::worker::Worker;
+
+/// Where a request arrived.
+#[derive(Clone)]
+pub(crate) struct Origin {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) listener: Rc<LocalListener>,
+    pub(crate) downstream: Rc<Downstream>,
+}
 
 /// The record of one exchange.
 pub(crate) struct Record {
@@ -143,13 +151,39 @@ impl Record {
         share.durations[bucket].add(1);
     }
 
+    /// What is told about it.
+    fn finished(&self, elapsed: Duration) -> Finished<'_> {
+        let endpoint = |(cluster, index): &(Rc<LocalCluster>, usize)| cluster.shared.endpoints[*index].address;
+        Finished {
+            listener: &self.listener.shared.name,
+            client: self.downstream.info.peer,
+            method: &self.method,
+            uri: &self.uri,
+            version: self.version,
+            authority: self.authority.as_ref(),
+            unread: self.unread.as_deref(),
+            id: self.id.as_ref(),
+            status: self.status,
+            received: self.received(),
+            sent: self.sent,
+            elapsed,
+            endpoint: self.assigned.endpoint.as_ref().map(|at| (at.0.shared.name.as_str(), endpoint(at))),
+            attempts: self.assigned.attempts,
+            answered_by: self.answered_by.as_deref(),
+            failure: self.failure.as_ref().map(|(blame, words)| (*blame, words.as_str())),
+        }
+    }
+
+    fn tell(&self, told: Told<'_>, elapsed: Duration) {
+        self.worker.log.exchange(&self.listener.snapshot, &self.finished(elapsed), told);
+    }
+
     /// Calls the hooks of the end and writes the line. A hook that waits gets a task of its own, and the line with it.
     fn end(&mut self, run: Rc<Run>, elapsed: Duration) {
-        let log = &self.worker.log;
         if !run.has_end() {
             let state = run.try_state();
             let head = self.head.as_ref().map(|head| &*head.parts);
-            return log.exchange(self, Told { head, state: state.as_deref().map(|state| &**state) }, elapsed);
+            return self.tell(Told { head, state: state.as_deref().map(|state| &**state) }, elapsed);
         }
         let mut ending = Box::pin({
             let (run, head) = (run.clone(), self.head.take());
@@ -167,9 +201,10 @@ impl Record {
             }
         });
         if ending.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
-            return log.exchange(self, Told::by(run.try_state().as_deref().map(|state| &**state)), elapsed);
+            return self.tell(Told::by(run.try_state().as_deref().map(|state| &**state)), elapsed);
         }
-        let (line, worker, snapshot) = (log.line(self, elapsed), self.worker.clone(), self.listener.snapshot.clone());
+        let (worker, snapshot) = (self.worker.clone(), self.listener.snapshot.clone());
+        let line = worker.log.line(&snapshot, &self.finished(elapsed));
         tokio::task::spawn_local(async move {
             ending.await;
             worker.log.push(&snapshot, line, Told::by(Some(&**run.state().await)));
@@ -191,7 +226,7 @@ impl Drop for Record {
             }
             None => {
                 let head = self.head.as_ref().map(|head| &*head.parts);
-                self.worker.log.exchange(self, Told { head, state: None }, elapsed);
+                self.tell(Told { head, state: None }, elapsed);
             }
         }
     }

@@ -6,25 +6,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
 
-use crate::error::{Error, Kind};
-use crate::record::RecordedBody;
+use super::io::Observer;
 use crate::timer::Deadline;
 
 /// How long a connection that was told to end may take, once nothing is open.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Bytes of responses that wait in a connection whose client takes them slowly.
 const CONNECTION_BUFFER: u64 = 128 * 1024;
-/// What a stream of such a connection gets at a time.
-const SMALL_PIECE: usize = 4 * 1024;
 
 /// Shared by a connection and its exchanges.
 #[derive(Default)]
@@ -70,18 +65,6 @@ impl Activity {
         }
     }
 
-    /// The socket takes no more.
-    pub(super) fn blocked(&self) {
-        self.blocked.set(true);
-    }
-
-    /// The socket took all that could be written: what is still buffered waits for windows of streams.
-    pub(super) fn flushed(&self) {
-        if self.blocked.replace(false) {
-            self.wake_bodies();
-        }
-    }
-
     fn wake_bodies(&self) {
         self.waiting_bodies.borrow_mut().drain(..).for_each(Waker::wake);
     }
@@ -89,6 +72,19 @@ impl Activity {
     /// Something has happened.
     pub(crate) fn step(&self) {
         self.steps.set(self.steps.get().wrapping_add(1));
+    }
+}
+
+impl Observer for Activity {
+    fn blocked(&self) {
+        self.blocked.set(true);
+    }
+
+    /// What is still buffered waits for windows of streams.
+    fn flushed(&self) {
+        if self.blocked.replace(false) {
+            self.wake_bodies();
+        }
     }
 }
 
@@ -109,7 +105,7 @@ pub(crate) struct StreamWatch {
 }
 
 impl StreamWatch {
-    fn has_untaken(&self) -> bool {
+    pub(super) fn has_untaken(&self) -> bool {
         self.handed.get() != self.taken.get()
     }
 
@@ -117,14 +113,50 @@ impl StreamWatch {
         self.has_untaken() || !self.awaits_upstream.get()
     }
 
+    /// True when the connection has enough to send, so that this stream has to wait, and is woken when that changes.
+    ///
+    /// However large its windows are, a client gets no more memory than this. Beyond it nothing more is read for a stream
+    /// that has something to send, nor for any while the socket is what holds all of them up. A stream that has nothing to
+    /// send gets a little in spite of others that wait for their windows.
+    pub(super) fn waits(&self, cx: &Context<'_>) -> bool {
+        let activity = &self.activity;
+        if !self.is_crowded() {
+            return false;
+        }
+        if activity.blocked.get() {
+            activity.waiting_bodies.borrow_mut().push(cx.waker().clone());
+            return true;
+        }
+        if self.has_untaken() {
+            self.waker.set(Some(cx.waker().clone()));
+            return true;
+        }
+        false
+    }
+
+    /// The connection has enough to send.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.activity.buffered.get() >= CONNECTION_BUFFER
+    }
+
+    /// Whether hyper has asked for more and got nothing.
+    pub(super) fn awaits_upstream(&self, awaits: bool) {
+        self.awaits_upstream.set(awaits);
+    }
+
+    /// The client took nothing for too long.
+    pub(super) fn has_stalled(&self) -> bool {
+        self.stalled.get()
+    }
+
     /// Bytes are given to hyper.
-    fn hand(&self, bytes: u64) {
+    pub(super) fn hand(&self, bytes: u64) {
         self.handed.set(self.handed.get() + bytes);
         self.activity.buffered.set(self.activity.buffered.get() + bytes);
     }
 
     /// Bytes leave for the connection.
-    fn take(&self, bytes: u64) {
+    pub(super) fn take(&self, bytes: u64) {
         self.taken.set(self.taken.get() + bytes);
         self.activity.buffered.set(self.activity.buffered.get() - bytes);
         self.activity.step();
@@ -139,7 +171,7 @@ impl StreamWatch {
     }
 
     /// Bytes are dropped with their stream.
-    fn forget(&self, bytes: u64) {
+    pub(super) fn forget(&self, bytes: u64) {
         self.activity.buffered.set(self.activity.buffered.get() - bytes);
     }
 }
@@ -197,102 +229,6 @@ impl Drop for OpenExchange {
         let count = if self.sending.get() { &self.activity.sending } else { &self.activity.waiting };
         count.set(count.get() - 1);
         self.activity.step();
-    }
-}
-
-/// The body of a response on a stream that is watched.
-pub(crate) struct StreamBody {
-    body: RecordedBody,
-    watch: Rc<StreamWatch>,
-}
-
-impl StreamBody {
-    pub(crate) fn new(body: RecordedBody, watch: Rc<StreamWatch>) -> Self {
-        watch.awaits_upstream.set(false);
-        StreamBody { body, watch }
-    }
-}
-
-impl Drop for StreamBody {
-    fn drop(&mut self) {
-        if self.watch.stalled.get() {
-            self.body.record.fail(&Error::new(Kind::DownstreamClosed, "the client takes no more of the response"));
-        }
-    }
-}
-
-impl Body for StreamBody {
-    type Data = Piece;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, Error>>> {
-        // However large its windows are, a client gets no more memory than this. Beyond it nothing more is read for a
-        // stream that has something to send, nor for any while the socket is what holds all of them up. A stream that has
-        // nothing to send gets a little in spite of others that wait for their windows.
-        let activity = &self.watch.activity;
-        let buffered = activity.buffered.get();
-        if buffered >= CONNECTION_BUFFER && activity.blocked.get() {
-            activity.waiting_bodies.borrow_mut().push(cx.waker().clone());
-            return Poll::Pending;
-        }
-        if buffered >= CONNECTION_BUFFER && self.watch.has_untaken() {
-            self.watch.waker.set(Some(cx.waker().clone()));
-            return Poll::Pending;
-        }
-        self.body.limit_pieces((buffered >= CONNECTION_BUFFER).then_some(SMALL_PIECE));
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        let watch = &self.watch;
-        watch.awaits_upstream.set(polled.is_pending());
-        let frame = ready!(polled);
-        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| Piece::new(bytes, watch)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// Bytes that are counted when they leave.
-pub(crate) struct Piece {
-    bytes: Bytes,
-    watch: Rc<StreamWatch>,
-}
-
-impl Piece {
-    fn new(bytes: Bytes, watch: &Rc<StreamWatch>) -> Self {
-        watch.hand(bytes.len() as u64);
-        Piece { bytes, watch: watch.clone() }
-    }
-}
-
-impl Drop for Piece {
-    fn drop(&mut self) {
-        self.watch.forget(self.bytes.len() as u64);
-    }
-}
-
-impl Buf for Piece {
-    fn remaining(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn chunk(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.bytes.advance(count);
-        self.watch.take(count as u64);
-    }
-
-    // As it is, without a copy: small frames are put together by it.
-    fn copy_to_bytes(&mut self, count: usize) -> Bytes {
-        self.watch.take(count as u64);
-        self.bytes.split_to(count)
     }
 }
 

@@ -12,8 +12,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::activity::Activity;
-
 /// Spawns hyper's tasks on the worker's own thread.
 #[derive(Clone, Copy)]
 pub(crate) struct LocalExecutor;
@@ -24,6 +22,14 @@ impl<F: Future<Output: 'static> + 'static> Executor<F> for LocalExecutor {
     }
 }
 
+/// Is told whether the socket takes what is written.
+pub(crate) trait Observer {
+    /// It takes no more for now.
+    fn blocked(&self);
+    /// It took all that there was.
+    fn flushed(&self);
+}
+
 /// A stream with a beginning that was read before.
 pub(crate) struct Io {
     early: Bytes,
@@ -32,8 +38,7 @@ pub(crate) struct Io {
     back: Option<Back>,
     /// Told of the first read.
     heard: Option<Rc<Notify>>,
-    /// Told whether the socket takes what is written.
-    activity: Option<Rc<Activity>>,
+    observer: Option<Rc<dyn Observer>>,
 }
 
 /// Where a stream is when hyper has done with it.
@@ -44,23 +49,20 @@ impl Io {
     pub(crate) fn telling(stream: TcpStream) -> (Self, Rc<Notify>) {
         let heard = Rc::new(Notify::new());
         (
-            Io { early: Bytes::new(), stream: Some(stream), back: None, heard: Some(heard.clone()), activity: None },
+            Io { early: Bytes::new(), stream: Some(stream), back: None, heard: Some(heard.clone()), observer: None },
             heard,
         )
     }
 
     /// One whose stream comes back when this is dropped, and which tells whether its client takes what is written.
-    pub(crate) fn returning(early: Bytes, stream: TcpStream, activity: &Rc<Activity>) -> (Self, Back) {
+    pub(crate) fn returning(early: Bytes, stream: TcpStream, observer: Rc<dyn Observer>) -> (Self, Back) {
         let back = Back::default();
-        (
-            Io { early, stream: Some(stream), back: Some(back.clone()), heard: None, activity: Some(activity.clone()) },
-            back,
-        )
+        (Io { early, stream: Some(stream), back: Some(back.clone()), heard: None, observer: Some(observer) }, back)
     }
 
     fn told(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Some(activity) = self.activity.as_ref().filter(|_| written.is_pending()) {
-            activity.blocked();
+        if let Some(observer) = self.observer.as_ref().filter(|_| written.is_pending()) {
+            observer.blocked();
         }
         written
     }
@@ -110,8 +112,8 @@ impl Write for Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(activity) = &self.activity {
-            activity.flushed();
+        if let Some(observer) = &self.observer {
+            observer.flushed();
         }
         self.stream()?.poll_flush(cx)
     }

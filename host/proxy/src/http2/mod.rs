@@ -6,3 +6,4 @@ pub(crate) mod client;
 pub(crate) mod io;
 pub(crate) mod server;
 pub(crate) mod shared;
+mod stream_body;

@@ -15,18 +15,19 @@ use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::activity::{Activity, OpenExchange, StreamBody, StreamExecutor};
+use super::activity::{Activity, OpenExchange, StreamExecutor};
 use super::bodies::RequestBody;
 use super::io::Io;
 use super::shared::STREAM_WINDOW;
+use super::stream_body::StreamBody;
 use crate::body::Body;
 use crate::error::{Error, Kind};
-use crate::exchange::{self, Origin, Outcome, Request};
+use crate::exchange::{self, Outcome, Request};
 use crate::fields::{self, Downstream};
 use crate::head::{Head, Wishes};
 use crate::http1::head::{is_authority, parse_length, same_authority};
 use crate::listener::Handle;
-use crate::record::{Record, RecordedBody};
+use crate::record::{Origin, Record, RecordedBody};
 use crate::timer::Deadline;
 use crate::worker::Worker;
 
@@ -58,7 +59,7 @@ pub(crate) async fn serve(
             answer(origin, request, open).await.ok_or(Cut)
         })
     });
-    let (io, back) = Io::returning(early, stream, &activity);
+    let (io, back) = Io::returning(early, stream, activity.clone());
     let ended = {
         let connection = Builder::new(StreamExecutor { activity: activity.clone(), idle })
             .max_concurrent_streams(limits.streams)
