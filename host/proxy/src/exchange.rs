@@ -11,7 +11,9 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request
 use odin_runtime::{CpuBudget, HookState, Routed};
 use tokio::net::TcpStream;
 
+use crate::attempt::{Call, Caller, Reply};
 use crate::body::Body;
+use crate::call;
 use crate::error::{Error, Kind};
 use crate::fields;
 use crate::head::{Head, Wishes};
@@ -21,7 +23,6 @@ use crate::path::PathRules;
 use crate::record::{Origin, Record, RecordedBody};
 use crate::timer::Deadline;
 use crate::upload::Upload;
-use crate::upstream::{self, Call, Caller, Reply};
 
 /// A request whose head was checked by its codec.
 pub(crate) struct Request {
@@ -212,7 +213,7 @@ async fn ask(
     let upload = record.upload.clone();
     let mut cluster = target.cluster.clone();
     if let Some(run) = chain(record) {
-        deadline.race_limit(hooks::request_headers(&run)).await.map_err(upstream::late)??;
+        deadline.race_limit(hooks::request_headers(&run)).await.map_err(call::late)??;
         body = hooks::attach(&run, Side::Request(upload.clone()), body, deadline).await?;
         let mut state = run.state().await;
         state.request_open = false;
@@ -232,7 +233,7 @@ async fn ask(
     let caller = record.run.as_deref().map(|run| run as &dyn Caller);
     let head = record.head.as_mut().ok_or_else(no_head)?;
     let mut call = Call { cluster: &cluster, snapshot: &origin.listener.snapshot, head, caller, wishes, upload };
-    upstream::send(&mut call, &mut body, &mut record.assigned, deadline).await
+    call::send(&mut call, &mut body, &mut record.assigned, deadline).await
 }
 
 /// Where a plugin wants the exchange to go.
@@ -265,7 +266,7 @@ async fn answer(
     let bodiless = bodiless
         || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
     open_response(&run, record.head.take(), head, !bodiless && !http_body::Body::is_end_stream(&body)).await;
-    deadline.race_limit(hooks::response_headers(&run)).await.map_err(upstream::late)??;
+    deadline.race_limit(hooks::response_headers(&run)).await.map_err(call::late)??;
     if !bodiless {
         body = hooks::attach(&run, Side::Response, body, deadline).await?;
     }

@@ -4,8 +4,11 @@
 //! never names a wasmtime type; policy is asked of `odin_runtime`.
 
 mod access_log;
+mod attempt;
 mod balance;
 mod body;
+mod call;
+mod candidates;
 mod clock;
 mod cluster;
 mod drain;
@@ -42,10 +45,9 @@ mod tcp;
 mod timer;
 mod trim;
 mod upload;
-mod upstream;
 mod worker;
 
-pub use balance::{candidates, take_turn};
+pub use candidates::{candidates, take_turn};
 pub use cluster::{Began, Cluster, Endpoint, EndpointTotals, Protocol};
 pub use listener::{bind, listen};
 pub use orders::{Closing, Draining, Opened, SocketId};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use http::Uri;
 use odin_runtime::{OutboundSender, Routing, WorkerPlugin};
 
-use crate::balance::Candidates;
+use crate::candidates::Candidates;
 use crate::cluster::Cluster;
 use crate::pool::Pool;
 use crate::settings::HttpRules;

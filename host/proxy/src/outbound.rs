@@ -16,14 +16,15 @@ use http_body::Body as _;
 use odin_runtime::{ConnectionInfo, HookState, OutboundCall, OutboundError, Reply as Answer};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::attempt::{Call, Caller, Reply};
 use crate::body::Body;
+use crate::call::{self, Assigned};
 use crate::error::{Error, Kind};
 use crate::head::{Head, Wishes};
 use crate::hooks::Run;
 use crate::local::LocalCluster;
 use crate::snapshot::Snapshot;
 use crate::timer::{Deadline, Elapsed};
-use crate::upstream::{self, Assigned, Call, Caller, Reply};
 use crate::worker::Worker;
 
 /// Serves the calls of a worker's plugins, each in a task of its own.
@@ -82,7 +83,7 @@ async fn ask(
     deadline: &mut Deadline,
 ) -> Result<Answer, Error> {
     let mut assigned = Assigned::none(worker);
-    let Reply::Response(head, body) = upstream::send(call, &mut body, &mut assigned, deadline).await? else {
+    let Reply::Response(head, body) = call::send(call, &mut body, &mut assigned, deadline).await? else {
         return Err(Error::new(Kind::MalformedResponse, "101 that nobody asked for"));
     };
     let gathered = deadline.race_limit(gather(body, max_body_bytes)).await;

@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::gate::Gate;
-use crate::http1::client::Connection;
-use crate::http2::shared::Sender;
+use crate::http1::connection::Connection;
+use crate::http2::sender::Sender;
 use crate::settings::{Limits, Timeouts};
 
 /// How often more idle connections are closed than were needed since the last time.

@@ -13,6 +13,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::access_log::Told;
 use crate::body::Body;
+use crate::call::Assigned;
 use crate::drain::DRAINED;
 use crate::error::{Blame, Error, Kind};
 use crate::fields::Downstream;
@@ -25,7 +26,6 @@ use crate::relay::RelayReport;
 use crate::snapshot::DURATION_BUCKETS_MS;
 use crate::timer::{Deadline, Elapsed};
 use crate::upload::Upload;
-use crate::upstream::Assigned;
 use crate::worker::Worker;
 
 /// Where a request arrived.

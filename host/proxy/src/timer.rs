@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
+use crate::error::{Error, Kind};
+
 /// The deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Elapsed;
@@ -77,4 +79,9 @@ impl Deadline {
         })
         .await
     }
+}
+
+/// The exchange's own time was over before there was a connection.
+pub(crate) fn no_time_to_connect(Elapsed: Elapsed) -> Error {
+    Error::new(Kind::UpstreamTimeout, "no time left to connect")
 }

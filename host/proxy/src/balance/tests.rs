@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use odin_runtime::Endpoints;
+
 use super::*;
+use crate::candidates::take_turn;
 use crate::cluster::Protocol;
 use crate::health::Standing;
 

@@ -23,11 +23,11 @@ pub(crate) use body::{Side, attach};
 pub(crate) use ends::end;
 pub(crate) use heads::{request_headers, response_headers};
 
-use crate::balance::Candidates;
+use crate::attempt::{Caller, Pick};
+use crate::candidates::Candidates;
 use crate::error::{Error, Kind};
 use crate::head::Head;
 use crate::local::{LocalCluster, RoutePlugin};
-use crate::upstream::{Caller, Pick};
 
 /// The plugins of an exchange or connection, with the state that their hooks share.
 ///

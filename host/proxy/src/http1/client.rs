@@ -14,51 +14,28 @@ use http::{HeaderValue, StatusCode, response};
 use http_body::{Body as _, Frame};
 use tokio::net::TcpStream;
 
+use super::connection::Connection;
 use super::encode::{self, RequestLine};
 use super::framing::{BodyError, Decoder, Piece};
 use super::head::{HeadError, HeadScanner};
-use super::reader::Reader;
 use super::response::{self as head, ResponseHead};
 use super::websocket;
-use super::writer::{Encoding, Pump, PumpError, Writer};
+use super::writer::{Encoding, Pump, PumpError};
 use crate::body::{Body, Source};
 use crate::error::{Error, Kind};
 
+use crate::attempt::Attempt;
 use crate::gate::Lease;
 use crate::head::{Head, Wishes};
 use crate::pool::Pool;
 use crate::settings::{Limits, Timeouts};
 use crate::timer::{Deadline, Elapsed};
-use crate::upstream::Attempt;
 
 /// Interim responses before the final one: more is a peer that does not end.
 const MAX_INTERIM: usize = 16;
 /// How long the body of a client that expects `100-continue` waits for the upstream to ask for it. Few servers that do not
 /// know it are left (RFC 9110, section 10.1.1).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
-
-/// An open connection between exchanges, or in one.
-pub(crate) struct Connection {
-    io: TcpStream,
-    reader: Reader,
-    writer: Writer,
-    /// It has served an exchange before; the upstream may close it at any moment.
-    reused: bool,
-}
-
-impl Connection {
-    pub(crate) fn new(io: TcpStream) -> Box<Self> {
-        Box::new(Connection { io, reader: Reader::new(), writer: Writer::default(), reused: false })
-    }
-
-    /// Marks a connection that comes from the pool. False when it was closed, or spoke while nobody asked it.
-    pub(crate) fn wake(&mut self) -> bool {
-        self.reused = true;
-        self.reader.limit = usize::MAX;
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        self.reader.poll_fill(&mut self.io, &mut cx).is_pending()
-    }
-}
 
 /// What came back.
 pub(crate) enum Answer {

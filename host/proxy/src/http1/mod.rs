@@ -7,6 +7,7 @@ mod arrival;
 mod chunk_ext;
 pub(crate) mod chunked;
 pub(crate) mod client;
+pub(crate) mod connection;
 pub(crate) mod encode;
 pub(crate) mod framing;
 pub(crate) mod halves;

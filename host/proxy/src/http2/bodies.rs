@@ -9,7 +9,7 @@ use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 
 use super::activity::Activity;
-use super::shared::Stream;
+use super::sender::Stream;
 use crate::body::Source;
 use crate::error::{Error, Kind};
 

@@ -9,13 +9,14 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::bodies::{self, ResponseBody};
-use super::shared::{self, Stream};
+use super::sender::Stream;
+use super::shared;
+use crate::attempt::{Attempt, Reply};
 use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::fields;
 use crate::head::Head;
 use crate::timer::{Deadline, Elapsed};
-use crate::upstream::{Attempt, Reply};
 
 /// How often a request is sent again that the upstream refused without looking at it.
 const MAX_REFUSALS: usize = 3;
@@ -55,7 +56,7 @@ async fn send_on(
     let response = match answer(attempt, sending.as_mut(), deadline).await {
         Err(Elapsed) => {
             // A connection that says nothing may be dead without knowing it.
-            stream.retire(attempt.pool());
+            shared::retire(&stream, attempt.pool());
             return Err(Error::new(Kind::UpstreamTimeout, "no response head in time"));
         }
         Ok(Ok(response)) => {
@@ -72,7 +73,7 @@ async fn send_on(
             let broken = is_broken(&error);
             let repeatable = refused || (broken && stream.is_reused() && idempotent);
             if unsent.is_some() || broken || refused {
-                stream.retire(attempt.pool());
+                shared::retire(&stream, attempt.pool());
             }
             let retryable = unsent.is_some() || (again.is_some() && repeatable);
             *body = match unsent {

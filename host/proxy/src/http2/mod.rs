@@ -4,6 +4,7 @@ pub(crate) mod activity;
 mod bodies;
 pub(crate) mod client;
 pub(crate) mod io;
+pub(crate) mod sender;
 pub(crate) mod server;
 pub(crate) mod shared;
 mod stream_body;

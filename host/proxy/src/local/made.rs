@@ -12,7 +12,7 @@ use slab::Slab;
 
 use super::targets::Targets;
 use super::{LocalCluster, Target};
-use crate::balance::Candidates;
+use crate::candidates::Candidates;
 use crate::cluster::{Cluster, Endpoint};
 use crate::pool::Pool;
 use crate::snapshot::Snapshot;

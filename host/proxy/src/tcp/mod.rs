@@ -11,14 +11,15 @@ use odin_runtime::{ConnectionInfo, CpuBudget, HookState, Routed};
 use tokio::net::TcpStream;
 
 use crate::access_log::TcpReport;
+use crate::attempt::{self, Place};
 use crate::balance::Tries;
+use crate::call::Assigned;
 use crate::drain::{DRAINED, Drain};
 use crate::error::{Error, Kind};
 use crate::hooks::{Run, stream};
 use crate::local::{LocalCluster, LocalListener, Target};
 use crate::relay::{self, RelayOptions};
 use crate::timer::Deadline;
-use crate::upstream::{self, Assigned, Place};
 use crate::worker::Worker;
 
 /// Serves one accepted connection to its end.
@@ -99,7 +100,7 @@ async fn open(
     loop {
         let index = assigned.next(Some(run), None, &cluster, &mut tries, &mut deadline).await?;
         let place = Place { cluster: cluster.clone(), index, worker: assigned.worker };
-        match upstream::connect(&place, timeout, &mut deadline).await {
+        match attempt::connect(&place, timeout, &mut deadline).await {
             Ok(stream) => return Ok(stream),
             Err(error) => tries.failed(index, error),
         }
