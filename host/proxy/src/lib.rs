@@ -3,58 +3,29 @@
 //! A [`Proxy`] owns the workers; a [`Snapshot`] tells them what to serve. This crate never reads a file or a flag and
 //! never names a wasmtime type; policy is asked of `odin_runtime`.
 
-mod access_log;
-mod attempt;
-mod balance;
-mod body;
-mod call;
-mod candidates;
-mod clock;
-mod cluster;
-mod drain;
-mod eligible;
+mod downstream;
 mod error;
-mod exchange;
-mod fields;
-mod finished;
+mod filter;
 #[cfg(test)]
 mod fuzz;
-mod gate;
-mod head;
-mod health;
-mod hooks;
-mod http1;
-mod http2;
-mod listener;
-mod local;
-mod log_text;
-mod orders;
-mod outbound;
-mod path;
-mod pool;
-mod proxy;
-mod record;
+mod http;
+mod observe;
 mod relay;
-mod route;
-mod serving;
+mod router;
 mod settings;
 mod snapshot;
-mod stride;
-mod sums;
-mod tcp;
-mod timer;
-mod trim;
-mod upload;
+mod transport;
+mod upstream;
 mod worker;
 
-pub use candidates::{candidates, take_turn};
-pub use cluster::{Began, Cluster, Endpoint, EndpointTotals, Protocol};
-pub use listener::{bind, listen};
-pub use orders::{Closing, Draining, Opened, SocketId};
-pub use path::{EncodedSlashes, PathRules, check_route_path};
-pub use proxy::{Applying, Hurry, Proxy};
+pub use crate::http::path::{EncodedSlashes, PathRules, check_route_path};
+pub use downstream::listener::{bind, listen};
+pub use downstream::orders::{Closing, Draining, Opened, SocketId};
 pub use settings::{HttpRules, Limits, Timeouts};
 pub use snapshot::{
     AccessLog, CpuTime, DURATION_BUCKETS_MS, Listener, ListenerCounters, ListenerKind, ListenerTotals, PluginUse,
     Route, RouteTable, Snapshot,
 };
+pub use upstream::candidates::{candidates, take_turn};
+pub use upstream::cluster::{Began, Cluster, Endpoint, EndpointTotals, Protocol};
+pub use worker::proxy::{Applying, Hurry, Proxy};

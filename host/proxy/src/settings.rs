@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::path::PathRules;
+use crate::http::path::PathRules;
 
 /// How long things may take. Zero means for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use http::HeaderName;
 use odin_runtime::Plugin;
 
-use crate::cluster::{Cluster, Counter};
-use crate::route::{Route as Matched, Routes};
+use crate::router::route::{Route as Matched, Routes};
 use crate::settings::{HttpRules, Limits, Timeouts};
+use crate::upstream::cluster::{Cluster, Counter};
 
 /// Everything that a worker needs to know.
 pub struct Snapshot {

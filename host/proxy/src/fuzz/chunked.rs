@@ -4,9 +4,9 @@ use bytes::BytesMut;
 use http::HeaderMap;
 
 use super::latin1;
-use crate::http1::chunked::Chunked;
-use crate::http1::encode;
-use crate::http1::framing::{BodyError, Piece};
+use crate::http::http1::chunked::Chunked;
+use crate::http::http1::encode;
+use crate::http::http1::framing::{BodyError, Piece};
 
 const MAX_TRAILERS: usize = 256;
 

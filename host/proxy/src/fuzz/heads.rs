@@ -4,11 +4,11 @@ use bytes::Bytes;
 use http::{Method, StatusCode, Version};
 
 use super::{HEAD_BYTES, cut_head, latin1, plain_fields, values, without_length};
-use crate::http1::encode::{self, Persistence, RequestLine};
-use crate::http1::head::{Framing, MAX_FIELDS};
-use crate::http1::request::{self, RequestHead};
-use crate::http1::response::{self, ResponseHead};
-use crate::http1::writer::Encoding;
+use crate::http::http1::encode::{self, Persistence, RequestLine};
+use crate::http::http1::head::{Framing, MAX_FIELDS};
+use crate::http::http1::request::{self, RequestHead};
+use crate::http::http1::response::{self, ResponseHead};
+use crate::http::http1::writer::Encoding;
 
 const MAX: usize = 20;
 

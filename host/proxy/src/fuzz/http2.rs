@@ -8,12 +8,12 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, request};
 
 use super::without_length;
-use crate::head::Head;
-use crate::http1::encode::{self, RequestLine};
-use crate::http1::head::{Framing, HeadScanner, MAX_FIELDS};
-use crate::http1::request::parse;
-use crate::http1::writer::Encoding;
-use crate::http2::server::check_head;
+use crate::downstream::http2::server::check_head;
+use crate::http::head::Head;
+use crate::http::http1::encode::{self, RequestLine};
+use crate::http::http1::head::{Framing, HeadScanner, MAX_FIELDS};
+use crate::http::http1::request::parse;
+use crate::http::http1::writer::Encoding;
 
 const WORDS: &[&str] = &[
     "\n",

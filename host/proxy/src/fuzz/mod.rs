@@ -11,7 +11,7 @@ mod paths;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 
-use crate::http1::head::{HeadError, HeadScanner};
+use crate::http::http1::head::{HeadError, HeadScanner};
 
 /// More than the longest input: the limit of a head's size has a test of its own.
 const HEAD_BYTES: usize = 2048;

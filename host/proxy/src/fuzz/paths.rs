@@ -1,7 +1,7 @@
 //! Paths: one spelling for each, and none that another server takes for a path whose route it did not match.
 
 use super::latin1;
-use crate::path::{EncodedSlashes, PathRules};
+use crate::http::path::{EncodedSlashes, PathRules};
 
 const WORDS: &[&str] = &[
     "/", "//", "/..", "/.", "/../", "/./", "admin", "/admin", "x", "%61dmin", "%2e", "%2E%2e", "%2f", "%5c", "\\", ";",

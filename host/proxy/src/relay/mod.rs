@@ -27,7 +27,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{net::TcpStream, task::yield_now};
 
-use crate::drain::{DRAINED, Drain};
+use crate::downstream::drain::{DRAINED, Drain};
 use crate::error::Blame;
 use flow::{Fault, Flow, Turn};
 use idle::IdleTimer;

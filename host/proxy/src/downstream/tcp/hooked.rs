@@ -1,0 +1,100 @@
+//! The relay of a TCP connection whose bytes plugins look at: a piece is read, goes through the hooks, is written, and
+//! only then the next one is read. A FIN is passed on as FIN, everything else as RST.
+//!
+//! Must never pass on a byte that a plugin has not decided about.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+
+use crate::downstream::drain::{DRAINED, Drain};
+use crate::filter::Run;
+use crate::filter::stream::Through;
+use crate::observe::access_log::TcpReport;
+use crate::transport::timer::{Deadline, Elapsed};
+
+/// What one read takes at most.
+const PIECE: usize = 64 * 1024;
+
+/// What has happened so far.
+#[derive(Default)]
+struct Progress {
+    /// Grows with everything that happens.
+    steps: Cell<u64>,
+    delivered: Cell<u64>,
+}
+
+/// Relays until both directions ended, a connection failed, a plugin cut it, or nothing moved for the idle time.
+pub(super) async fn relay(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    run: &Run,
+    (up, down): (Through, Through),
+    idle: Option<Duration>,
+    drain: &Drain,
+) -> TcpReport {
+    let (there, back) = (Progress::default(), Progress::default());
+    let ended = {
+        let (client_in, client_out) = client.split();
+        let (server_in, server_out) = server.split();
+        let both = async {
+            tokio::try_join!(
+                direction(client_in, server_out, run, up, &there, ("downstream", "upstream")),
+                direction(server_in, client_out, run, down, &back, ("upstream", "downstream")),
+            )
+        };
+        let mut both = pin!(both);
+        let (mut deadline, mut seen) = (Deadline::default(), None);
+        poll_fn(|cx| {
+            if let Poll::Ready(ended) = both.as_mut().poll(cx) {
+                return Poll::Ready(ended.map(|_| ()));
+            }
+            if drain.over() {
+                return Poll::Ready(Err(DRAINED.to_owned()));
+            }
+            let steps = there.steps.get() + back.steps.get();
+            if seen.replace(steps) != Some(steps) {
+                deadline.set(idle.unwrap_or_default());
+            }
+            deadline.poll(cx).map(|Elapsed| Err("idle timeout".to_owned()))
+        })
+        .await
+    };
+    if ended.is_err() {
+        // Neither peer may take a broken stream for a whole one.
+        let _ = client.set_zero_linger();
+        let _ = server.set_zero_linger();
+    }
+    TcpReport { received: there.delivered.get(), sent: back.delivered.get(), error: ended.err() }
+}
+
+/// One direction to its end; `names` are those of its source and its sink.
+async fn direction(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    run: &Run,
+    mut through: Through,
+    progress: &Progress,
+    names: (&str, &str),
+) -> Result<(), String> {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(PIECE);
+        let read = from.read_buf(&mut buffer).await.map_err(|error| format!("{}: {error}", names.0))?;
+        progress.steps.set(progress.steps.get() + 1);
+        let piece = through.take(run, buffer.split().freeze(), read == 0).await.map_err(|error| error.to_string())?;
+        to.write_all(&piece).await.map_err(|error| format!("{}: {error}", names.1))?;
+        progress.steps.set(progress.steps.get() + 1);
+        progress.delivered.set(progress.delivered.get() + piece.len() as u64);
+        if read == 0 {
+            return to.shutdown().await.map_err(|error| format!("{}: {error}", names.1));
+        }
+    }
+}

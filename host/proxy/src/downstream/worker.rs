@@ -1,0 +1,187 @@
+//! What everything that runs on a worker may use: its log, its connections, the config as plugins' calls see it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::downstream::drain::{Drain, Phase, Schedule};
+use crate::downstream::trim::Trim;
+use crate::http::fields::RequestIds;
+use crate::observe::access_log::{LogHandle, WorkerLog};
+use crate::snapshot::Snapshot;
+use crate::upstream::local::{Clusters, LocalCluster};
+
+/// The end of a listener's connections.
+struct Retiring {
+    drain: Rc<Drain>,
+    schedule: Schedule,
+}
+
+/// What everything that runs on a worker may use.
+pub(crate) struct Worker {
+    /// Its number, from zero.
+    pub(crate) id: usize,
+    pub(crate) log: WorkerLog,
+    pub(crate) request_ids: RequestIds,
+    /// The tasks of the open connections, to be woken when a drain goes on.
+    open: RefCell<Slab<(Waker, Rc<Drain>)>>,
+    /// The last connection ended.
+    empty: Notify,
+    /// Listeners that are gone and whose connections are not.
+    retiring: RefCell<Vec<Retiring>>,
+    /// What calls of plugins go by: the config, as this worker sees it now.
+    current: RefCell<Option<(Arc<Snapshot>, Rc<Clusters>)>>,
+    trim: Trim,
+}
+
+impl Worker {
+    /// One that has no connection yet. It calls `trim` to give memory back to the system.
+    pub(crate) fn new(id: usize, log: LogHandle, trim: fn()) -> Rc<Self> {
+        Rc::new(Worker {
+            id,
+            log: WorkerLog::new(log),
+            request_ids: RequestIds::new(),
+            open: RefCell::default(),
+            empty: Notify::new(),
+            retiring: RefCell::default(),
+            current: RefCell::default(),
+            trim: Trim::new(trim),
+        })
+    }
+
+    /// A cluster by its name, with the config that it belongs to.
+    pub(crate) fn cluster(&self, name: &str) -> Option<(Arc<Snapshot>, Rc<LocalCluster>)> {
+        let current = self.current.borrow();
+        let (snapshot, clusters) = current.as_ref()?;
+        Some((snapshot.clone(), clusters.get(name)?))
+    }
+
+    /// Open downstream connections.
+    pub(crate) fn connections(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// Runs a connection's task, until it ends or `drain` cuts it.
+    pub(crate) fn serve(self: &Rc<Self>, drain: Rc<Drain>, connection: impl Future<Output = ()> + 'static) {
+        let worker = self.clone();
+        // Counted here and not at the first poll, so that a burst of accepts sees itself.
+        let key = self.open.borrow_mut().insert((Waker::noop().clone(), drain.clone()));
+        self.trim.connected(self.connections());
+        // Boxed, or the task would have room for it twice: before its first poll, and after.
+        let mut connection = Box::pin(connection);
+        tokio::task::spawn_local(async move {
+            let open = Open { worker: &worker, key };
+            std::future::poll_fn(|cx| {
+                open.wake_by(cx);
+                Poll::Ready(())
+            })
+            .await;
+            std::future::poll_fn(|cx| match connection.as_mut().poll(cx) {
+                Poll::Pending if drain.cut() => Poll::Ready(()),
+                polled => polled,
+            })
+            .await;
+        });
+    }
+
+    /// An exchange with a future of its own waits for the head of its response, as long as what is returned is there.
+    pub(crate) fn waiting(self: &Rc<Self>) -> Waiting {
+        self.trim.waits();
+        Waiting(self.clone())
+    }
+
+    /// Lets the connections that belong to `drain` know how far it is.
+    fn wake(&self, of: impl Fn(&Rc<Drain>) -> bool) {
+        let wakers: Vec<Waker> = self
+            .open
+            .borrow()
+            .iter()
+            .filter(|(_, (_, drain))| of(drain))
+            .map(|(_, (waker, _))| waker.clone())
+            .collect();
+        wakers.iter().for_each(Waker::wake_by_ref);
+    }
+
+    /// The connections of all listeners, those that are gone included, go on to this phase.
+    pub(crate) fn advance_all(&self, phase: Phase, schedule: &Schedule) {
+        self.retiring.borrow().iter().for_each(|retiring| retiring.drain.advance(phase, schedule));
+        self.open.borrow().iter().for_each(|(_, (_, drain))| drain.advance(phase, schedule));
+        self.wake(|_| true);
+    }
+
+    /// The config from here on, for the calls of plugins.
+    pub(crate) fn goes_by(&self, snapshot: &Arc<Snapshot>, clusters: &Rc<Clusters>) {
+        *self.current.borrow_mut() = Some((snapshot.clone(), clusters.clone()));
+    }
+
+    /// A listener is gone: its connections, which have this drain, end when they can, or are cut when the time is over.
+    pub(crate) fn retire(&self, drain: Rc<Drain>, deadline: Duration) {
+        let schedule = Schedule::new(Instant::now() + deadline, true);
+        self.retiring.borrow_mut().push(Retiring { drain, schedule });
+        self.tick();
+    }
+
+    /// Lets the listeners that are gone go on with their end.
+    pub(crate) fn tick(&self) {
+        self.trim.tick(self.connections());
+        let mut retiring = std::mem::take(&mut *self.retiring.borrow_mut());
+        retiring.retain(|Retiring { drain, schedule }| {
+            let phase = schedule.phase();
+            if drain.phase() < phase {
+                drain.advance(phase, schedule);
+                self.wake(|other| Rc::ptr_eq(other, drain));
+            }
+            // Otherwise nobody is left who would have to know.
+            phase < Phase::Cut && Rc::strong_count(drain) > 1
+        });
+        self.retiring.borrow_mut().append(&mut retiring);
+    }
+
+    /// No connection is left, and none can come.
+    pub(crate) async fn ended(&self, accepting: Vec<JoinHandle<()>>) {
+        for task in accepting {
+            // It ends in any case; how does not matter.
+            let _ = task.await;
+        }
+        while !self.open.borrow().is_empty() {
+            self.empty.notified().await;
+        }
+    }
+}
+
+/// See [`Worker::waiting`].
+pub(crate) struct Waiting(Rc<Worker>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.trim.waits_no_more();
+    }
+}
+
+/// Takes the connection off the list, however its task ends.
+struct Open<'a> {
+    worker: &'a Worker,
+    key: usize,
+}
+
+impl Open<'_> {
+    fn wake_by(&self, cx: &Context<'_>) {
+        self.worker.open.borrow_mut()[self.key].0 = cx.waker().clone();
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let mut open = self.worker.open.borrow_mut();
+        open.remove(self.key);
+        if open.is_empty() {
+            self.worker.empty.notify_one();
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What is told about exchanges and connections.
+
+pub(crate) mod access_log;
+pub(crate) mod finished;
+pub(crate) mod log_text;

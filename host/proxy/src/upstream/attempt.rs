@@ -1,0 +1,123 @@
+//! One try of a call at one endpoint: what is sent, where to, and by which connections.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, response};
+use tokio::net::TcpStream;
+
+use crate::error::{Error, Kind};
+use crate::http::body::Body;
+use crate::http::head::{Head, Wishes};
+use crate::http::upload::Upload;
+use crate::snapshot::Snapshot;
+use crate::transport::timer::{Deadline, Elapsed, no_time_to_connect};
+use crate::upstream::candidates::Candidates;
+use crate::upstream::local::LocalCluster;
+use crate::upstream::pool::Pool;
+
+/// After so long without a packet the kernel asks an upstream whether it is still there.
+const PROBE_AFTER: Duration = Duration::from_secs(20);
+
+/// An upstream that answered.
+pub(crate) enum Reply {
+    Response(response::Parts, Body),
+    Switched { parts: response::Parts, protocol: HeaderValue, io: TcpStream, early: bytes::Bytes },
+}
+
+/// One request to a cluster, by whomever.
+pub(crate) struct Call<'a> {
+    pub(crate) cluster: &'a Rc<LocalCluster>,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) head: &'a mut Head,
+    /// None when there is no plugin to ask or tell.
+    pub(crate) caller: Option<&'a dyn Caller>,
+    pub(crate) wishes: &'a Wishes,
+    /// What becomes of the request's body, when it has one.
+    pub(crate) upload: Option<Rc<Upload>>,
+}
+
+/// What a call asks and tells whoever makes it, where plugins belong to it.
+pub(crate) trait Caller {
+    /// Asks the cluster's balancer plugin. None when it failed and is passed over: the built-in balancer picks then.
+    fn pick<'a>(&'a self, cluster: &'a LocalCluster, head: Option<&'a mut Head>, among: Arc<Candidates>) -> Pick<'a>;
+    /// The call goes to this endpoint; `attempt` counts from 1.
+    fn assigned(&self, cluster: &LocalCluster, index: usize, attempt: u32);
+}
+
+/// The index of an endpoint, or that the balancer picked none.
+pub(crate) type Pick<'a> = Pin<Box<dyn Future<Output = Result<Option<Option<u32>>, Error>> + 'a>>;
+
+impl Call<'_> {
+    /// All of the request's body has been read, so a wait is not for the client.
+    pub(crate) fn has_gone(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.ended.get())
+    }
+}
+
+/// Lets the kernel find out that a connection which lies idle leads nowhere any more.
+fn keep_alive(stream: &TcpStream) {
+    let probes = socket2::TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_AFTER / 4).with_retries(4);
+    // Without it such a connection is noticed by the exchange that uses it next.
+    let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&probes);
+}
+
+/// An endpoint, as one worker connects to it.
+pub(crate) struct Place {
+    pub(crate) cluster: Rc<LocalCluster>,
+    pub(crate) index: usize,
+    pub(crate) worker: usize,
+}
+
+/// One try at one endpoint.
+pub(crate) struct Attempt<'a> {
+    pub(crate) call: &'a Call<'a>,
+    pub(crate) index: usize,
+    pub(crate) worker: usize,
+}
+
+impl Attempt<'_> {
+    /// This worker's connections to the endpoint.
+    pub(crate) fn pool(&self) -> &Rc<Pool> {
+        &self.call.cluster.pools[self.index]
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place { cluster: self.call.cluster.clone(), index: self.index, worker: self.worker }
+    }
+}
+
+/// Connects to an endpoint and keeps its health. The error is retryable: no byte was sent.
+pub(crate) async fn connect(place: &Place, timeout: Duration, deadline: &mut Deadline) -> Result<TcpStream, Error> {
+    let Place { cluster, index, worker } = place;
+    let (index, worker) = (*index, *worker);
+    let endpoint = &cluster.shared.endpoints[index];
+    let began = cluster.shared.begin(index, worker);
+    deadline.set(timeout);
+    let result = match deadline.race(TcpStream::connect(endpoint.address)).await {
+        Ok(result) => result,
+        // The exchange's own time is over: that says nothing about the endpoint, and another would not help.
+        Err(Elapsed) if deadline.is_over() => {
+            return Err(no_time_to_connect(Elapsed));
+        }
+        Err(Elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {timeout:?}"))),
+    };
+    let counters = endpoint.counters(worker);
+    match result {
+        Ok(stream) => {
+            counters.connects.add(1);
+            cluster.shared.connected(index);
+            let _ = stream.set_nodelay(true);
+            keep_alive(&stream);
+            Ok(stream)
+        }
+        Err(error) => {
+            counters.connect_failures.add(1);
+            cluster.shared.connect_failed(index, began);
+            Err(Error::new(Kind::ConnectFailed, format!("{}: {error}", endpoint.address)).retryable(true))
+        }
+    }
+}
