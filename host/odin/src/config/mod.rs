@@ -9,6 +9,7 @@
 mod bindings;
 mod check;
 mod decoder;
+mod describe;
 mod error;
 mod fly;
 mod listeners;
@@ -18,7 +19,9 @@ mod places;
 mod readers;
 mod report;
 mod schema;
+mod section;
 mod sections;
+mod shapes;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -27,6 +30,7 @@ mod units;
 use std::path::Path;
 
 pub(crate) use bindings::{collide, takes_admin};
+pub(crate) use describe::{example, page, schema};
 pub(crate) use error::{ConfigError, Errors};
 pub(crate) use places::{Places, Section};
 #[cfg(test)]
@@ -36,6 +40,7 @@ pub(crate) use schema::{
     Listener, Location, LogFormat, OnFailure, PathNormalization, Plugin, Route, SteeringMode, Timeouts, Traffic,
     UpstreamProtocol,
 };
+pub(crate) use section::Choice;
 pub(crate) use units::{binding, endpoint_address, socket_address};
 
 use crate::files;
