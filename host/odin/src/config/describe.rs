@@ -51,7 +51,7 @@ pub(crate) fn schema() -> Json {
 /// Every key with its words and its default, as TOML: `configs/full.toml`.
 pub(crate) fn example() -> String {
     let mut out = format!(
-        "# Every key there is; made by `odin schema --example`. What is commented out has no default.\n# {UNITS}\n"
+        "# Every key there is; made by `odin schema --example`. What is commented out has no default.\n# {UNITS}\n\n"
     );
     section_of_example(&mut out, "", &Config::keys());
     out
@@ -147,7 +147,7 @@ impl Key {
         let default = if self.default.is_null() { String::new() } else { format!("; default {}", self.default) };
         match self.value.words.as_str() {
             "" => self.words.to_owned(),
-            value => format!("{} [{value}{default}]", self.words),
+            value => format!("{} [{}{default}]", self.words, value.trim_end_matches('.')),
         }
     }
 

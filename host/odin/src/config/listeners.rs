@@ -56,6 +56,7 @@ fn describe() -> Described {
     schema["then"] = json!({ "properties": refused, "required": ["cluster"] });
     let routes = json!({ "required": ["routes"], "properties": { "routes": { "minItems": 1 } } });
     schema["else"] = json!({ "anyOf": [{ "required": ["cluster"] }, routes] });
+    schema["else"]["dependentRequired"] = json!({ "plugins": ["cluster"] });
     described.schema["type"] = json!("array");
     described.schema["minItems"] = json!(1);
     described

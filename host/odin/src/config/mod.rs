@@ -33,13 +33,13 @@ pub(crate) use bindings::{collide, takes_admin};
 pub(crate) use describe::{example, page, schema};
 pub(crate) use error::{ConfigError, Errors};
 pub(crate) use places::{Places, Section};
-#[cfg(test)]
-pub(crate) use schema::{AccessLog, Breaker, DEFAULT_ADMIN};
 pub(crate) use schema::{
     BodyOverflow, Cluster, Config, EncodedSlashes, Endpoint, EndpointAddress, Grant, HttpRules, Isolation, Limits,
     Listener, Location, LogFormat, OnFailure, PathNormalization, Plugin, Route, SteeringMode, Timeouts, Traffic,
     UpstreamProtocol,
 };
+#[cfg(test)]
+pub(crate) use schema::{Breaker, DEFAULT_ADMIN};
 pub(crate) use section::Choice;
 pub(crate) use units::{binding, endpoint_address, socket_address};
 

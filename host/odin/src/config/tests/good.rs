@@ -5,8 +5,8 @@ use std::time::Duration;
 use odin_steer::Binding;
 
 use super::super::{
-    AccessLog, BodyOverflow, Breaker, Config, Endpoint, EndpointAddress, Grant, Isolation, Limits, LogFormat,
-    OnFailure, Plugin, SteeringMode, Timeouts, Traffic, UpstreamProtocol,
+    BodyOverflow, Breaker, Config, Endpoint, EndpointAddress, Grant, Isolation, Limits, LogFormat, OnFailure, Plugin,
+    SteeringMode, Timeouts, Traffic, UpstreamProtocol,
 };
 use super::Folder;
 
@@ -280,44 +280,6 @@ fn the_configs_of_the_repository_load() {
         ("fly.json", include_str!("../../../../../configs/fly.json")),
     ] {
         folder.good(text, &format!("configs/{file}"));
-    }
-}
-
-#[test]
-fn the_full_config_shows_every_key_and_the_true_defaults() {
-    let folder = Folder::new("full");
-    for plugin in ["lb_rr", "headers"] {
-        folder.write(&format!("plugins/target/wasm32-unknown-unknown/release/{plugin}.wasm"), "");
-    }
-    folder.write("configs/here", "");
-    let text = include_str!("../../../../../configs/full.toml");
-    let full = folder.good(text, "configs/full.toml");
-    let defaults = Config::default();
-    assert_eq!((&full.timeouts, &full.limits), (&defaults.timeouts, &defaults.limits));
-    assert_eq!(AccessLog { context: Vec::new(), fields: Vec::new(), ..full.access_log.clone() }, defaults.access_log);
-    assert_eq!(full.shutdown_grace, defaults.shutdown_grace);
-    let lb_rr = &full.plugins["lb_rr"];
-    assert_eq!(*lb_rr, Plugin { config: serde_json::json!({}), ..Plugin::new(lb_rr.path.clone()) });
-    assert!(text.contains(r#"default: "127.0.0.1:9901""#) && defaults.admin.is_some_and(|admin| admin.port() == 9901));
-
-    let json = serde_json::to_value(&full).unwrap();
-    let mut keys = Vec::new();
-    collect_keys(&json, &mut keys);
-    for key in keys {
-        assert!(text.contains(&key), "{key} is not in full.toml");
-    }
-}
-
-fn collect_keys(json: &serde_json::Value, keys: &mut Vec<String>) {
-    match json {
-        serde_json::Value::Object(map) => {
-            for (key, value) in map {
-                keys.push(key.clone());
-                collect_keys(value, keys);
-            }
-        }
-        serde_json::Value::Array(items) => items.iter().for_each(|item| collect_keys(item, keys)),
-        _ => {}
     }
 }
 
