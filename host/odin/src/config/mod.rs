@@ -3,8 +3,11 @@
 //! Must never start, open or change anything: it reads the file, and looks whether plugin files are there.
 //!
 //! ```text
-//! file ─ syntax::{toml,yaml,json} ─→ Node (values with lines) ─ sections, listeners | fly ─→ Config ─ check ─→ Ok
+//! file ─ syntax::{toml,yaml,json} ─→ Node (values with lines) ─ schema, listeners | fly ─→ Config ─ check ─→ Ok
 //! ```
+//!
+//! A key is one entry of a `section!` in `schema.rs` and its folder; `describe.rs` makes the docs of the entries. Of
+//! these, `ODIN_WRITE=1 cargo test --workspace --bin odin made_of_the_keys` writes those that are files of the tree.
 
 mod bindings;
 mod check;
@@ -33,13 +36,13 @@ pub(crate) use bindings::{collide, takes_admin};
 pub(crate) use describe::{example, page, schema};
 pub(crate) use error::{ConfigError, Errors};
 pub(crate) use places::{Places, Section};
+#[cfg(test)]
+pub(crate) use schema::DEFAULT_ADMIN;
 pub(crate) use schema::{
     BodyOverflow, Cluster, Config, EncodedSlashes, Endpoint, EndpointAddress, Grant, HttpRules, Isolation, Limits,
     Listener, Location, LogFormat, OnFailure, PathNormalization, Plugin, Route, SteeringMode, Timeouts, Traffic,
     UpstreamProtocol,
 };
-#[cfg(test)]
-pub(crate) use schema::{Breaker, DEFAULT_ADMIN};
 pub(crate) use section::Choice;
 pub(crate) use units::{binding, endpoint_address, socket_address};
 
