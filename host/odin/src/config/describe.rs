@@ -107,7 +107,7 @@ fn comment(out: &mut String, text: &str) {
 pub(crate) fn page() -> String {
     let mut out = format!(
         "# Keys of the config\n\nMade by `odin schema --markdown`. The same in TOML, YAML and JSON; headings are those of \
-         TOML. [`configs/full.toml`](../configs/full.toml) is an example with every key.\n\n{UNITS}\n\n## Top level\n"
+         TOML.\n[`configs/full.toml`](../configs/full.toml) is an example with every key.\n\n{UNITS}\n\n## Top level\n"
     );
     section_of_page(&mut out, "", &Config::keys());
     out
