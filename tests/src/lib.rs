@@ -24,6 +24,7 @@ pub mod paths;
 pub mod process;
 mod program;
 pub mod raw;
+pub mod schema;
 mod script;
 mod skipped;
 pub mod steered;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use odin_tests::dial::{greeting, refused};
+use odin_tests::schema::Schema;
 use odin_tests::tcp::ReservedPort;
 use odin_tests::{Connection, HttpBackend, Odin, Protocol, TcpPeer, netns, paths};
 use tokio::io::AsyncWriteExt as _;
@@ -11,6 +12,7 @@ use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn every_config_of_the_repository_starts_and_stops() {
+    let schema = Schema::of_odin();
     let mut started = 0;
     for entry in std::fs::read_dir(paths::workspace().join("configs")).unwrap() {
         let path = entry.unwrap().path();
@@ -25,7 +27,8 @@ async fn every_config_of_the_repository_starts_and_stops() {
             Odin::builder().with_config_named(name, text).argument("--admin").argument("127.0.0.1:0").start().await;
         assert!(odin.is_ready().await, "{name}");
         assert!(!odin.listeners().is_empty(), "{name}");
-        odin.admin("/config").await.has_status(200);
+        // What Odin tells of its config is a config.
+        schema.takes(name, &odin.admin("/config").await.has_status(200).json());
         odin.stop().await;
         started += 1;
     }

@@ -6,12 +6,12 @@ mod start;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::builder::PossibleValue;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
 
 use odin_steer::Binding;
 
-use crate::config::{self, Endpoint, Grant, Location, LogFormat, SteeringMode};
+use crate::config::{self, Choice, Endpoint, Grant, Location, LogFormat, SteeringMode};
 
 pub(crate) use start::{HTTP_CLUSTER, Roles, Start};
 
@@ -86,6 +86,15 @@ pub(crate) enum Command {
     Steer {
         #[command(subcommand)]
         command: Steer,
+    },
+    /// Print the JSON Schema of the config, for editors and for checks without Odin
+    Schema {
+        /// Print a config with every key instead, as TOML
+        #[arg(long)]
+        example: bool,
+        /// Print the reference page instead
+        #[arg(long, conflicts_with = "example")]
+        markdown: bool,
     },
     /// Serve a backend that answers with what it was asked, as JSON: for trying plugins out
     Echo {
@@ -167,11 +176,11 @@ pub(crate) struct Run {
     pub(crate) admin_socket: Option<Location>,
 
     /// How log lines are written [default: text]
-    #[arg(long, value_name = "text|json", value_enum, hide_possible_values = true)]
+    #[arg(long, value_name = "text|json", value_parser = choice::<LogFormat>(), hide_possible_values = true)]
     pub(crate) log_format: Option<LogFormat>,
 
     /// How connections come to the threads: by a BPF program, by a socket for each port, or what is possible [default: auto; bind without --listen, --tcp and --file]
-    #[arg(long, value_name = "auto|bpf|bind", value_enum, hide_possible_values = true)]
+    #[arg(long, value_name = "auto|bpf|bind", value_parser = choice::<SteeringMode>(), hide_possible_values = true)]
     pub(crate) steering: Option<SteeringMode>,
 
     /// Threads [default: one per core]
@@ -195,7 +204,7 @@ fn target(text: &str) -> Result<Endpoint, String> {
             (address, weight.ok_or_else(|| format!("`{option}` is not a weight; write a number from 1 to 65535"))?)
         }
     };
-    Ok(Endpoint { address: config::endpoint_address(address)?, weight })
+    Ok(Endpoint { weight, ..Endpoint::new(config::endpoint_address(address)?) })
 }
 
 fn admin(text: &str) -> Result<Admin, String> {
@@ -213,31 +222,10 @@ fn admin_socket(text: &str) -> Result<Location, String> {
     }
 }
 
-impl ValueEnum for LogFormat {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[LogFormat::Text, LogFormat::Json]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(match self {
-            LogFormat::Text => PossibleValue::new("text"),
-            LogFormat::Json => PossibleValue::new("json"),
-        })
-    }
-}
-
-impl ValueEnum for SteeringMode {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[SteeringMode::Auto, SteeringMode::Bpf, SteeringMode::Bind]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(match self {
-            SteeringMode::Auto => PossibleValue::new("auto"),
-            SteeringMode::Bpf => PossibleValue::new("bpf"),
-            SteeringMode::Bind => PossibleValue::new("bind"),
-        })
-    }
+/// One of the words that a key of the config takes.
+fn choice<T: Choice>() -> impl TypedValueParser<Value = T> {
+    let words = PossibleValuesParser::new(T::ALL.iter().map(|(word, ..)| *word));
+    words.try_map(|text| T::ALL.iter().find(|(word, ..)| *word == text).map(|(_, choice, _)| *choice).ok_or("no word"))
 }
 
 #[cfg(test)]

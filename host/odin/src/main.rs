@@ -63,6 +63,7 @@ fn main() -> ExitCode {
         Some(Command::Steer { command: Steer::Status { asked, json } }) => {
             done(block_on(commands::steer_status(asked.socket, json)))
         }
+        Some(Command::Schema { example, markdown }) => done(commands::schema(example, markdown)),
         Some(Command::Echo { address }) => done(block_on(echo::serve(address))),
         None => done(block_on(signals::run(cli.run))),
     }

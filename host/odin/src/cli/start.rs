@@ -10,7 +10,7 @@ use odin_steer::Binding;
 use super::{Admin, Run};
 use crate::config::{
     self, Cluster, Config, ConfigError, Endpoint, EndpointAddress, Errors, HttpRules, Listener, Places, Plugin, Route,
-    SteeringMode, Traffic, UpstreamProtocol,
+    SteeringMode, Traffic,
 };
 
 /// The cluster of the HTTP listener when flags alone make the config.
@@ -129,7 +129,7 @@ impl Run {
         }
         let endpoints = &self.target;
         if let Some(address) = http {
-            let route = Route { host: None, path: None, cluster: HTTP_CLUSTER.to_owned(), plugins: Vec::new() };
+            let route = Route::new(HTTP_CLUSTER.to_owned());
             start.add(
                 "web",
                 address,
@@ -180,15 +180,14 @@ impl Start {
         if endpoints.is_empty() {
             self.demo_clusters.push(cluster);
         }
-        let settings = Cluster { endpoints: endpoints.to_vec(), balancer: None, protocol: UpstreamProtocol::Http1 };
-        self.config.clusters.insert(cluster.to_owned(), settings);
+        self.config.clusters.insert(cluster.to_owned(), Cluster::new(endpoints.to_vec()));
         self.config.listeners.push(Listener { name: name.to_owned(), addresses: vec![address], steer: None, traffic });
     }
 
     /// Gives a demo cluster its endpoints.
     pub(crate) fn set_endpoints(&mut self, cluster: &str, addresses: impl IntoIterator<Item = SocketAddr>) {
         if let Some(cluster) = self.config.clusters.get_mut(cluster) {
-            let endpoint = |address| Endpoint { address: EndpointAddress::Ip(address), weight: 1 };
+            let endpoint = |address| Endpoint::new(EndpointAddress::Ip(address));
             cluster.endpoints = addresses.into_iter().map(endpoint).collect();
         }
     }

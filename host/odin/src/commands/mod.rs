@@ -11,8 +11,8 @@ use anyhow::Context;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::client;
 use crate::diff::Change;
+use crate::{client, config};
 
 pub(crate) use diff::diff;
 pub(crate) use steer_status::steer_status;
@@ -49,6 +49,15 @@ async fn upgraded(socket: &Path) -> anyhow::Result<String> {
     let answer: Value = serde_json::from_str(&answer).context("the answer to /upgrade is no JSON; is this Odin?")?;
     let pid = answer.get("pid").and_then(Value::as_u64).context("the answer to /upgrade names no `pid`")?;
     Ok(format!("odin: upgraded: process {pid} serves, the old one drains\n"))
+}
+
+/// `odin schema`: what a config may have, for programs or for people.
+pub(crate) fn schema(example: bool, markdown: bool) -> anyhow::Result<()> {
+    print(&match (example, markdown) {
+        (true, _) => config::example(),
+        (_, true) => config::page(),
+        _ => format!("{:#}\n", config::schema()),
+    })
 }
 
 /// Prints to standard output. A reader that has seen enough, such as `head`, is no error.

@@ -6,23 +6,37 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use odin_steer::{Binding, Ports};
+use serde_json::json;
 
 use super::decoder::Field;
 use super::node::Value;
 use super::readers::parsed;
 use super::report::{KeyPath, Report};
 use super::schema::SteeringMode;
+use super::shapes::{Shape, described};
 use super::units;
 
 /// An address with its place in the file.
-pub(super) struct Placed {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Placed {
     pub(super) binding: Binding,
     line: u32,
     path: KeyPath,
 }
 
-/// `"0.0.0.0:80"` or `["0.0.0.0:80", "192.0.2.0/24:5000-5999"]`; none when nothing is left of it.
-pub(super) fn read(field: Field<'_>) -> Option<Vec<Placed>> {
+/// `"0.0.0.0:80"` or `["0.0.0.0:80", "192.0.2.0/24:5000-5999"]`.
+pub(super) fn shape() -> Shape<Vec<Placed>> {
+    let form = || {
+        let pattern = r"^(\[[^\]\s]+\]|[0-9./]+):([0-9]{1,5}(-[0-9]{1,5})?|\*)$";
+        let one = json!({ "type": "string", "pattern": pattern });
+        let many = json!({ "type": "array", "minItems": 1, "items": one });
+        described(json!({ "anyOf": [one, many] }), "IP:port, IP:port-port, prefix:port or prefix:*, or a list of them")
+    };
+    Shape::read_only(form, |field, _| read(field))
+}
+
+/// None when nothing is left of it.
+fn read(field: Field<'_>) -> Option<Vec<Placed>> {
     let fields = match field.node.value {
         Value::List(ref items) if items.is_empty() => {
             field.fail(r#"a listener needs an address; add one, for example "127.0.0.1:8080""#);

@@ -5,17 +5,22 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::decoder::Field;
+use super::listeners::Placed;
 use super::nearest::did_you_mean;
 use super::places::{Kind, Places, Section};
 use super::readers;
 use super::report::{KeyPath, Report};
+use super::sections::Spaces;
 
-/// All names that are defined, and all that are used.
+/// All names that are defined, and all that are used; and what must fit together with others of its kind.
 #[derive(Default)]
 pub(super) struct References {
     /// With the line of each.
     defined: BTreeMap<Section, u32>,
     used: Vec<(Kind, String, u32, KeyPath)>,
+    /// In the order of the file.
+    pub(super) listeners: Vec<Placed>,
+    pub(super) spaces: Spaces,
 }
 
 impl References {

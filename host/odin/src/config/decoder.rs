@@ -1,12 +1,16 @@
 //! Takes a tree of values apart, key by key, and reports what does not fit. Must never stop at the first error:
 //! whoever gets `None` goes on with the next key.
 
+use super::check::References;
 use super::nearest::{did_you_mean, nearest};
 use super::node::{Entry, Node, Value};
 use super::report::{KeyPath, Report};
+use super::section::{self, Absent, Section};
+use super::shapes::Shape;
 use super::syntax::Syntax;
 
 /// One value on its way to become a setting.
+#[derive(Clone)]
 pub(super) struct Field<'r> {
     pub(super) report: &'r Report,
     pub(super) path: KeyPath,
@@ -41,6 +45,14 @@ impl<'r> Field<'r> {
             }
         };
         Some(Table { report: self.report, path: self.path, line, entries, known: Vec::new(), missing: Vec::new() })
+    }
+
+    /// The value as a table with the keys of a section, and no others.
+    pub(super) fn section<T: Section>(self, references: &mut References) -> Option<T> {
+        let mut table = self.table()?;
+        let section = T::take(&mut table, references);
+        table.deny_rest();
+        section
     }
 
     /// The value as a table whose keys are names that the user chose.
@@ -97,23 +109,49 @@ pub(super) struct Table<'r> {
     /// Where the table starts: the place of an error about a key that is not there.
     pub(super) line: u32,
     entries: Vec<Entry>,
-    known: Vec<&'static str>,
+    known: Vec<String>,
     /// Keys that must be there and are not, each with its message.
-    missing: Vec<(&'static str, String)>,
+    missing: Vec<(String, String)>,
 }
 
 impl<'r> Table<'r> {
     /// Takes a key out, if it is there.
-    pub(super) fn take(&mut self, key: &'static str) -> Option<Field<'r>> {
-        self.known.push(key);
+    pub(super) fn take(&mut self, key: &str) -> Option<Field<'r>> {
+        self.known.push(key.to_owned());
         let position = self.entries.iter().position(|entry| entry.key == key)?;
         let entry = self.entries.remove(position);
         Some(Field { report: self.report, path: self.path.key(key), node: entry.node })
     }
 
-    /// Takes and reads a key that may be left out.
-    pub(super) fn read<T>(&mut self, key: &'static str, reader: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
-        self.take(key)?.read(reader)
+    /// Takes and reads the key of a section's field. A wrong value is reported and replaced by the default.
+    pub(super) fn key<T: 'static>(
+        &mut self,
+        field: &str,
+        shape: &Shape<T>,
+        absent: Absent<T>,
+        references: &mut References,
+    ) -> Option<T> {
+        let key = section::name(field);
+        match absent {
+            Absent::Means(default) => {
+                Some(self.take(&key).and_then(|field| shape.read(field, references)).unwrap_or(default))
+            }
+            Absent::Fails(hint) => self.require(&key, hint).and_then(|field| shape.read(field, references)),
+        }
+    }
+
+    /// Looks at a key that is still to be taken.
+    pub(super) fn peek(&self, key: &str) -> Option<Field<'r>> {
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        Some(Field { report: self.report, path: self.path.key(key), node: entry.node.clone() })
+    }
+
+    /// A key that does not go with another one is an error, and not read.
+    pub(super) fn refuse(&mut self, key: &str, message: &str) {
+        if let Some(position) = self.entries.iter().position(|entry| entry.key == key) {
+            let line = self.entries.remove(position).node.line;
+            self.report.about(line, &self.path.key(key), message);
+        }
     }
 
     /// A key of an earlier version that is no more: an error with the way out, where it is written.
@@ -126,7 +164,7 @@ impl<'r> Table<'r> {
     }
 
     /// Takes a key that must be there; `hint` goes on after "add it, ".
-    pub(super) fn require(&mut self, key: &'static str, hint: &str) -> Option<Field<'r>> {
+    pub(super) fn require(&mut self, key: &str, hint: &str) -> Option<Field<'r>> {
         let field = self.take(key);
         if field.is_none() {
             self.missing(key, format!("`{key}` is missing{}; add it, {hint}", self.inside()));
@@ -135,8 +173,8 @@ impl<'r> Table<'r> {
     }
 
     /// Reports at the table's line that `key` is not there, unless a mistyped key turns out to be it.
-    pub(super) fn missing(&mut self, key: &'static str, message: String) {
-        self.missing.push((key, message));
+    pub(super) fn missing(&mut self, key: &str, message: String) {
+        self.missing.push((key.to_owned(), message));
     }
 
     /// ` in [[listeners]]`, or ` at the top level`.
@@ -149,7 +187,7 @@ impl<'r> Table<'r> {
     /// Ends the table: every key that nobody took is an error.
     pub(super) fn deny_rest(self) {
         for (key, message) in &self.missing {
-            let mistyped = |entry: &Entry| nearest(&entry.key, self.known.iter().copied()) == Some(*key);
+            let mistyped = |entry: &Entry| nearest(&entry.key, self.known.iter().map(String::as_str)) == Some(key);
             if !self.entries.iter().any(mistyped) {
                 self.report.error(self.line, &self.path.key(key), message);
             }
@@ -157,7 +195,7 @@ impl<'r> Table<'r> {
         let (inside, known) = (self.inside(), self.known.join(", "));
         for entry in &self.entries {
             let key = &entry.key;
-            let help = match did_you_mean(key, self.known.iter().copied()) {
+            let help = match did_you_mean(key, self.known.iter().map(String::as_str)) {
                 near if near.is_empty() => format!("; valid keys: {known}"),
                 near => format!("{near} (valid keys: {known})"),
             };

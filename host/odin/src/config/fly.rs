@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use odin_steer::Binding;
+use serde_json::{Value as Json, json};
 
 use super::check::References;
 use super::decoder::Field;
@@ -12,15 +13,29 @@ use super::node::{Node, Value};
 use super::places::Kind;
 use super::readers::{name, parsed, whole};
 use super::report::Report;
-use super::schema::{Cluster, Config, Endpoint, Listener, Traffic, UpstreamProtocol};
-use super::units;
+use super::schema::{Cluster, Config, Endpoint, Listener, Traffic};
+use super::{sections, shapes, units};
 
 /// The key that tells the style.
-const APPS: &str = "Apps";
+pub(super) const APPS: &str = "Apps";
 
 /// Whether a file is of this style.
 pub(super) fn is_fly(root: &Node) -> bool {
     matches!(&root.value, Value::Map(entries) if entries.iter().any(|entry| entry.key == APPS))
+}
+
+/// JSON Schema of such a file.
+pub(super) fn schema() -> Json {
+    let port = json!({ "type": "integer", "minimum": 1, "maximum": 65_535 });
+    let some = |items: Json| json!({ "type": "array", "minItems": 1, "items": items });
+    let target = sections::endpoint_address().describe().schema;
+    let app = json!({
+        "type": "object",
+        "properties": { "Name": shapes::name_schema(), "Ports": some(port), "Targets": some(target) },
+        "required": ["Name", "Ports", "Targets"],
+        "additionalProperties": false,
+    });
+    json!({ "properties": { APPS: some(app) }, "additionalProperties": false })
 }
 
 /// Each app becomes a TCP listener for its ports on every address, and a cluster.
@@ -66,7 +81,7 @@ impl Apps {
             ports.into_iter().flatten().filter_map(|field| Some((field.read(whole(1..=65_535))?, field))).collect();
         let address = parsed(r#"an address such as "127.0.0.1:9000""#, units::endpoint_address);
         let targets = targets.into_iter().flatten().filter_map(|field| field.read(&address));
-        let endpoints = targets.map(|address| Endpoint { address, weight: 1 }).collect();
+        let endpoints = targets.map(Endpoint::new).collect();
 
         let named = named?;
         let name = named.read(name)?;
@@ -79,7 +94,7 @@ impl Apps {
         let addresses = free.map(|(port, _)| Binding::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))).collect();
         let traffic = Traffic::Tcp { cluster: name.clone(), plugins: Vec::new() };
         self.listeners.push(Listener { name: name.clone(), addresses, steer: None, traffic });
-        self.clusters.insert(name, Cluster { endpoints, balancer: None, protocol: UpstreamProtocol::default() });
+        self.clusters.insert(name, Cluster::new(endpoints));
         Some(())
     }
 

@@ -3,59 +3,82 @@
 //! Must never bind or look anything up.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 
 use odin_proxy::check_route_path;
+use serde_json::json;
 
 use super::bindings;
 use super::check::References;
 use super::decoder::{Field, Table};
 use super::node::Value;
 use super::places::Kind;
-use super::readers::{boolean, choice, name, parsed};
-use super::report::KeyPath;
-use super::schema::{EncodedSlashes, HttpRules, Listener, PathNormalization, Route, SteeringMode, Traffic};
+use super::readers::parsed;
+use super::report::{KeyPath, Report};
+use super::schema::{Config, Destination, Entrance, HttpRules, Listener, PathNormalization, Route, Traffic};
+use super::section::{Key, Section as _};
+use super::shapes::{self, Described, Layout, Shape, described};
 use super::syntax::Syntax;
+use super::units;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Protocol {
-    Http,
-    Tcp,
-}
-
-/// A listener with the place of its settings, to tell of conflicts. Its addresses stand aside, each with its place.
-struct Placed {
-    listener: Listener,
+/// A listener with the place of its settings, to tell of conflicts.
+pub(super) struct Placed {
+    name: String,
     addresses: Vec<bindings::Placed>,
     name_line: u32,
     path: KeyPath,
 }
 
-/// Takes `listeners` out of the top level.
-pub(super) fn decode(
-    top: &mut Table<'_>,
-    admin: Option<SocketAddr>,
-    steering: SteeringMode,
-    references: &mut References,
-) -> Vec<Listener> {
-    let field = top.take("listeners");
-    let missing = field.as_ref().is_none_or(|field| field.node.is_empty());
-    if missing {
-        let add =
-            if top.report.syntax == Syntax::Toml { "[[listeners]]" } else { "one to `listeners`, a list of tables," };
+/// A route with its place.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PlacedRoute {
+    route: Route,
+    line: u32,
+    path: KeyPath,
+}
+
+/// The list of all listeners.
+pub(super) fn shape() -> Shape<Vec<Listener>> {
+    Shape::new(describe, |field, references| {
+        // A list of none is told of by `require`.
+        let items = if field.node.is_empty() { Vec::new() } else { field.list("tables")? };
+        Some(items.into_iter().filter_map(|field| listener(field, references)).collect())
+    })
+}
+
+fn describe() -> Described {
+    let keys = [Entrance::keys(), HttpRules::keys(), Destination::keys()].into_iter().flatten().collect();
+    let mut described = shapes::tables(Layout::List, "What accepts connections at some addresses.", keys);
+    // TCP has no requests, and HTTP has routes or a cluster.
+    let refused = HttpRules::keys().into_iter().map(|key| (key.name, json!(false)));
+    let refused: serde_json::Map<_, _> = refused.chain([("routes".to_owned(), json!({ "maxItems": 0 }))]).collect();
+    let schema = &mut described.schema["items"];
+    schema["if"] = json!({ "properties": { "protocol": { "const": "tcp" } }, "required": ["protocol"] });
+    schema["then"] = json!({ "properties": refused, "required": ["cluster"] });
+    let routes = json!({ "required": ["routes"], "properties": { "routes": { "minItems": 1 } } });
+    schema["else"] = json!({ "anyOf": [{ "required": ["cluster"] }, routes] });
+    schema["else"]["dependentRequired"] = json!({ "plugins": ["cluster"] });
+    described.schema["type"] = json!("array");
+    described.schema["minItems"] = json!(1);
+    described
+}
+
+/// A config without a listener serves nothing.
+pub(super) fn require(top: &mut Table<'_>) {
+    if top.peek("listeners").is_none_or(|field| field.node.is_empty()) {
+        let toml = top.report.syntax == Syntax::Toml;
+        let add = if toml { "[[listeners]]" } else { "one to `listeners`, a list of tables," };
         let message = format!("no listeners, so nothing would be served; add {add} with `address` and `cluster`");
         top.missing("listeners", message);
-        return Vec::new();
     }
-    let report = top.report;
-    let items = field.and_then(|field| field.list("tables")).unwrap_or_default();
-    let listeners: Vec<Placed> = items.into_iter().filter_map(|field| listener(field, references)).collect();
+}
+
+/// Reports the listeners that are in each other's way.
+pub(super) fn check(listeners: &[Placed], config: &Config, report: &Report) {
     let addresses: Vec<_> = listeners.iter().map(|placed| placed.addresses.as_slice()).collect();
-    let taken = bindings::check(&addresses, admin, steering, report);
+    let taken = bindings::check(&addresses, config.admin, config.steering, report);
     let mut names: BTreeMap<&str, u32> = BTreeMap::new();
-    for (index, Placed { listener, name_line, path, .. }) in listeners.iter().enumerate() {
-        let name = listener.name.as_str();
-        let Some(line) = names.get(name) else {
+    for (index, Placed { name, name_line, path, .. }) in listeners.iter().enumerate() {
+        let Some(line) = names.get(name.as_str()) else {
             names.insert(name, *name_line);
             continue;
         };
@@ -65,119 +88,104 @@ pub(super) fn decode(
             report.about(*name_line, &path.key("name"), message);
         }
     }
-    listeners.into_iter().map(|placed| placed.listener).collect()
 }
 
-fn listener(field: Field<'_>, references: &mut References) -> Option<Placed> {
+fn listener(field: Field<'_>, references: &mut References) -> Option<Listener> {
     let mut table = field.table()?;
-    let named = table.take("name");
-    let address = table.require("address", r#"for example "127.0.0.1:8080""#);
-    let protocols = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
-    let protocol = match table.take("protocol") {
-        Some(field) => field.read(choice(&protocols)),
-        None => Some(Protocol::Http),
-    };
-    let traffic = match protocol {
-        Some(Protocol::Tcp) => tcp(&mut table, references),
-        // A mistyped protocol is reported; the rest is read as the default one.
-        Some(Protocol::Http) | None => http(&mut table, references),
-    };
-    let steer = table.take("steer").and_then(|field| references.read(Kind::Plugin, &field));
     let (line, path) = (table.line, table.path.clone());
+    let named = table.peek("name");
+    // A mistyped protocol is reported; the rest is read as the default one.
+    let tcp = table.peek("protocol").is_some_and(|field| field.node.value == Value::Text("tcp".to_owned()));
+    let entrance = Entrance::take(&mut table, references);
+    let traffic = if tcp { self::tcp(&mut table, references) } else { http(&mut table, references) };
     table.deny_rest();
 
-    let name_line = named.as_ref().map_or(line, |field| field.node.line);
-    let placed = address.and_then(bindings::read);
-    let first = placed.as_ref().and_then(|placed| placed.first()).map(|first| first.binding.to_string());
-    let name = match named {
-        // A name may be what the default would be: a config as JSON has it.
-        Some(field) if matches!((&field.node.value, &first), (Value::Text(text), Some(first)) if text == first) => {
-            first
-        }
-        Some(field) => field.read(name),
-        None => first,
-    };
-    let (name, placed) = (name?, placed?);
+    let first = entrance.as_ref().and_then(|entrance| entrance.address.first()).map(|first| first.binding.to_string());
+    // A name may be what the default would be: a config as JSON has it.
+    if let Some(field) = &named
+        && let Value::Text(text) = &field.node.value
+        && !text.is_empty()
+        && Some(text) != first.as_ref()
+        && let Err(message) = units::check_name(text)
+    {
+        field.fail(&message);
+        return None;
+    }
+    let entrance = entrance?;
+    let name = if named.is_some() { entrance.name? } else { first? };
     references.define(Kind::Listener, &name, line);
-    let addresses = placed.iter().map(|placed| placed.binding).collect();
-    let listener = Listener { name, addresses, steer, traffic: traffic? };
-    Some(Placed { listener, addresses: placed, name_line, path })
+    let addresses = entrance.address.iter().map(|placed| placed.binding).collect();
+    let name_line = named.map_or(line, |field| field.node.line);
+    let (steer, traffic) = traffic?;
+    references.listeners.push(Placed { name: name.clone(), addresses: entrance.address, name_line, path });
+    Some(Listener { name, addresses, steer, traffic })
 }
 
-fn tcp(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
-    if let Some(field) = table.take("trust-forwarded") {
-        field.fail(r#"TCP has no such fields; remove it, or set protocol to "http""#);
+/// What goes where, and the plugin that steers.
+type Going = (Option<String>, Traffic);
+
+fn tcp(table: &mut Table<'_>, references: &mut References) -> Option<Going> {
+    for Key { name, .. } in HttpRules::keys() {
+        let reason = match name.as_str() {
+            "trust-forwarded" => "TCP has no such fields",
+            "half-close" => "a TCP relay always passes it on",
+            "path-normalization" | "encoded-slashes" => "TCP has no paths",
+            _ => "TCP has no requests",
+        };
+        table.refuse(&name, &format!(r#"{reason}; remove it, or set protocol to "http""#));
     }
-    for key in ["path-normalization", "encoded-slashes"] {
-        if let Some(field) = table.take(key) {
-            field.fail(r#"TCP has no paths; remove it, or set protocol to "http""#);
-        }
-    }
-    if let Some(field) = table.take("half-close") {
-        field.fail(r#"a TCP relay always passes it on; remove it, or set protocol to "http""#);
-    }
-    let cluster = table.take("cluster");
-    let plugins = table.take("plugins").map(|field| plugin_names(field, references)).unwrap_or_default();
-    if let Some(field) = table.take("routes") {
-        field.fail("a tcp listener has no routes; write `cluster` instead");
-    }
-    let Some(field) = cluster else {
+    table.refuse("routes", "a tcp listener has no routes; write `cluster` instead");
+    if table.peek("cluster").is_none() {
         let message = format!("no `cluster`{}; add it: the name of one of the clusters", table.inside());
         table.missing("cluster", message);
-        return None;
-    };
-    Some(Traffic::Tcp { cluster: references.read(Kind::Cluster, &field)?, plugins })
+    }
+    let Destination { cluster, plugins, steer, .. } = Destination::take(table, references)?;
+    Some((steer, Traffic::Tcp { cluster: cluster?, plugins }))
 }
 
-fn http(table: &mut Table<'_>, references: &mut References) -> Option<Traffic> {
-    let rules = rules(table);
-    let cluster = table.take("cluster");
-    let plugins = table.take("plugins");
-    let routes = table.take("routes");
-
-    let has_routes = routes.as_ref().is_some_and(|field| !field.node.is_empty());
-    if cluster.is_none() && !has_routes {
+fn http(table: &mut Table<'_>, references: &mut References) -> Option<Going> {
+    let rules = HttpRules::take(table, references)?;
+    let [cluster, plugins, routes] = ["cluster", "plugins", "routes"].map(|key| table.peek(key));
+    if cluster.is_none() && routes.is_none_or(|field| field.node.is_empty()) {
         let message = format!("neither `cluster` nor `routes`{}; add one to say where requests go", table.inside());
         table.missing("cluster", message);
     }
     if let (None, Some(plugins)) = (&cluster, &plugins) {
         plugins.fail("goes with the listener's own `cluster`; move it into the routes");
     }
+    let to = Destination::take(table, references)?;
     let mut placed = Placement::default();
-    let items = routes.and_then(|field| field.list("tables")).unwrap_or_default();
-    for field in items {
-        let (report, path, line) = (field.report, field.path.clone(), field.node.line);
-        let Some(route) = route(field, references) else { continue };
+    for PlacedRoute { route, line, path } in to.routes {
         if rules.path_normalization == PathNormalization::Strict
             && let Some(written) = &route.path
             && let Err(message) = check_route_path(written)
         {
-            report.about(line, &path.key("path"), format!("`{written}` is not a path to match; {message}"));
+            let message = format!("`{written}` is not a path to match; {message}");
+            table.report.about(line, &path.key("path"), message);
         }
-        placed.add(line, route, |message| report.error(line, &path, message));
+        placed.add(line, route, |message| table.report.error(line, &path, message));
     }
-    if let Some(field) = cluster {
-        let line = field.node.line;
-        let cluster = references.read(Kind::Cluster, &field);
-        let plugins = plugins.map(|field| plugin_names(field, references)).unwrap_or_default();
-        let route = Route { host: None, path: None, cluster: cluster?, plugins };
-        placed.add(line, route, |message| field.fail(&message));
+    if let (Some(field), Some(cluster)) = (cluster, to.cluster) {
+        let route = Route { plugins: to.plugins, ..Route::new(cluster) };
+        placed.add(field.node.line, route, |message| field.fail(&message));
     }
     let routes = placed.routes;
-    (!routes.is_empty()).then_some(Traffic::Http { rules, routes })
+    (!routes.is_empty()).then_some((to.steer, Traffic::Http { rules, routes }))
 }
 
-/// How requests are read.
-fn rules(table: &mut Table<'_>) -> HttpRules {
-    let modes = [("strict", PathNormalization::Strict), ("off", PathNormalization::Off)];
-    let slashes =
-        [("refuse", EncodedSlashes::Refuse), ("keep", EncodedSlashes::Keep), ("decode", EncodedSlashes::Decode)];
-    HttpRules {
-        trust_forwarded: table.read("trust-forwarded", boolean).unwrap_or_default(),
-        half_close: table.read("half-close", boolean).unwrap_or_default(),
-        path_normalization: table.read("path-normalization", choice(&modes)).unwrap_or_default(),
-        encoded_slashes: table.read("encoded-slashes", choice(&slashes)).unwrap_or_default(),
-    }
+/// The routes of a listener.
+pub(super) fn routes() -> Shape<Vec<PlacedRoute>> {
+    let form = || shapes::tables(Layout::List, Route::ABOUT, Route::keys());
+    Shape::read_only(form, |field, references| {
+        let route = |field: Field<'_>| {
+            let (report, line, path) = (field.report, field.node.line, field.path.clone());
+            let errors = report.len();
+            let route = field.section(references)?;
+            // A host or path that is wrong is not one that matches everything.
+            (report.len() == errors).then_some(PlacedRoute { route, line, path })
+        };
+        Some(field.list("tables")?.into_iter().filter_map(route).collect())
+    })
 }
 
 /// The routes of a listener, and on which line the first of those is that match the same requests.
@@ -204,26 +212,20 @@ impl Placement {
     }
 }
 
-fn route(field: Field<'_>, references: &mut References) -> Option<Route> {
-    let mut table = field.table()?;
-    let host = table.take("host").map(|field| field.read(parsed("a host name", host)));
-    let path = table.take("path").map(|field| field.read(parsed("a path", path)));
-    let cluster = table.require("cluster", "the name of one of the clusters");
-    let cluster = cluster.and_then(|field| references.read(Kind::Cluster, &field));
-    let plugins = table.take("plugins").map(|field| plugin_names(field, references)).unwrap_or_default();
-    table.deny_rest();
-    // The inner `?`: a host or path that is wrong is not one that matches everything.
-    let host = if let Some(host) = host { Some(host?) } else { None };
-    let path = if let Some(path) = path { path? } else { None };
-    Some(Route { host, path, cluster: cluster?, plugins })
+/// The host that a route matches.
+pub(super) fn host() -> Shape<Option<String>> {
+    let schema = || json!({ "type": "string", "pattern": r"^(\*\.)?([A-Za-z0-9_.-]+|\[[A-Za-z0-9_.:-]+\])$" });
+    shapes::optional(Shape::value(move || described(schema(), "host name"), parsed("a host name", to_host)))
 }
 
-fn plugin_names(field: Field<'_>, references: &mut References) -> Vec<String> {
-    field.distinct("plugin names", |field| references.read(Kind::Plugin, field))
+/// The path that a route matches.
+pub(super) fn path() -> Shape<Option<String>> {
+    let schema = || json!({ "type": "string", "pattern": r"^/[^?#*\s\x00-\x1f\x7f]*$" });
+    Shape::value(move || described(schema(), "path"), parsed("a path", to_path))
 }
 
 /// `api.example.com`, `*.example.com` or `[::1]`, in lower case.
-fn host(text: &str) -> Result<String, String> {
+fn to_host(text: &str) -> Result<String, String> {
     let name = text.strip_prefix("*.").unwrap_or(text);
     let literal = text.starts_with('[') && text.ends_with(']');
     let good = |c: char| {
@@ -243,7 +245,7 @@ fn host(text: &str) -> Result<String, String> {
 }
 
 /// `/v1`, without a slash at the end; none for `/`, which matches every path.
-fn path(text: &str) -> Result<Option<String>, String> {
+fn to_path(text: &str) -> Result<Option<String>, String> {
     let message = match text {
         _ if !text.starts_with('/') => "a path starts with `/`",
         _ if text.contains(['?', '#']) => "a route matches the path only; remove what starts at `?` or `#`",

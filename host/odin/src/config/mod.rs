@@ -3,12 +3,16 @@
 //! Must never start, open or change anything: it reads the file, and looks whether plugin files are there.
 //!
 //! ```text
-//! file ─ syntax::{toml,yaml,json} ─→ Node (values with lines) ─ sections, listeners | fly ─→ Config ─ check ─→ Ok
+//! file ─ syntax::{toml,yaml,json} ─→ Node (values with lines) ─ schema, listeners | fly ─→ Config ─ check ─→ Ok
 //! ```
+//!
+//! A key is one entry of a `section!` in `schema.rs` and its folder; `describe.rs` makes the docs of the entries. Of
+//! these, `ODIN_WRITE=1 cargo test --workspace --bin odin made_of_the_keys` writes those that are files of the tree.
 
 mod bindings;
 mod check;
 mod decoder;
+mod describe;
 mod error;
 mod fly;
 mod listeners;
@@ -18,7 +22,9 @@ mod places;
 mod readers;
 mod report;
 mod schema;
+mod section;
 mod sections;
+mod shapes;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -27,15 +33,17 @@ mod units;
 use std::path::Path;
 
 pub(crate) use bindings::{collide, takes_admin};
+pub(crate) use describe::{example, page, schema};
 pub(crate) use error::{ConfigError, Errors};
 pub(crate) use places::{Places, Section};
 #[cfg(test)]
-pub(crate) use schema::{AccessLog, Breaker, DEFAULT_ADMIN};
+pub(crate) use schema::DEFAULT_ADMIN;
 pub(crate) use schema::{
     BodyOverflow, Cluster, Config, EncodedSlashes, Endpoint, EndpointAddress, Grant, HttpRules, Isolation, Limits,
     Listener, Location, LogFormat, OnFailure, PathNormalization, Plugin, Route, SteeringMode, Timeouts, Traffic,
     UpstreamProtocol,
 };
+pub(crate) use section::Choice;
 pub(crate) use units::{binding, endpoint_address, socket_address};
 
 use crate::files;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::nearest::did_you_mean;
 use super::node::Value;
+use super::section::Choice;
 use super::units;
 
 fn wrong(expected: &str, found: &Value) -> String {
@@ -93,14 +94,12 @@ pub(super) fn size(range: RangeInclusive<u64>) -> impl Fn(&Value) -> Result<u64,
 }
 
 /// One of a few words.
-pub(super) fn choice<T: Copy>(choices: &[(&'static str, T)]) -> impl Fn(&Value) -> Result<T, String> {
-    move |value| {
-        let words = || choices.iter().map(|(word, _)| *word);
-        let listed = words().map(|word| format!(r#""{word}""#)).collect::<Vec<_>>().join(" or ");
-        let Value::Text(text) = value else { return Err(wrong(&listed, value)) };
-        let found = choices.iter().find(|(word, _)| word == text);
-        found.map(|(_, choice)| *choice).ok_or_else(|| wrong(&listed, value) + &did_you_mean(text, words()))
-    }
+pub(super) fn choice<T: Choice>(value: &Value) -> Result<T, String> {
+    let words = || T::ALL.iter().map(|(word, ..)| *word);
+    let listed = words().map(|word| format!(r#""{word}""#)).collect::<Vec<_>>().join(" or ");
+    let Value::Text(text) = value else { return Err(wrong(&listed, value)) };
+    let found = T::ALL.iter().find(|(word, ..)| word == text);
+    found.map(|(_, choice, _)| *choice).ok_or_else(|| wrong(&listed, value) + &did_you_mean(text, words()))
 }
 
 fn quoted(value: &Value) -> String {

@@ -36,6 +36,11 @@ impl Report {
         self.file.parent().unwrap_or(Path::new("")).join(path)
     }
 
+    /// How many errors there are so far.
+    pub(super) fn len(&self) -> usize {
+        self.errors.borrow().len()
+    }
+
     pub(super) fn finish(self) -> Result<(), Errors> {
         Errors::of(self.errors.into_inner()).map_or(Ok(()), Err)
     }

@@ -10,7 +10,7 @@ use super::schema::EndpointAddress;
 /// More than any timer needs, less than what overflows one.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
 
-const DURATION_UNITS: [(&str, u64); 5] =
+pub(super) const DURATION_UNITS: [(&str, u64); 5] =
     [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000)];
 const SIZE_UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 

@@ -14,70 +14,19 @@ use super::super::syntax::{self, Syntax};
 use super::Folder;
 use super::cases::cases;
 
-/// Keys and values of a config, and what means something in one of the syntaxes.
-const WORDS: &[&str] = &[
-    "listeners",
-    "routes",
-    "clusters",
-    "plugins",
-    "endpoints",
-    "address",
-    "cluster",
-    "balancer",
-    "path",
-    "host",
-    "name",
-    "protocol",
-    "timeouts",
-    "limits",
-    "access-log",
-    "admin",
-    "workers",
-    "steer",
-    "grant",
-    "config",
-    "breaker",
-    "Apps",
-    "Name",
-    "Ports",
-    "Targets",
-    "127.0.0.1:80",
-    "[::1]:80",
-    "0.0.0.0:80-90",
-    "a:1",
-    "lb.wasm",
-    "10s",
-    "1KiB",
-    "true",
-    "null",
-    "{}",
-    "[]",
-    "\"\"",
-    "\"",
-    "'",
-    "\\u0000",
-    "\n",
-    "\r",
-    ": ",
-    " = ",
-    "- ",
-    "# ",
-    "[[",
-    "]]",
-    "&a",
-    "*a",
-    "<<",
-    "!t",
-    "---",
-    "|\n",
-    "1e999",
-    "0x10",
-    "1_0",
-    ".inf",
-    "\u{85}",
-    "\u{2028}",
-    "\u{feff}",
-];
+/// Values of a config, and what means something in one of the syntaxes. Spaces part them; the keys come to them.
+const WORDS: &str = "Apps Name Ports Targets 127.0.0.1:80 [::1]:80 0.0.0.0:80-90 a:1 lb.wasm 10s 1KiB true null {} [] \
+    \"\" \" ' \\u0000 [[ ]] &a *a << !t --- 1e999 0x10 1_0 .inf \u{feff}";
+const SPACES: [&str; 9] = ["\n", "\r", ": ", " = ", "- ", "# ", "|\n", "\u{85}", "\u{2028}"];
+
+fn words() -> Vec<&'static str> {
+    let keys = include_str!("../../../../../configs/full.toml").lines().filter_map(|line| line.split_once(" = "));
+    let keys = keys.map(|(key, _)| key.trim_start_matches("# ")).filter(|key| !key.contains(' '));
+    keys.chain(["listeners", "routes", "clusters", "plugins", "timeouts", "limits", "access-log", "breaker"])
+        .chain(WORDS.split(' ').filter(|word| !word.is_empty()))
+        .chain(SPACES)
+        .collect()
+}
 
 macro_rules! configs {
     ($($name:literal),*) => { [$(include_str!(concat!("../../../../../configs/", $name))),*] };
@@ -96,7 +45,7 @@ fn with_stand_in(text: &'static str) -> String {
 
 fn target(name: &'static str, good: &[&'static str], bad: Vec<String>) -> Target {
     let seeds = good.iter().map(|text| with_stand_in(text)).chain(bad);
-    seeds.fold(odin_fuzz::target(name).words(WORDS).longest(16 * 1024), Target::seed)
+    seeds.fold(odin_fuzz::target(name).words(&words()).longest(16 * 1024), Target::seed)
 }
 
 #[test]

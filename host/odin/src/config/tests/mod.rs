@@ -5,6 +5,7 @@
 mod cases;
 mod fuzz;
 mod good;
+mod schema;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,143 @@
+//! What accepts connections, and where they go. The keys of `[[listeners]]` are those of three sections: [`Entrance`],
+//! [`HttpRules`], which are of HTTP only, and [`Destination`].
+
+use odin_steer::Binding;
+use serde::Serialize;
+
+use super::super::bindings::{self, Placed};
+use super::super::listeners::{PlacedRoute, host, path, routes};
+use super::super::places::Kind;
+use super::super::section::{choice, section};
+use super::super::shapes::{self, boolean, list, optional, reference};
+
+/// What accepts connections at some addresses.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Listener {
+    /// In logs and metrics.
+    pub(crate) name: String,
+    /// At least one. Port 0: the system chooses one.
+    #[serde(rename = "address", serialize_with = "one_or_many")]
+    pub(crate) addresses: Vec<Binding>,
+    /// A key of `plugins`, which chooses who gets new connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) steer: Option<String>,
+    /// What arrives, and where it goes.
+    #[serde(flatten)]
+    pub(crate) traffic: Traffic,
+}
+
+/// The `protocol` of a listener with what belongs to it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "protocol", rename_all = "lowercase")]
+pub(crate) enum Traffic {
+    /// HTTP/1.1 and HTTP/2 with prior knowledge. The default.
+    Http {
+        /// How its requests are read.
+        #[serde(flatten)]
+        rules: HttpRules,
+        /// At least one; no two match the same host and path. The listener's own `cluster` and `plugins` are the
+        /// last one, without host and path.
+        routes: Vec<Route>,
+    },
+    /// Bytes.
+    Tcp {
+        /// A key of `clusters`.
+        cluster: String,
+        /// Keys of `plugins`, in the order in which connections meet them.
+        plugins: Vec<String>,
+    },
+}
+
+section! {
+    /// What accepts connections at some addresses.
+    pub(crate) struct Entrance {
+        /// In logs and metrics. Default: the address, the first of them if there are more.
+        name: Option<String> = None, optional(shapes::text()), r##"#"web""##;
+        /// One address or a list of them. With port 0 the system chooses a port, and Odin prints it.
+        address: Vec<Placed> [required r#"for example "127.0.0.1:8080""#], bindings::shape(), r#""127.0.0.1:8085""#;
+        /// What arrives.
+        protocol: Protocol = Protocol::default(), shapes::choice();
+    }
+}
+
+choice! {
+    /// The `protocol` of a listener.
+    pub(crate) enum Protocol {
+        /// HTTP/1.1, and HTTP/2 with prior knowledge.
+        Http = "http",
+        /// Bytes.
+        Tcp = "tcp",
+    }
+}
+
+section! {
+    /// How the requests of an HTTP listener are read.
+    #[derive(Copy)]
+    pub(crate) struct HttpRules {
+        /// Believe `Forwarded`, `X-Forwarded-*` and `X-Request-Id` of the client.
+        trust_forwarded: bool = false, boolean();
+        /// A client that has ended its sending side still waits for its answer. Else it has gone.
+        half_close: bool = false, boolean();
+        /// What becomes of paths before they are matched.
+        path_normalization: PathNormalization = PathNormalization::default(), shapes::choice();
+        /// What becomes of `%2F` in a normalised path.
+        encoded_slashes: EncodedSlashes = EncodedSlashes::default(), shapes::choice();
+    }
+}
+
+section! {
+    /// Where it goes.
+    pub(crate) struct Destination {
+        /// The name of a cluster: where connections go, or the requests that no route matches.
+        cluster: Option<String> = None, optional(reference(Kind::Cluster)), r#""web""#;
+        /// Of what goes to `cluster`: in this order for requests, backwards for responses.
+        plugins: Vec<String> = Vec::new(), list("plugin names", reference(Kind::Plugin)), r#"["headers"]"#;
+        /// By host and path, for HTTP. The exact host wins, then the longest path.
+        routes: Vec<PlacedRoute> = Vec::new(), routes();
+        /// A plugin that exports the steer hook and chooses who gets new connections.
+        steer: Option<String> = None, optional(reference(Kind::Plugin)), r##"#"canary""##;
+    }
+}
+
+section! {
+    /// What an HTTP request must match to go to a cluster; exact host first, then the longest path.
+    pub(crate) struct Route {
+        /// `api.example.com`, or `*.example.com` for every name below it. Default: every host.
+        host: Option<String> = None, host(), r#""api.example.com""#;
+        /// A prefix of whole segments that starts with `/`. Default: every path.
+        path: Option<String> = None, path(), r#""/v1""#;
+        /// The name of a cluster.
+        cluster: String [required "the name of one of the clusters"], reference(Kind::Cluster), r#""web""#;
+        /// In the order in which requests meet them.
+        plugins: Vec<String> = Vec::new(), list("plugin names", reference(Kind::Plugin));
+    }
+}
+
+choice! {
+    /// The `path-normalization` of a listener.
+    pub(crate) enum PathNormalization {
+        /// One spelling for each path; what has no safe one is refused.
+        Strict = "strict",
+        /// Paths stay as they came.
+        Off = "off",
+    }
+}
+
+choice! {
+    /// The `encoded-slashes` of a listener.
+    pub(crate) enum EncodedSlashes {
+        /// 400.
+        Refuse = "refuse",
+        /// They stay as they are.
+        Keep = "keep",
+        /// They separate segments.
+        Decode = "decode",
+    }
+}
+
+fn one_or_many<S: serde::Serializer>(values: &[Binding], serializer: S) -> Result<S::Ok, S::Error> {
+    match values {
+        [one] => one.serialize(serializer),
+        many => many.serialize(serializer),
+    }
+}
