@@ -265,9 +265,14 @@ impl RecordedBody {
         self.record.received() + self.body.gathered()
     }
 
+    /// See [`patience`].
+    pub(crate) fn patience(&self, idle: Duration) -> Duration {
+        patience(&self.body, idle)
+    }
+
     /// Lets the body fail when nothing comes for so long: for a codec that has no deadline of its own.
     pub(crate) fn watch(&mut self, mut deadline: Deadline, idle: Duration, open: OpenExchange) {
-        deadline.set(idle);
+        deadline.set(self.patience(idle));
         open.answered();
         self.watch = Some(Box::new(Watch { deadline, idle, moved: self.record.received(), open }));
     }
@@ -285,7 +290,7 @@ impl HttpBody for RecordedBody {
             Some(watch) => {
                 let moved = this.record.received() + this.body.gathered();
                 if polled.is_ready() || std::mem::replace(&mut watch.moved, moved) != moved {
-                    watch.deadline.set(watch.idle);
+                    watch.deadline.set(patience(&this.body, watch.idle));
                     watch.open.moved();
                 }
                 match polled {
@@ -318,4 +323,10 @@ impl HttpBody for RecordedBody {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// How long a body may bring nothing. Twice `idle` if others share its upstream connection: streams whose clients stalled
+/// may have filled the connection's window, and they are reset only after `idle`.
+fn patience(body: &Body, idle: Duration) -> Duration {
+    if body.shares_window() { idle * 2 } else { idle }
 }

@@ -41,6 +41,10 @@ pub(crate) trait Source {
     fn has_come(&self) -> bool {
         false
     }
+    /// See [`Body::shares_window`].
+    fn shares_window(&self) -> bool {
+        false
+    }
     /// See [`Body::limit_pieces`].
     fn limit_pieces(&mut self, _bytes: Option<usize>) {}
     /// Bytes that came in and that plugins may still hold; none if no plugin looks at it.
@@ -81,6 +85,12 @@ impl Body {
         if let Body::Stream(source) = self {
             source.limit_pieces(bytes);
         }
+    }
+
+    /// Other bodies come over the same connection, whose window they may have filled: if this one is late, its sender may
+    /// be able to do nothing about it until they have been read, or reset because their readers stalled.
+    pub(crate) fn shares_window(&self) -> bool {
+        matches!(self, Body::Stream(source) if source.shares_window())
     }
 
     /// The client holds it back until it is told to go on (`100-continue`).

@@ -243,7 +243,7 @@ impl Connection {
 
         let mut pump = Pump::new(encoding);
         let mut seen = 0;
-        deadline.set(idle);
+        deadline.set(body.patience(idle));
         let result = poll_fn(|cx| {
             let Outlet { io, writer, .. } = &mut *halves.outlet.borrow_mut();
             if let Poll::Ready(result) = pump.poll(&mut body, writer, io, cx) {
@@ -252,7 +252,7 @@ impl Connection {
             // Whatever moves: the response, or the rest of the request.
             let moved = pump.progress + writer.sent() + body.moved();
             if std::mem::replace(&mut seen, moved) != moved {
-                deadline.set(idle);
+                deadline.set(if writer.is_empty() { body.patience(idle) } else { idle });
             }
             let (kind, who) = match writer.is_empty() {
                 true => (Kind::UpstreamTimeout, "the response's body stalled"),

@@ -14,7 +14,6 @@ use crate::upstream::http2::sender::Stream;
 /// From an upstream. The stream counts as open for as long as the body is here.
 pub(crate) struct ResponseBody {
     pub(crate) incoming: Incoming,
-    #[expect(dead_code, reason = "dropped with the body")]
     pub(crate) stream: Stream,
 }
 
@@ -29,5 +28,9 @@ impl Source for ResponseBody {
 
     fn remaining(&self) -> Option<u64> {
         self.incoming.size_hint().exact()
+    }
+
+    fn shares_window(&self) -> bool {
+        self.stream.connection().streams() > 1
     }
 }

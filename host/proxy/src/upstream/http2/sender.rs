@@ -190,6 +190,11 @@ impl Sender {
         closed || self.0.given_up.get() >= WORN
     }
 
+    /// Streams that are open.
+    pub(crate) fn streams(&self) -> usize {
+        self.0.open.get()
+    }
+
     /// How long it has had no stream.
     pub(crate) fn idle_for(&self) -> Duration {
         if self.0.open.get() > 0 { Duration::ZERO } else { self.0.idle_since.get().elapsed() }
