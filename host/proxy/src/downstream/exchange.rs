@@ -113,7 +113,7 @@ async fn run(
     let LocalKind::Http(rules) = listener.kind else {
         return Err(Error::new(Kind::NoRoute, "the listener became a TCP listener"));
     };
-    let Some(head) = &mut record.head else { return Err(no_head()) };
+    let Some(head) = &mut record.head else { return Err(call::no_head()) };
     normalize(&mut head.parts, rules.paths)?;
     let target = listener.router.find(head.host(), head.parts.uri.path()).and_then(|at| listener.target(at));
     let target = target.ok_or_else(|| Error::new(Kind::NoRoute, "no route matches host and path"))?;
@@ -164,11 +164,6 @@ fn start(origin: &Origin, target: &Target, body: &Body, record: &mut Record) -> 
         }
     }
     Run::new(&target.plugins, state)
-}
-
-/// It is there whenever no hook runs: an error all the same, rather than the end of the worker.
-fn no_head() -> Error {
-    Error::new(Kind::PluginFailed, "the request's head is gone")
 }
 
 /// Gives the path its one spelling, before anything looks at it.
@@ -232,8 +227,8 @@ async fn ask(
         record.head = if body.is_hooked() { filter::copy_head(&state) } else { filter::take_back(&mut state) };
     }
     let caller = record.run.as_deref().map(|run| run as &dyn Caller);
-    let head = record.head.as_mut().ok_or_else(no_head)?;
-    let mut call = Call { cluster: &cluster, snapshot: &origin.listener.snapshot, head, caller, wishes, upload };
+    let (snapshot, head) = (&*origin.listener.snapshot, &mut record.head);
+    let mut call = Call { cluster: &cluster, snapshot, head, caller, wishes, upload };
     call::send(&mut call, &mut body, &mut record.assigned, deadline).await
 }
 

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderValue, Request};
+use http::HeaderValue;
 use odin_runtime::{BodyMode, CallError, HookState, Hooks, OnFailure, PinnedPlugin, WorkerPlugin};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -189,20 +189,21 @@ pub(crate) fn take_back(state: &mut HookState) -> Option<Head> {
 }
 
 impl Caller for Run {
-    fn pick<'a>(&'a self, cluster: &'a LocalCluster, head: Option<&'a mut Head>, among: Arc<Candidates>) -> Pick<'a> {
+    fn pick<'a>(&'a self, cluster: &'a LocalCluster, head: &'a mut Option<Head>, among: Arc<Candidates>) -> Pick<'a> {
         Box::pin(async move {
             let Some(balancer) = &cluster.balancer else { return Ok(None) };
             let mut state = self.state().await;
             state.facts.cluster = Some(cluster.name.clone());
             let plugin = balancer.pin();
-            let Some(head) = head.filter(|_| state.request.is_none()) else {
-                return or_passed_over(&plugin, plugin.pick(&mut state, among).await);
-            };
-            let empty = Head::new(Box::new(Request::new(()).into_parts().0), HeaderValue::from_static(""));
-            lend(&mut state, std::mem::replace(head, empty));
+            // The hooks of a body have a copy already.
+            let lent = if state.request.is_none() { head.take() } else { None };
+            let lends = lent.is_some();
+            if let Some(lent) = lent {
+                lend(&mut state, lent);
+            }
             let picked = plugin.pick(&mut state, among).await;
-            if let Some(lent) = take_back(&mut state) {
-                *head = lent;
+            if lends {
+                *head = take_back(&mut state);
             }
             or_passed_over(&plugin, picked)
         })

@@ -32,7 +32,8 @@ pub(crate) enum Reply {
 pub(crate) struct Call<'a> {
     pub(crate) cluster: &'a Rc<LocalCluster>,
     pub(crate) snapshot: &'a Snapshot,
-    pub(crate) head: &'a mut Head,
+    /// Out of here while a plugin that picks has it.
+    pub(crate) head: &'a mut Option<Head>,
     /// None when there is no plugin to ask or tell.
     pub(crate) caller: Option<&'a dyn Caller>,
     pub(crate) wishes: &'a Wishes,
@@ -43,7 +44,7 @@ pub(crate) struct Call<'a> {
 /// What a call asks and tells whoever makes it, where plugins belong to it.
 pub(crate) trait Caller {
     /// Asks the cluster's balancer plugin. None when it failed and is passed over: the built-in balancer picks then.
-    fn pick<'a>(&'a self, cluster: &'a LocalCluster, head: Option<&'a mut Head>, among: Arc<Candidates>) -> Pick<'a>;
+    fn pick<'a>(&'a self, cluster: &'a LocalCluster, head: &'a mut Option<Head>, among: Arc<Candidates>) -> Pick<'a>;
     /// The call goes to this endpoint; `attempt` counts from 1.
     fn assigned(&self, cluster: &LocalCluster, index: usize, attempt: u32);
 }
@@ -75,6 +76,7 @@ pub(crate) struct Place {
 /// One try at one endpoint.
 pub(crate) struct Attempt<'a> {
     pub(crate) call: &'a Call<'a>,
+    pub(crate) head: &'a Head,
     pub(crate) index: usize,
     pub(crate) worker: usize,
 }

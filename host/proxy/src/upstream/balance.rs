@@ -30,7 +30,7 @@ impl Tries {
         &mut self,
         cluster: &LocalCluster,
         caller: &dyn Caller,
-        head: Option<&mut Head>,
+        head: &mut Option<Head>,
     ) -> Result<usize, Error> {
         let candidates = self.candidates(cluster)?;
         let picked = match caller.pick(cluster, head, candidates.clone()).await {

@@ -32,11 +32,11 @@ impl Assigned {
     }
 
     /// Asks for the next endpoint of the cluster, and gives the exchange or connection to it. `head` is that of the
-    /// request; a TCP connection has none.
+    /// request, if there is one and no plugin has it.
     pub(crate) async fn next(
         &mut self,
         caller: Option<&dyn Caller>,
-        head: Option<&mut Head>,
+        head: &mut Option<Head>,
         cluster: &Rc<LocalCluster>,
         tries: &mut Tries,
         deadline: &mut Deadline,
@@ -82,11 +82,12 @@ pub(crate) async fn send(
 ) -> Result<Reply, Error> {
     let mut tries = Tries::up_to(MAX_ATTEMPTS);
     loop {
-        let index = assigned.next(call.caller, Some(call.head), call.cluster, &mut tries, deadline).await?;
+        let index = assigned.next(call.caller, call.head, call.cluster, &mut tries, deadline).await?;
         let call = &*call;
+        let head = call.head.as_ref().ok_or_else(no_head)?;
         let (shared, worker) = (&call.cluster.shared, assigned.worker);
         let began = shared.begin(index, worker);
-        let attempt = Attempt { call, index, worker };
+        let attempt = Attempt { call, head, index, worker };
         match send_to(&attempt, body, deadline).await {
             Ok(reply) => {
                 shared.answered(index, worker);
@@ -137,4 +138,9 @@ async fn send_http1(attempt: &Attempt<'_>, body: &mut Body, deadline: &mut Deadl
             Err(error) => return Err(error),
         }
     }
+}
+
+/// It is there whenever no hook runs: an error all the same, rather than the end of the worker.
+pub(crate) fn no_head() -> Error {
+    Error::new(Kind::PluginFailed, "the request's head is gone")
 }

@@ -48,7 +48,7 @@ async fn one(call: OutboundCall, snapshot: Arc<Snapshot>, cluster: Rc<LocalClust
     deadline.begin(timeout);
     let answered = {
         let (parts, body) = request.into_parts();
-        let mut head = Head::new(Box::new(parts), authority.unwrap_or_else(|| named(&cluster.name)));
+        let mut head = Some(Head::new(Box::new(parts), authority.unwrap_or_else(|| named(&cluster.name))));
         // A balancer that is a plugin sees a request without a client.
         let run = cluster.balancer.is_some().then(|| {
             let mut state = HookState::new(nowhere(), snapshot.limits.head_bytes);

@@ -99,7 +99,7 @@ async fn open(
     let mut deadline = Deadline::default();
     let timeout = listener.snapshot.timeouts.connect;
     loop {
-        let index = assigned.next(Some(run), None, &cluster, &mut tries, &mut deadline).await?;
+        let index = assigned.next(Some(run), &mut None, &cluster, &mut tries, &mut deadline).await?;
         let place = Place { cluster: cluster.clone(), index, worker: assigned.worker };
         match attempt::connect(&place, timeout, &mut deadline).await {
             Ok(stream) => return Ok(stream),

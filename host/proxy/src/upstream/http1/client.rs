@@ -66,7 +66,7 @@ pub(crate) async fn send(
         None => Encoding::Chunked,
     };
     let expect_continue = body.awaits_continue();
-    let head = &attempt.call.head;
+    let head = attempt.head;
     let line = RequestLine { head, encoding, wishes, expect_continue };
     encode::request_head(connection.writer.buffer(), &line);
 

@@ -47,7 +47,7 @@ async fn send_on(
 ) -> Result<Reply, Error> {
     let call = attempt.call;
     let again = body.copy();
-    let mut request = request(call.head, std::mem::replace(body, Body::Empty))?;
+    let mut request = request(attempt.head, std::mem::replace(body, Body::Empty))?;
     if call.wishes.trailers {
         request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
     }
