@@ -13,7 +13,8 @@ section! {
         connect: Duration = Duration::from_secs(3), duration(Duration::ZERO);
         /// To read a whole request head.
         header: Duration = Duration::from_secs(10), duration(Duration::ZERO);
-        /// Between the requests of a connection, and between two steps of a body.
+        /// Between the requests of a connection, and between two steps of a body. A response over an HTTP/2 upstream
+        /// connection that others use has twice as long.
         idle: Duration = Duration::from_secs(60), duration(Duration::ZERO);
         /// For a connection to an endpoint all of whose connections are in use; then 503.
         queue: Duration = Duration::from_secs(3), duration(Duration::ZERO);
