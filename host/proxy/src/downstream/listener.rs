@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use odin_runtime::ConnectionInfo;
 use rustix::net::SocketFlags;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
@@ -18,8 +18,10 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::downstream::Downstream;
+use crate::downstream::detect::{self, Protocol};
 use crate::downstream::handle::Door;
 use crate::downstream::http1::server as http1;
+use crate::downstream::http2::server as http2;
 use crate::downstream::local::LocalKind;
 use crate::downstream::orders::{Applied, Closing};
 use crate::downstream::tcp;
@@ -38,7 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Opens a socket that others of this process may share the address with, and that does not listen yet. With port zero
 /// the system chooses.
 pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(socket2::Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
@@ -199,7 +201,13 @@ fn accepted(stream: TcpStream, peer: SocketAddr, door: &Door, worker: &Rc<Worker
             LocalKind::Http { .. } => {
                 // Each exchange asks for what is current; the connection must not hold on to what was.
                 drop(listener);
-                http1::serve(stream, handle, Downstream::new(info, drain), on).await;
+                let downstream = Downstream::new(info, drain);
+                match detect::detect(stream, &handle, &downstream.drain).await {
+                    Some((Protocol::Http1, begun)) => http1::serve(begun, handle, downstream, on).await,
+                    // Boxed: a few connections must not make all of them large.
+                    Some((Protocol::Http2, begun)) => Box::pin(http2::serve(begun, &handle, &downstream, &on)).await,
+                    None => {}
+                }
             }
         }
     });

@@ -1,4 +1,4 @@
-//! What comes next on a client's connection: a head, another protocol, or something that has to be refused.
+//! What comes next on a client's connection: a head, or something that has to be refused.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -6,9 +6,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Buf;
-use rustix::net::{RecvFlags, recv};
-use tokio::net::TcpStream;
 
+use crate::downstream::detect::{ends, has_more};
 use crate::downstream::drain::Drain;
 use crate::downstream::handle::Handle;
 use crate::downstream::http1::halves::{Halves, Inlet};
@@ -19,22 +18,19 @@ use crate::http::http1::request::{self, RequestHead};
 use crate::settings::Limits;
 use crate::transport::timer::{Deadline, Elapsed};
 
-/// What begins every HTTP/2 connection (RFC 9113, section 3.4).
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
 /// Bytes of the start line of a refused request that the log tells.
 const MAX_LOGGED: usize = 1024;
 
 /// What came next on the connection.
 pub(crate) enum Arrival {
     Head(RequestHead),
-    Http2,
     /// With the start line, as far as it came.
     Refused(Error, Option<Box<str>>),
     Closed,
 }
 
-/// Waits for the next head. `first`: it is the first one of its connection.
+/// Waits for the next head. `first`: it is the first one of its connection, of which a byte is here, and whose deadline
+/// has begun.
 pub(crate) async fn next(
     halves: &Rc<Halves>,
     deadline: &mut Deadline,
@@ -52,9 +48,10 @@ pub(crate) async fn next(
     // The drain began while the response went out whose head had promised the connection: the client may use it once
     // more, and learns then that it ends.
     let promised = !first && drain.begun();
-    deadline.begin(if promised { drain.patience() } else { Duration::ZERO });
-    // A new connection that says nothing gets as long as one that says little.
-    deadline.set(if first { timeouts.header } else { timeouts.idle });
+    if !first {
+        deadline.begin(if promised { drain.patience() } else { Duration::ZERO });
+        deadline.set(timeouts.idle);
+    }
     poll_fn(|cx| {
         let Inlet { io, reader, .. } = &mut *halves.inlet.borrow_mut();
         loop {
@@ -67,13 +64,17 @@ pub(crate) async fn next(
                 deadline.begin(Duration::ZERO);
                 deadline.set(timeouts.header);
             }
-            if let Some(arrival) = next_head(&mut scanner, reader, &limits, first) {
+            if let Some(arrival) = next_head(&mut scanner, reader, &limits) {
                 return Poll::Ready(arrival);
             }
             match reader.poll_fill(io, cx) {
                 Poll::Ready(Ok(read)) if read > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(Arrival::Closed),
-                Poll::Pending if reader.buffer.is_empty() && ends(drain, promised) && !has_more(io.as_ref()) => {
+                Poll::Pending
+                    if reader.buffer.is_empty()
+                        && (drain.over() || !promised && ends(drain))
+                        && !has_more(io.as_ref()) =>
+                {
                     return Poll::Ready(Arrival::Closed);
                 }
                 Poll::Pending => {
@@ -87,25 +88,11 @@ pub(crate) async fn next(
     .await
 }
 
-/// A connection without a request ends now.
-fn ends(drain: &Drain, promised: bool) -> bool {
-    drain.over() || (drain.ends_idle() && !promised)
-}
-
-/// A request is there already, of which the driver has not told yet. Closing now would reset the connection.
-fn has_more(stream: &TcpStream) -> bool {
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    recv(stream, &mut [0; 1], flags).is_ok_and(|(read, _)| read > 0)
-}
-
 /// What the buffer begins with, once that is known.
-fn next_head(scanner: &mut HeadScanner, reader: &mut Reader, limits: &Limits, first: bool) -> Option<Arrival> {
+fn next_head(scanner: &mut HeadScanner, reader: &mut Reader, limits: &Limits) -> Option<Arrival> {
     let buffer = &mut reader.buffer;
     if buffer.is_empty() || buffer.as_ref() == b"\r" {
         return None;
-    }
-    if first && HTTP2_PREFACE.starts_with(&buffer[..buffer.len().min(HTTP2_PREFACE.len())]) {
-        return (buffer.len() >= HTTP2_PREFACE.len()).then_some(Arrival::Http2);
     }
     // TLS on a plain port, or noise: no need to wait for the end of a line.
     if !buffer[0].is_ascii_graphic() {

@@ -67,10 +67,11 @@ impl Interim for Halves {
 }
 
 impl Halves {
-    pub(crate) fn new(stream: TcpStream) -> Rc<Self> {
+    /// Of a connection of which the reader has read some bytes.
+    pub(crate) fn new(stream: TcpStream, reader: Reader) -> Rc<Self> {
         let (read, write) = stream.into_split();
         Rc::new(Halves {
-            inlet: RefCell::new(Inlet { io: read, reader: Reader::new(), decoder: Decoder::End, broken: false }),
+            inlet: RefCell::new(Inlet { io: read, reader, decoder: Decoder::End, broken: false }),
             outlet: RefCell::new(Outlet { io: write, writer: Writer::default(), continue_due: false }),
             reader: RefCell::default(),
             revoked: Cell::new(false),

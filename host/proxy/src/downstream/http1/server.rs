@@ -10,14 +10,13 @@ use std::time::Duration;
 use http::{Method, Response, StatusCode, Version, response};
 use http_body::Body as _;
 use tokio::io::AsyncWrite as _;
-use tokio::net::TcpStream;
 
 use crate::downstream::Downstream;
+use crate::downstream::detect::Begun;
 use crate::downstream::exchange::{self, Outcome, Request, Switched};
 use crate::downstream::handle::Handle;
 use crate::downstream::http1::arrival::{self, Arrival};
 use crate::downstream::http1::halves::{Halves, Inlet, MAX_DRAIN, Outlet};
-use crate::downstream::http2::server as http2;
 use crate::downstream::local::LocalKind;
 use crate::downstream::record::{Origin, Record, RecordedBody};
 use crate::downstream::worker::Worker;
@@ -64,8 +63,9 @@ struct Broken {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(stream: TcpStream, handle: Rc<Handle>, downstream: Rc<Downstream>, worker: Rc<Worker>) {
-    let mut connection = Connection { halves: Halves::new(stream), deadline: Deadline::default(), first: true };
+pub(crate) async fn serve(begun: Begun, handle: Rc<Handle>, downstream: Rc<Downstream>, worker: Rc<Worker>) {
+    let Begun { stream, reader, deadline } = begun;
+    let mut connection = Connection { halves: Halves::new(stream, reader), deadline, first: true };
     loop {
         let Connection { halves, deadline, first } = &mut connection;
         let arrival = arrival::next(halves, deadline, *first, &handle, &downstream.drain).await;
@@ -73,13 +73,6 @@ pub(crate) async fn serve(stream: TcpStream, handle: Rc<Handle>, downstream: Rc<
         let origin = Origin { worker: worker.clone(), listener: handle.current(), downstream: downstream.clone() };
         let next = match arrival {
             Arrival::Closed => return connection.close(),
-            Arrival::Http2 => {
-                if let Some((stream, early)) = connection.halves.into_stream() {
-                    // Boxed, here and below: what few connections come to must not make all of them large.
-                    Box::pin(http2::serve(stream, early, &handle, &downstream, &worker)).await;
-                }
-                return;
-            }
             Arrival::Refused(error, start) => {
                 let mut record = Record::new(&origin, None, None);
                 record.unread = start;
@@ -92,6 +85,7 @@ pub(crate) async fn serve(stream: TcpStream, handle: Rc<Handle>, downstream: Rc<
         };
         match next {
             Next::Keep => connection.first = false,
+            // Boxed, here and below: what few connections come to must not make all of them large.
             Next::Linger => return Box::pin(connection.linger()).await,
             Next::Close => {
                 connection.let_go().await;

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, Uri, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -16,6 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::downstream::Downstream;
+use crate::downstream::detect::Begun;
 use crate::downstream::exchange::{self, Outcome, Request};
 use crate::downstream::handle::Handle;
 use crate::downstream::http2::activity::{Activity, OpenExchange, StreamExecutor};
@@ -39,14 +39,8 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// How long a client may take to see that the connection has ended.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Serves a connection to its end. `early` was read already and begins with the preface.
-pub(crate) async fn serve(
-    stream: TcpStream,
-    early: Bytes,
-    handle: &Rc<Handle>,
-    downstream: &Rc<Downstream>,
-    worker: &Rc<Worker>,
-) {
+/// Serves a connection to its end, of which the preface is here.
+pub(crate) async fn serve(begun: Begun, handle: &Rc<Handle>, downstream: &Rc<Downstream>, worker: &Rc<Worker>) {
     let limits = handle.current().snapshot.limits.clone();
     let idle = handle.current().snapshot.timeouts.idle;
     let activity = Rc::new(Activity::default());
@@ -60,7 +54,7 @@ pub(crate) async fn serve(
             answer(origin, request, open).await.ok_or(Cut)
         })
     });
-    let (io, back) = Io::returning(early, stream, activity.clone());
+    let (io, back) = Io::returning(begun.reader.buffer.freeze(), begun.stream, activity.clone());
     let ended = {
         let connection = Builder::new(StreamExecutor { activity: activity.clone(), idle })
             .max_concurrent_streams(limits.streams)

@@ -1,0 +1,93 @@
+//! Which protocol a new connection speaks, told by its first bytes.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use rustix::net::{RecvFlags, recv};
+use tokio::net::TcpStream;
+
+use crate::downstream::drain::Drain;
+use crate::downstream::handle::Handle;
+use crate::http::http1::reader::Reader;
+use crate::transport::timer::{Deadline, Elapsed};
+
+/// What begins every HTTP/2 connection (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Or nothing that Odin knows: the HTTP/1 server refuses that.
+    Http1,
+    /// With prior knowledge.
+    Http2,
+}
+
+/// A connection whose first bytes are here.
+pub(crate) struct Begun {
+    pub(crate) stream: TcpStream,
+    pub(crate) reader: Reader,
+    /// By then the first head must be here.
+    pub(crate) deadline: Deadline,
+}
+
+/// Reads until the protocol is known. None when the client has gone or says nothing in time, or when the drain ends it.
+pub(crate) async fn detect(stream: TcpStream, handle: &Handle, drain: &Drain) -> Option<(Protocol, Begun)> {
+    let mut begun = Begun { stream, reader: Reader::new(), deadline: Deadline::default() };
+    let Begun { stream, reader, deadline } = &mut begun;
+    // A new connection that says nothing gets as long as one that says little.
+    deadline.set(handle.current().snapshot.timeouts.header);
+    let protocol = poll_fn(|cx| {
+        loop {
+            if let Some(protocol) = told_by(&reader.buffer) {
+                return Poll::Ready(Some(protocol));
+            }
+            // Of what is not a whole preface the HTTP/1 server finds out that it ended, or that it is late.
+            let unfinished = (!reader.buffer.is_empty()).then_some(Protocol::Http1);
+            match reader.poll_fill(stream, cx) {
+                Poll::Ready(Ok(read)) if read > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(unfinished),
+                Poll::Pending if unfinished.is_none() && ends(drain) && !has_more(stream) => return Poll::Ready(None),
+                Poll::Pending => return deadline.poll(cx).map(|Elapsed| unfinished),
+            }
+        }
+    })
+    .await?;
+    Some((protocol, begun))
+}
+
+/// None while it cannot be known.
+fn told_by(bytes: &[u8]) -> Option<Protocol> {
+    let compared = bytes.len().min(HTTP2_PREFACE.len());
+    match bytes[..compared] == HTTP2_PREFACE[..compared] {
+        true if compared == HTTP2_PREFACE.len() => Some(Protocol::Http2),
+        true => None,
+        false => Some(Protocol::Http1),
+    }
+}
+
+/// A connection without a request ends now.
+pub(crate) fn ends(drain: &Drain) -> bool {
+    drain.over() || drain.ends_idle()
+}
+
+/// A request is there already, of which the driver has not told yet. Closing now would reset the connection.
+pub(crate) fn has_more(stream: &TcpStream) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    recv(stream, &mut [0; 1], flags).is_ok_and(|(read, _)| read > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protocol_is_told_as_soon_as_it_can_be() {
+        assert_eq!((told_by(b""), told_by(b"P"), told_by(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r")), (None, None, None));
+        assert_eq!(told_by(HTTP2_PREFACE), Some(Protocol::Http2));
+        assert_eq!(told_by(&[HTTP2_PREFACE, b"more"].concat()), Some(Protocol::Http2));
+        for http1 in [&b"G"[..], b"PO", b"PRI * HTTP/2.1", b"\r\n", b"\x16\x03"] {
+            assert_eq!(told_by(http1), Some(Protocol::Http1), "{http1:?}");
+        }
+    }
+}
