@@ -52,6 +52,10 @@ impl Exports {
     pub(crate) fn of(&self, hook: Hook) -> Option<&ComponentExportIndex> {
         self.0[hook.index()].as_ref()
     }
+
+    fn hooks(&self) -> Hooks {
+        Hook::ALL.into_iter().filter(|&hook| self.of(hook).is_some()).collect()
+    }
 }
 
 impl Generation {
@@ -69,7 +73,7 @@ impl Generation {
         let engine = runtime.engine(stack_bytes)?;
         let component = runtime.compilation().component(&engine, stack_class(stack_bytes), &bytes)?;
         let exports = exports(&component, scanned)?;
-        let hooks = hooks(&exports);
+        let hooks = exports.hooks();
         let pre = engine
             .linker(waits)
             .instantiate_pre(&component)
@@ -84,25 +88,6 @@ impl Generation {
             NoInstance::Configure(cause) => LoadError::Start(format!("configure {cause}")),
         })?;
         Ok(generation)
-    }
-}
-
-fn hooks(exports: &Exports) -> Hooks {
-    let has = |hook| exports.of(hook).is_some();
-    Hooks {
-        lifecycle: has(Hook::Configure),
-        request_headers: has(Hook::RequestHeaders),
-        request_body: has(Hook::RequestBody),
-        request_trailers: has(Hook::RequestTrailers),
-        response_headers: has(Hook::ResponseHeaders),
-        response_body: has(Hook::ResponseBody),
-        response_trailers: has(Hook::ResponseTrailers),
-        exchange_end: has(Hook::ExchangeEnd),
-        balancer: has(Hook::Balancer),
-        connection: has(Hook::Connect),
-        downstream_data: has(Hook::DownstreamData),
-        upstream_data: has(Hook::UpstreamData),
-        steer: has(Hook::Steer),
     }
 }
 
@@ -149,7 +134,7 @@ fn beginning(bytes: &[u8]) -> String {
 
 /// An error unless it exports an interface with a hook, and no interface of which this version has no hook.
 fn check_exports(names: &[String]) -> Result<(), LoadError> {
-    let known = |interface: &str| Hook::ALL.iter().any(|hook| hook.export().0 == interface);
+    let known = |interface: &str| Hook::ALL.iter().any(|hook| hook.interface() == interface);
     let ours = |name: &String| {
         let (interface, version) = name.strip_prefix("odin:plugin/")?.split_once('@')?;
         Some(known(interface) && version.starts_with("0.1."))
@@ -163,12 +148,11 @@ fn check_exports(names: &[String]) -> Result<(), LoadError> {
 
 fn exports(component: &Component, scanned: Scanned) -> Result<Exports, LoadError> {
     let find = |hook: Hook| {
-        let (interface, function) = hook.export();
-        let instance = component.get_export_index(None, format!("odin:plugin/{interface}@0.1.0"))?;
-        component.get_export_index(Some(&instance), function)
+        let instance = component.get_export_index(None, format!("odin:plugin/{}@0.1.0", hook.interface()))?;
+        component.get_export_index(Some(&instance), hook.function())
     };
     let exports = Exports(Hook::ALL.map(find));
-    match Hook::ALL.iter().all(|&hook| exports.of(hook).is_none()) {
+    match exports.hooks() == Hooks::default() {
         true => Err(LoadError::NoHook { exports: scanned.exports }),
         false => Ok(exports),
     }

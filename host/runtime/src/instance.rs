@@ -15,8 +15,8 @@ use crate::answer::{WitConnectDecision, WitDataDecision, WitDecision, WitPieceDe
 use crate::deadline::{NEXT_TICK, on_deadline};
 use crate::error::Cause;
 use crate::failure::{self, Failure};
-use crate::generation::Generation;
-use crate::hook::Hook;
+use crate::generation::{Exports, Generation};
+use crate::hook::{Hook, for_each_hook};
 use crate::outbound::OutboundSender;
 use crate::slot::Slot;
 use crate::spec::Limits;
@@ -49,22 +49,26 @@ pub(crate) enum Subject {
     Connection,
 }
 
-/// The hooks of an instance; none for what the component does not export.
-pub(crate) struct Functions {
-    pub(crate) request_headers: Option<Function<(), WitDecision>>,
-    pub(crate) request_body: Option<PieceFunction<WitPieceDecision>>,
-    pub(crate) request_trailers: Option<Function<(), WitDecision>>,
-    pub(crate) response_headers: Option<Function<(), WitDecision>>,
-    pub(crate) response_body: Option<PieceFunction<WitPieceDecision>>,
-    pub(crate) response_trailers: Option<Function<(), WitDecision>>,
-    pub(crate) exchange_end: Option<Function<(), ()>>,
-    pub(crate) pick: Option<Function<(Subject,), Option<u32>>>,
-    pub(crate) connect: Option<Function<(), WitConnectDecision>>,
-    pub(crate) close: Option<Function<(), ()>>,
-    pub(crate) downstream_data: Option<PieceFunction<WitDataDecision>>,
-    pub(crate) upstream_data: Option<PieceFunction<WitDataDecision>>,
-    pub(crate) weigh: Option<Function<(WitBinding,), Vec<WitWeight>>>,
+macro_rules! functions {
+    ($($hook:ident: $name:literal, $role:ident, decides $decides:literal,
+        $interface:literal, $function:literal, { $field:ident: $type:ty };)*) => {
+        /// The hooks of an instance; none for what the component does not export.
+        pub(crate) struct Functions {
+            $(pub(crate) $field: Option<$type>,)*
+        }
+
+        impl Functions {
+            fn of(
+                instance: &component::Instance,
+                exports: &Exports,
+                store: &mut Store<StoreData>,
+            ) -> Result<Self, NoInstance> {
+                Ok(Functions { $($field: function(instance, exports, store, Hook::$hook)?,)* })
+            }
+        }
+    };
 }
+for_each_hook!(functions);
 
 /// One instance of a plugin, ready to be called.
 pub(crate) struct Instance {
@@ -124,8 +128,8 @@ impl Instance {
         };
         let instance =
             instance.map_err(|error| NoInstance::Instantiate(instantiation_failure(&error, store.data())))?;
-        let functions = functions(&instance, generation, &mut store)?;
-        configure(&instance, generation, &mut store, slot)?;
+        let functions = Functions::of(&instance, &generation.exports, &mut store)?;
+        configure(&functions, generation.waits, &mut store)?;
         let memory = store.data().meter.memory_bytes();
         Ok(Instance {
             store,
@@ -240,31 +244,9 @@ pub(crate) fn at_once<R>(future: impl Future<Output = wasmtime::Result<R>>) -> w
     }
 }
 
-fn functions(
-    instance: &component::Instance,
-    generation: &Generation,
-    store: &mut Store<StoreData>,
-) -> Result<Functions, NoInstance> {
-    Ok(Functions {
-        request_headers: function(instance, generation, store, Hook::RequestHeaders)?,
-        request_body: function(instance, generation, store, Hook::RequestBody)?,
-        request_trailers: function(instance, generation, store, Hook::RequestTrailers)?,
-        response_headers: function(instance, generation, store, Hook::ResponseHeaders)?,
-        response_body: function(instance, generation, store, Hook::ResponseBody)?,
-        response_trailers: function(instance, generation, store, Hook::ResponseTrailers)?,
-        exchange_end: function(instance, generation, store, Hook::ExchangeEnd)?,
-        pick: function(instance, generation, store, Hook::Balancer)?,
-        connect: function(instance, generation, store, Hook::Connect)?,
-        close: function(instance, generation, store, Hook::Close)?,
-        downstream_data: function(instance, generation, store, Hook::DownstreamData)?,
-        upstream_data: function(instance, generation, store, Hook::UpstreamData)?,
-        weigh: function(instance, generation, store, Hook::Steer)?,
-    })
-}
-
 fn function<P, R>(
     instance: &component::Instance,
-    generation: &Generation,
+    exports: &Exports,
     store: &mut Store<StoreData>,
     hook: Hook,
 ) -> Result<Option<TypedFunc<P, R>>, NoInstance>
@@ -272,25 +254,16 @@ where
     P: ComponentNamedList + Lower,
     R: ComponentNamedList + Lift,
 {
-    let Some(index) = generation.exports.of(hook) else { return Ok(None) };
+    let Some(index) = exports.of(hook) else { return Ok(None) };
     let found = instance.get_typed_func(store, index);
     found.map(Some).map_err(|error| NoInstance::Mismatch(hook, failure::one_line(&error)))
 }
 
-fn configure(
-    instance: &component::Instance,
-    generation: &Generation,
-    store: &mut Store<StoreData>,
-    slot: &Slot,
-) -> Result<(), NoInstance> {
-    let configure: Option<Function<(String,), ()>> = function(instance, generation, store, Hook::Configure)?;
-    let Some(configure) = configure else { return Ok(()) };
-    let config = (slot.spec.config.clone(),);
-    let answer = if generation.waits {
-        at_once(configure.call_async(&mut *store, config))
-    } else {
-        configure.call(&mut *store, config)
-    };
+fn configure(functions: &Functions, waits: bool, store: &mut Store<StoreData>) -> Result<(), NoInstance> {
+    let Some(configure) = functions.configure else { return Ok(()) };
+    let config = (store.data().slot.spec.config.clone(),);
+    let answer =
+        if waits { at_once(configure.call_async(&mut *store, config)) } else { configure.call(&mut *store, config) };
     match answer {
         Ok((Ok(()),)) => Ok(()),
         Ok((Err(words),)) => Err(NoInstance::Refused(words::one_line(&words))),

@@ -50,7 +50,7 @@ pub use capability::context::{Context, ContextFull, Value};
 pub use compile::{Compile, CompileLimits, compile_child};
 pub use decision::{BodyMode, ConnectDecision, DataDecision, Decision, PieceDecision, Reply};
 pub use error::{CallError, Cause, LoadError, RuntimeError};
-pub use hook::{Hook, Hooks};
+pub use hook::{Hook, Hooks, Role};
 pub use outbound::{OutboundCall, OutboundError, OutboundSender};
 pub use pinned::PinnedPlugin;
 pub use plugin::{Plugin, PluginStatus, Prepared, Swap};

@@ -88,7 +88,7 @@ impl Plugin {
     /// As of any hook. An answer that names what there is not, or is too long, is [`Cause::BadAnswer`].
     pub fn steer(&self, binding: &SteerBinding<'_>) -> Result<Vec<SteerWeight>, CallError> {
         let generation = self.current().load_full();
-        if !generation.hooks.steer {
+        if !generation.hooks.has(Hook::Steer) {
             return Ok(Vec::new());
         }
         let _alone = self.steering();
