@@ -1,5 +1,4 @@
-//! One loaded version of a plugin's file: bytes in, an instance that configured itself out, or words that say what is
-//! wrong. Must never publish anything: the slot does.
+//! One loaded version of a plugin's file: bytes in, a linked component out, or words that say what is wrong.
 
 use std::borrow::Cow;
 use std::panic::catch_unwind;
@@ -16,9 +15,8 @@ use crate::error::LoadError;
 use crate::failure;
 use crate::grants;
 use crate::hook::{Hook, Hooks};
-use crate::instance::{Instance, NoInstance};
 use crate::runtime::Runtime;
-use crate::slot::Slot;
+use crate::spec::PluginSpec;
 use crate::store::StoreData;
 use crate::words;
 
@@ -59,17 +57,17 @@ impl Exports {
 }
 
 impl Generation {
-    /// Compiles, links, instantiates and configures.
-    pub(crate) fn load(runtime: &Runtime, slot: &Arc<Slot>, wasm: &[u8], number: u64) -> Result<Self, LoadError> {
+    /// Compiles and links.
+    pub(crate) fn load(runtime: &Runtime, spec: &PluginSpec, wasm: &[u8], number: u64) -> Result<Self, LoadError> {
         let hash = hash(wasm);
         let bytes = component(wasm)?;
         // What can be refused without compiling is refused before.
         let scanned = compile::scan(&bytes)?;
         let imports = scanned.imports.iter().map(String::as_str);
-        let imports = grants::check(imports, &slot.spec, runtime.granting())?;
+        let imports = grants::check(imports, spec, runtime.granting())?;
         let waits = imports.contains(&grants::OUTBOUND);
         check_exports(&scanned.exports)?;
-        let stack_bytes = slot.spec.limits.stack_bytes;
+        let stack_bytes = spec.limits.stack_bytes;
         let engine = runtime.engine(stack_bytes)?;
         let component = runtime.compilation().component(&engine, stack_class(stack_bytes), &bytes)?;
         let exports = exports(&component, scanned)?;
@@ -79,15 +77,7 @@ impl Generation {
             .instantiate_pre(&component)
             .map_err(|error| LoadError::ImportMismatch(failure::one_line(&error)))?;
         let loaded_at = SystemTime::now();
-        let generation =
-            Generation { number, hash, loaded_at, pre, _component: component, exports, hooks, imports, waits };
-        Instance::new(&generation, slot, slot.loader(), None).map_err(|none| match none {
-            NoInstance::Refused(words) => LoadError::Refused(words),
-            NoInstance::Mismatch(hook, reason) => LoadError::HookMismatch { hook, reason },
-            NoInstance::Instantiate(why) => LoadError::Start(why),
-            NoInstance::Configure(cause) => LoadError::Start(format!("configure {cause}")),
-        })?;
-        Ok(generation)
+        Ok(Generation { number, hash, loaded_at, pre, _component: component, exports, hooks, imports, waits })
     }
 }
 

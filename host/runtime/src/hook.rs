@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Hands the table to another macro. An entry is the hook, its name in logs and metrics, its role, and whether its
 /// answer decides anything; then the interface of `odin:plugin`, the function in it, and the field of an instance that
-/// holds the function. The types are those of `instance.rs`.
+/// holds the function. The types are those of `abi/functions.rs`.
 macro_rules! for_each_hook {
     ($then:ident) => {
         $then! {

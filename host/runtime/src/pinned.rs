@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use crate::answer::{self, Reads};
+use crate::abi::answer::{self, Reads};
+use crate::abi::functions::Subject;
 use crate::call::{Caller, Request};
 use crate::decision::{ConnectDecision, DataDecision, Decision, PieceDecision};
 use crate::error::CallError;
 use crate::generation::Generation;
 use crate::hook::{Hook, Hooks};
-use crate::instance::Subject;
 use crate::outbound::OutboundSender;
 use crate::plugin::Plugin;
 use crate::state::{Endpoints, HookState};

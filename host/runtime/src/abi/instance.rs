@@ -9,66 +9,24 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use wasmtime::Store;
-use wasmtime::component::{self, ComponentNamedList, Lift, Lower, TypedFunc};
 
-use crate::answer::{WitConnectDecision, WitDataDecision, WitDecision, WitPieceDecision};
-use crate::deadline::{NEXT_TICK, on_deadline};
+use crate::abi::functions::{Answer, Functions};
+use crate::abi::trap;
+use crate::deadline::NEXT_TICK;
 use crate::error::Cause;
 use crate::failure::{self, Failure};
-use crate::generation::{Exports, Generation};
-use crate::hook::{Hook, for_each_hook};
+use crate::generation::Generation;
+use crate::hook::Hook;
 use crate::outbound::OutboundSender;
 use crate::slot::Slot;
 use crate::spec::Limits;
 use crate::stamp::Stamp;
 use crate::state::{Endpoints, HookState};
-use crate::steer::{WitBinding, WitWeight};
-use crate::store::StoreData;
+use crate::store::{StoreData, on_deadline};
 use crate::words;
 
 /// Handles that a guest may hold at once.
 const MAX_HANDLES: usize = 4_096;
-
-/// What every hook answers: its decision, or the plugin's own words.
-pub(crate) type Answer<R> = (Result<R, Box<str>>,);
-/// A hook that takes `P` (a tuple) and decides `R`.
-pub(crate) type Function<P, R> = TypedFunc<P, Answer<R>>;
-/// A body or data hook: the length of the piece, and whether it is the last.
-pub(crate) type PieceFunction<R> = Function<(u32, bool), R>;
-
-/// `subject` of wit/balancer.wit.
-#[derive(Clone, Copy, component::ComponentType, Lower)]
-#[component(enum)]
-#[repr(u8)]
-pub(crate) enum Subject {
-    /// An exchange.
-    #[component(name = "request")]
-    Request,
-    /// A TCP connection.
-    #[component(name = "connection")]
-    Connection,
-}
-
-macro_rules! functions {
-    ($($hook:ident: $name:literal, $role:ident, decides $decides:literal,
-        $interface:literal, $function:literal, { $field:ident: $type:ty };)*) => {
-        /// The hooks of an instance; none for what the component does not export.
-        pub(crate) struct Functions {
-            $(pub(crate) $field: Option<$type>,)*
-        }
-
-        impl Functions {
-            fn of(
-                instance: &component::Instance,
-                exports: &Exports,
-                store: &mut Store<StoreData>,
-            ) -> Result<Self, NoInstance> {
-                Ok(Functions { $($field: function(instance, exports, store, Hook::$hook)?,)* })
-            }
-        }
-    };
-}
-for_each_hook!(functions);
 
 /// One instance of a plugin, ready to be called.
 pub(crate) struct Instance {
@@ -128,7 +86,8 @@ impl Instance {
         };
         let instance =
             instance.map_err(|error| NoInstance::Instantiate(instantiation_failure(&error, store.data())))?;
-        let functions = Functions::of(&instance, &generation.exports, &mut store)?;
+        let functions = Functions::of(&instance, &generation.exports, &mut store)
+            .map_err(|(hook, error)| NoInstance::Mismatch(hook, failure::one_line(&error)))?;
         configure(&functions, generation.waits, &mut store)?;
         let memory = store.data().meter.memory_bytes();
         Ok(Instance {
@@ -166,7 +125,7 @@ impl Instance {
 
     #[cold]
     fn trapped(&self, error: &wasmtime::Error) -> Box<Failure> {
-        Box::new(failure::failure(error, self.store.data()))
+        Box::new(trap::failure(error, self.store.data()))
     }
 }
 
@@ -244,21 +203,6 @@ pub(crate) fn at_once<R>(future: impl Future<Output = wasmtime::Result<R>>) -> w
     }
 }
 
-fn function<P, R>(
-    instance: &component::Instance,
-    exports: &Exports,
-    store: &mut Store<StoreData>,
-    hook: Hook,
-) -> Result<Option<TypedFunc<P, R>>, NoInstance>
-where
-    P: ComponentNamedList + Lower,
-    R: ComponentNamedList + Lift,
-{
-    let Some(index) = exports.of(hook) else { return Ok(None) };
-    let found = instance.get_typed_func(store, index);
-    found.map(Some).map_err(|error| NoInstance::Mismatch(hook, failure::one_line(&error)))
-}
-
 fn configure(functions: &Functions, waits: bool, store: &mut Store<StoreData>) -> Result<(), NoInstance> {
     let Some(configure) = functions.configure else { return Ok(()) };
     let config = (store.data().slot.spec.config.clone(),);
@@ -267,7 +211,7 @@ fn configure(functions: &Functions, waits: bool, store: &mut Store<StoreData>) -
     match answer {
         Ok((Ok(()),)) => Ok(()),
         Ok((Err(words),)) => Err(NoInstance::Refused(words::one_line(&words))),
-        Err(error) => Err(NoInstance::Configure(failure::failure(&error, store.data()).cause)),
+        Err(error) => Err(NoInstance::Configure(trap::failure(&error, store.data()).cause)),
     }
 }
 
@@ -276,7 +220,7 @@ fn instantiation_failure(error: &wasmtime::Error, data: &StoreData) -> String {
     if data.meter.refused() {
         return format!("it needs more memory than its limit of {} KiB", memory_bytes / 1024);
     }
-    match failure::failure(error, data).cause {
+    match trap::failure(error, data).cause {
         Cause::Trap { .. } => failure::one_line(error),
         cause => format!("its start function {cause}"),
     }
