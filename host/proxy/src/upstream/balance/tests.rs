@@ -104,7 +104,7 @@ fn the_answers_are_those_of_a_walk_over_all_endpoints() {
 fn shares(cluster: &Arc<Cluster>, turns: u64) -> BTreeMap<u32, u64> {
     let mut shares = BTreeMap::new();
     for _ in 0..turns {
-        *shares.entry(take_turn(&cluster).unwrap()).or_default() += 1;
+        *shares.entry(take_turn(cluster).unwrap()).or_default() += 1;
     }
     shares
 }
