@@ -1,4 +1,5 @@
-//! The rooms of the data path, as docs/architecture.md draws them: who may use whom, and no circles.
+//! The rooms of the data path, as docs/architecture.md draws them: who may use whom, and no circles there or in the
+//! runtime.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -30,13 +31,32 @@ fn arrows_between_the_rooms_of_the_data_path_point_the_way_that_the_page_says() 
 }
 
 #[test]
-fn no_files_of_the_data_path_use_each_other_in_a_large_circle() {
-    let uses = uses_in(&root().join("host/proxy/src"));
-    assert!(uses.len() > 50, "the files were not found");
-    for file in uses.keys() {
-        let circle: Vec<_> =
-            reached(&uses, file).into_iter().filter(|other| reached(&uses, other).contains(file)).collect();
-        assert!(circle.len() <= LARGEST_CIRCLE, "these use each other in a circle: {circle:?}");
+fn the_parts_of_the_runtime_use_those_below_them_on_the_page() {
+    let order = rows_of_the_page("| part ");
+    assert!(order.len() > 5, "the table was not found");
+    let is = |name: &String, part: &str| name.trim_end_matches('/').trim_end_matches(".rs") == part;
+    let place = |file: &str| {
+        let part = file.split("::").next().unwrap();
+        order.iter().position(|cells| cells[0].iter().any(|name| is(name, part)))
+    };
+    for (file, uses) in uses_in(&root().join("host/runtime/src")) {
+        for used in uses {
+            let fine = place(&file).zip(place(&used)).is_none_or(|(from, to)| from <= to);
+            assert!(fine, "host/runtime/src: {file} uses {used}, which docs/architecture.md has above it");
+        }
+    }
+}
+
+#[test]
+fn no_files_use_each_other_in_a_large_circle() {
+    for folder in ["host/proxy/src", "host/runtime/src"] {
+        let uses = uses_in(&root().join(folder));
+        assert!(uses.len() > 50, "the files of {folder} were not found");
+        for file in uses.keys() {
+            let circle: Vec<_> =
+                reached(&uses, file).into_iter().filter(|other| reached(&uses, other).contains(file)).collect();
+            assert!(circle.len() <= LARGEST_CIRCLE, "{folder}: these use each other in a circle: {circle:?}");
+        }
     }
 }
 
@@ -53,14 +73,18 @@ fn room(file: &str) -> Option<&str> {
     root().join("host/proxy/src").join(room).is_dir().then_some(room)
 }
 
-/// The table of the page: a room, and those that it may use.
+/// The table of rooms: a room, and those that it may use.
 fn arrows_of_the_page() -> BTreeMap<String, Vec<String>> {
+    let rows = rows_of_the_page("| room ").into_iter();
+    rows.map(|cells| (cells[0][0].trim_end_matches('/').to_owned(), cells[1].clone())).collect()
+}
+
+/// The table of the page whose head begins so: for each row the names in each cell.
+fn rows_of_the_page(head: &str) -> Vec<Vec<Vec<String>>> {
     let page = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
-    let words = |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
-    let rows =
-        page.lines().skip_while(|line| !line.starts_with("| room ")).skip(2).take_while(|line| line.starts_with('|'));
-    let rows = rows.map(|row| row.split('|').map(words).collect::<Vec<_>>());
-    rows.map(|cells| (cells[1][0].trim_end_matches('/').to_owned(), cells[2].clone())).collect()
+    let names = |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let rows = page.lines().skip_while(|line| !line.starts_with(head)).skip(2).take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.split('|').skip(1).map(names).collect()).collect()
 }
 
 fn reached(uses: &Uses, from: &str) -> BTreeSet<String> {

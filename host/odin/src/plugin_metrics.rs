@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use odin_runtime::{BUCKETS_NANOS, BreakerState, CustomMetric, CustomValue, Hook, PluginStatus, StatsSnapshot};
 
-use crate::plugin_spec::{breaker_state, exports};
+use crate::plugin_spec::breaker_state;
 use crate::prometheus::Text;
 
 /// One plugin, as of now.
@@ -77,7 +77,7 @@ fn calls(out: &mut Text, plugins: &[PluginNumbers<'_>]) {
     let told = || {
         plugins.iter().flat_map(|plugin| {
             let hooks = Hook::ALL.into_iter().map(|hook| (hook, plugin.stats.hook(hook)));
-            let told = hooks.filter(|(hook, stats)| stats.calls > 0 || exports(plugin.status.hooks, *hook));
+            let told = hooks.filter(|(hook, stats)| stats.calls > 0 || plugin.status.hooks.has(*hook));
             told.map(|(hook, stats)| ([("plugin", plugin.name), ("hook", hook.name())], stats))
         })
     };

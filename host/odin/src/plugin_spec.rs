@@ -3,7 +3,7 @@
 
 use odin_runtime::{
     BodyOverflow, BreakerPolicy, BreakerState, BreakerUnit, Capability, Grants, Hook, Hooks, Isolation, Limits,
-    OnFailure, PluginSpec,
+    OnFailure, PluginSpec, Role,
 };
 
 use crate::cli::Roles;
@@ -75,17 +75,12 @@ fn capability(grant: Grant) -> Capability {
 
 /// What a plugin can be put to. `lifecycle` alone is no work.
 pub(crate) fn roles(hooks: Hooks) -> Roles {
+    let has = |role| hooks.iter().any(|hook| hook.role() == role);
     Roles {
-        balancer: hooks.balancer,
-        route: hooks.request_headers
-            || hooks.request_body
-            || hooks.request_trailers
-            || hooks.response_headers
-            || hooks.response_body
-            || hooks.response_trailers
-            || hooks.exchange_end,
-        connection: hooks.connection || hooks.downstream_data || hooks.upstream_data,
-        steer: hooks.steer,
+        balancer: has(Role::Balancer),
+        route: has(Role::Route),
+        connection: has(Role::Connection),
+        steer: has(Role::Steer),
     }
 }
 
@@ -97,54 +92,18 @@ pub(crate) fn breaker_state(units: &[BreakerUnit]) -> BreakerState {
 /// Whether it has a hook that can refuse an exchange or a connection, so that one which fails with `on-failure = "open"`
 /// lets through what it was to keep out.
 pub(crate) fn can_refuse(hooks: Hooks) -> bool {
-    hooks.request_headers
-        || hooks.request_body
-        || hooks.request_trailers
-        || hooks.response_headers
-        || hooks.response_body
-        || hooks.response_trailers
-        || hooks.connection
-        || hooks.downstream_data
-        || hooks.upstream_data
+    hooks.iter().any(Hook::can_refuse)
 }
 
 /// The hook interfaces that a plugin exports, by the names of the contract.
 pub(crate) fn hook_names(hooks: Hooks) -> Vec<&'static str> {
-    let all = [
-        (hooks.lifecycle, "lifecycle"),
-        (hooks.request_headers, "request-headers"),
-        (hooks.request_body, "request-body"),
-        (hooks.request_trailers, "request-trailers"),
-        (hooks.balancer, "balancer"),
-        (hooks.response_headers, "response-headers"),
-        (hooks.response_body, "response-body"),
-        (hooks.response_trailers, "response-trailers"),
-        (hooks.exchange_end, "exchange-end"),
-        (hooks.connection, "connection"),
-        (hooks.downstream_data, "downstream-data"),
-        (hooks.upstream_data, "upstream-data"),
-        (hooks.steer, "steer"),
-    ];
-    all.into_iter().filter(|(exported, _)| *exported).map(|(_, name)| name).collect()
-}
-
-/// Whether a plugin with these exports is ever called for this hook.
-pub(crate) fn exports(hooks: Hooks, hook: Hook) -> bool {
-    match hook {
-        Hook::Configure => hooks.lifecycle,
-        Hook::RequestHeaders => hooks.request_headers,
-        Hook::RequestBody => hooks.request_body,
-        Hook::RequestTrailers => hooks.request_trailers,
-        Hook::Balancer => hooks.balancer,
-        Hook::ResponseHeaders => hooks.response_headers,
-        Hook::ResponseBody => hooks.response_body,
-        Hook::ResponseTrailers => hooks.response_trailers,
-        Hook::ExchangeEnd => hooks.exchange_end,
-        Hook::Connect | Hook::Close => hooks.connection,
-        Hook::DownstreamData => hooks.downstream_data,
-        Hook::UpstreamData => hooks.upstream_data,
-        Hook::Steer => hooks.steer,
+    let mut names = Vec::new();
+    for name in hooks.iter().map(Hook::interface) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
     }
+    names
 }
 
 #[cfg(test)]
@@ -184,10 +143,10 @@ mod tests {
 
     #[test]
     fn a_plugin_is_put_to_what_it_has_hooks_for() {
-        assert_eq!(roles(Hooks { lifecycle: true, ..Hooks::default() }), Roles::default());
-        let hooks = Hooks { exchange_end: true, upstream_data: true, ..Hooks::default() };
+        assert_eq!(roles(Hooks::from_iter([Hook::Configure])), Roles::default());
+        let hooks = Hooks::from_iter([Hook::ExchangeEnd, Hook::UpstreamData]);
         assert_eq!(roles(hooks), Roles { route: true, connection: true, ..Roles::default() });
         assert_eq!(hook_names(hooks), ["exchange-end", "upstream-data"]);
-        assert!(exports(hooks, Hook::UpstreamData) && !exports(hooks, Hook::Close));
+        assert!(hooks.has(Hook::UpstreamData) && !hooks.has(Hook::Close));
     }
 }

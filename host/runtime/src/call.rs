@@ -9,12 +9,13 @@ use std::time::Instant;
 
 use wasmtime::component::{ComponentNamedList, Lift, Lower};
 
+use crate::abi::functions::{Answer, Function, Functions};
+use crate::abi::instance::{How, Instance, Running};
 use crate::deadline;
 use crate::error::{CallError, Cause};
 use crate::failure::Failure;
 use crate::generation::Generation;
 use crate::hook::Hook;
-use crate::instance::{Answer, Function, Functions, How, Instance, Running};
 use crate::outbound::OutboundSender;
 use crate::plugin::Plugin;
 use crate::spec::Isolation;

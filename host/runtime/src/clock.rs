@@ -4,15 +4,12 @@
 //! A tick wakes a thread, which costs all requests (docs/decisions/0003-tick.md). So it ticks every 4 ms, and every
 //! millisecond once a call has run for so long that it matters.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-
-use crate::engine::Engine;
 
 /// Between two ticks while long calls run: an overrun ends so much later than its limit at most, and a little.
 const FAST: Duration = Duration::from_millis(1);
@@ -26,9 +23,6 @@ const HURRY: u32 = 1_000;
 const EAGER: Duration = Duration::from_millis(2);
 /// It sleeps after so many ticks in which no guest ran.
 const IDLE: u32 = 3;
-
-/// By the size of the stack.
-pub(crate) type Engines = Arc<Mutex<BTreeMap<usize, Arc<Engine>>>>;
 
 /// See the module. Its thread ends with it.
 pub(crate) struct Clock {
@@ -156,7 +150,8 @@ impl Hands {
 }
 
 impl Clock {
-    pub(crate) fn start(engines: Engines, workers: usize) -> std::io::Result<Clock> {
+    /// `tick` moves the epochs of the engines on.
+    pub(crate) fn start(tick: impl Fn() + Send + 'static, workers: usize) -> std::io::Result<Clock> {
         let worker = || Worker { turns: AtomicU64::new(0), queue: Arc::new(Semaphore::new(1)) };
         let hands = Arc::new(Hands {
             asleep: AtomicBool::new(false),
@@ -169,7 +164,7 @@ impl Clock {
             others: AtomicUsize::new(0),
         });
         let shared = hands.clone();
-        let ticking = move || tick(&shared, &engines);
+        let ticking = move || run(&shared, tick);
         let thread = thread::Builder::new().name("odin-epoch".to_owned()).spawn(ticking)?;
         // Nobody else sets it.
         let _ = hands.thread.set(thread.thread().clone());
@@ -192,7 +187,7 @@ impl Drop for Clock {
     }
 }
 
-fn tick(hands: &Hands, engines: &Engines) {
+fn run(hands: &Hands, tick: impl Fn()) {
     let (mut before, mut idle, mut fast) = (0, 0, 0u32);
     while !hands.stop.load(Relaxed) {
         // Written only when something changes: every call reads this line.
@@ -207,10 +202,7 @@ fn tick(hands: &Hands, engines: &Engines) {
             hands.is_fast.store(is_fast, Relaxed);
         }
         thread::park_timeout(if is_fast { FAST } else { CALM });
-        // Locked by others only while an engine is made: milliseconds, by which a time limit is longer then.
-        for engine in engines.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            engine.wasmtime().increment_epoch();
-        }
+        tick();
         let (turns, runs) = hands.turns();
         idle = if runs || turns != before { 0 } else { idle + 1 };
         before = turns;
@@ -239,7 +231,7 @@ mod tests {
     use super::*;
 
     fn clock() -> Clock {
-        Clock::start(Engines::default(), 2).unwrap()
+        Clock::start(|| {}, 2).unwrap()
     }
 
     fn until(what: &str, is: impl Fn() -> bool) {

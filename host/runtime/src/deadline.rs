@@ -16,8 +16,9 @@ use wasmtime::UpdateDeadline;
 use crate::budget::Whose;
 use crate::clock::Hands;
 use crate::error::Cause;
+use crate::hook::Hook;
+use crate::slot::Slot;
 use crate::stamp::Stamp;
-use crate::store::Ctx;
 
 /// A call that took no longer, in nanoseconds, is nothing to look at.
 const SHORT: u64 = 500_000;
@@ -141,6 +142,38 @@ impl Deadline {
         }
     }
 
+    /// The running call of this hook has met a tick: whether it ends, goes on, or gives way.
+    pub(crate) fn on_tick(&mut self, slot: &Slot, worker: usize, hook: Hook) -> UpdateDeadline {
+        let cpu = thread_cpu_time();
+        let stretch = self.at_tick(cpu, &slot.clock);
+        // What a stretch computed before its first tick is not known; a short call on a worker without a core must not
+        // give way for it, nor be taken for one that runs long.
+        let sure = cpu.saturating_sub(self.read);
+        if sure >= self.slice {
+            slot.clock.hurry();
+            slot.note_slow(hook);
+        } else if stretch >= SHORT {
+            slot.clock.glance();
+        }
+        if self.spent + stretch >= self.limit {
+            return UpdateDeadline::Interrupt;
+        }
+        // Half a slice too early is as near as half a slice too late.
+        let sliced = sure >= self.slice / 2;
+        if !(sliced && self.fiber.is_some() && hook.has_exchange()) {
+            return UpdateDeadline::Continue(NEXT_TICK);
+        }
+        if self.fiber == Some(true) && !self.entered {
+            if let Err(crowded) = slot.waiting[worker].enter(&slot.stats[worker].open) {
+                self.crowded = Some(crowded);
+                return UpdateDeadline::Interrupt;
+            }
+            self.entered = true;
+        }
+        let turn = self.give_way(stretch, &slot.clock, worker);
+        UpdateDeadline::YieldCustom(NEXT_TICK, Box::pin(turn))
+    }
+
     /// At a tick, with the thread's CPU time; answers what the stretch has computed so far.
     fn at_tick(&mut self, cpu: u64, hands: &Hands) -> u64 {
         let base = match (self.base, &self.turn) {
@@ -189,41 +222,6 @@ pub(crate) fn unseen(elapsed: u64, hands: &Hands) -> u64 {
     if elapsed < SHORT { elapsed } else { elapsed.min(nanos(hands.tick())) }
 }
 
-/// The engine calls this at each tick that a guest meets.
-pub(crate) fn on_deadline(mut store: Ctx<'_>) -> wasmtime::Result<UpdateDeadline> {
-    let data = store.data_mut();
-    let (slot, hook) = (&data.slot, data.hook);
-    let deadline = &mut data.deadline;
-    let cpu = thread_cpu_time();
-    let stretch = deadline.at_tick(cpu, &slot.clock);
-    // What a stretch computed before its first tick is not known; a short call on a worker without a core must not give
-    // way for it, nor be taken for one that runs long.
-    let sure = cpu.saturating_sub(deadline.read);
-    if sure >= deadline.slice {
-        slot.clock.hurry();
-        slot.note_slow(hook);
-    } else if stretch >= SHORT {
-        slot.clock.glance();
-    }
-    if deadline.spent + stretch >= deadline.limit {
-        return Ok(UpdateDeadline::Interrupt);
-    }
-    // Half a slice too early is as near as half a slice too late.
-    let sliced = sure >= deadline.slice / 2;
-    if !(sliced && deadline.fiber.is_some() && hook.has_exchange()) {
-        return Ok(UpdateDeadline::Continue(NEXT_TICK));
-    }
-    if deadline.fiber == Some(true) && !deadline.entered {
-        if let Err(crowded) = slot.waiting[data.worker].enter(&slot.stats[data.worker].open) {
-            deadline.crowded = Some(crowded);
-            return Ok(UpdateDeadline::Interrupt);
-        }
-        deadline.entered = true;
-    }
-    let turn = deadline.give_way(stretch, &slot.clock, data.worker);
-    Ok(UpdateDeadline::YieldCustom(NEXT_TICK, Box::pin(turn)))
-}
-
 pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -244,7 +242,7 @@ mod tests {
     fn began(limit: u64) -> (Deadline, Clock) {
         let mut deadline = Deadline::new();
         deadline.begin_call(Stamp::now(), (limit, None), MS, None);
-        (deadline, Clock::start(Default::default(), 1).unwrap())
+        (deadline, Clock::start(|| {}, 1).unwrap())
     }
 
     #[test]

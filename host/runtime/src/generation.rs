@@ -1,5 +1,4 @@
-//! One loaded version of a plugin's file: bytes in, an instance that configured itself out, or words that say what is
-//! wrong. Must never publish anything: the slot does.
+//! One loaded version of a plugin's file: bytes in, a linked component out, or words that say what is wrong.
 
 use std::borrow::Cow;
 use std::panic::catch_unwind;
@@ -16,9 +15,8 @@ use crate::error::LoadError;
 use crate::failure;
 use crate::grants;
 use crate::hook::{Hook, Hooks};
-use crate::instance::{Instance, NoInstance};
 use crate::runtime::Runtime;
-use crate::slot::Slot;
+use crate::spec::PluginSpec;
 use crate::store::StoreData;
 use crate::words;
 
@@ -52,57 +50,34 @@ impl Exports {
     pub(crate) fn of(&self, hook: Hook) -> Option<&ComponentExportIndex> {
         self.0[hook.index()].as_ref()
     }
+
+    fn hooks(&self) -> Hooks {
+        Hook::ALL.into_iter().filter(|&hook| self.of(hook).is_some()).collect()
+    }
 }
 
 impl Generation {
-    /// Compiles, links, instantiates and configures.
-    pub(crate) fn load(runtime: &Runtime, slot: &Arc<Slot>, wasm: &[u8], number: u64) -> Result<Self, LoadError> {
+    /// Compiles and links.
+    pub(crate) fn load(runtime: &Runtime, spec: &PluginSpec, wasm: &[u8], number: u64) -> Result<Self, LoadError> {
         let hash = hash(wasm);
         let bytes = component(wasm)?;
         // What can be refused without compiling is refused before.
         let scanned = compile::scan(&bytes)?;
         let imports = scanned.imports.iter().map(String::as_str);
-        let imports = grants::check(imports, &slot.spec, runtime.granting())?;
+        let imports = grants::check(imports, spec, runtime.granting())?;
         let waits = imports.contains(&grants::OUTBOUND);
         check_exports(&scanned.exports)?;
-        let stack_bytes = slot.spec.limits.stack_bytes;
+        let stack_bytes = spec.limits.stack_bytes;
         let engine = runtime.engine(stack_bytes)?;
         let component = runtime.compilation().component(&engine, stack_class(stack_bytes), &bytes)?;
         let exports = exports(&component, scanned)?;
-        let hooks = hooks(&exports);
+        let hooks = exports.hooks();
         let pre = engine
             .linker(waits)
             .instantiate_pre(&component)
             .map_err(|error| LoadError::ImportMismatch(failure::one_line(&error)))?;
         let loaded_at = SystemTime::now();
-        let generation =
-            Generation { number, hash, loaded_at, pre, _component: component, exports, hooks, imports, waits };
-        Instance::new(&generation, slot, slot.loader(), None).map_err(|none| match none {
-            NoInstance::Refused(words) => LoadError::Refused(words),
-            NoInstance::Mismatch(hook, reason) => LoadError::HookMismatch { hook, reason },
-            NoInstance::Instantiate(why) => LoadError::Start(why),
-            NoInstance::Configure(cause) => LoadError::Start(format!("configure {cause}")),
-        })?;
-        Ok(generation)
-    }
-}
-
-fn hooks(exports: &Exports) -> Hooks {
-    let has = |hook| exports.of(hook).is_some();
-    Hooks {
-        lifecycle: has(Hook::Configure),
-        request_headers: has(Hook::RequestHeaders),
-        request_body: has(Hook::RequestBody),
-        request_trailers: has(Hook::RequestTrailers),
-        response_headers: has(Hook::ResponseHeaders),
-        response_body: has(Hook::ResponseBody),
-        response_trailers: has(Hook::ResponseTrailers),
-        exchange_end: has(Hook::ExchangeEnd),
-        balancer: has(Hook::Balancer),
-        connection: has(Hook::Connect),
-        downstream_data: has(Hook::DownstreamData),
-        upstream_data: has(Hook::UpstreamData),
-        steer: has(Hook::Steer),
+        Ok(Generation { number, hash, loaded_at, pre, _component: component, exports, hooks, imports, waits })
     }
 }
 
@@ -149,7 +124,7 @@ fn beginning(bytes: &[u8]) -> String {
 
 /// An error unless it exports an interface with a hook, and no interface of which this version has no hook.
 fn check_exports(names: &[String]) -> Result<(), LoadError> {
-    let known = |interface: &str| Hook::ALL.iter().any(|hook| hook.export().0 == interface);
+    let known = |interface: &str| Hook::ALL.iter().any(|hook| hook.interface() == interface);
     let ours = |name: &String| {
         let (interface, version) = name.strip_prefix("odin:plugin/")?.split_once('@')?;
         Some(known(interface) && version.starts_with("0.1."))
@@ -163,12 +138,11 @@ fn check_exports(names: &[String]) -> Result<(), LoadError> {
 
 fn exports(component: &Component, scanned: Scanned) -> Result<Exports, LoadError> {
     let find = |hook: Hook| {
-        let (interface, function) = hook.export();
-        let instance = component.get_export_index(None, format!("odin:plugin/{interface}@0.1.0"))?;
-        component.get_export_index(Some(&instance), function)
+        let instance = component.get_export_index(None, format!("odin:plugin/{}@0.1.0", hook.interface()))?;
+        component.get_export_index(Some(&instance), hook.function())
     };
     let exports = Exports(Hook::ALL.map(find));
-    match Hook::ALL.iter().all(|&hook| exports.of(hook).is_none()) {
+    match exports.hooks() == Hooks::default() {
         true => Err(LoadError::NoHook { exports: scanned.exports }),
         false => Ok(exports),
     }

@@ -1,149 +1,183 @@
-//! The hooks: their names for people, and where a component exports them. Must never know how one is called.
+//! The table of hooks: what they are called, what they are for, where a component exports them, and with which types.
+//! A new hook is one entry here, one file in `wit/`, and one method of [`PinnedPlugin`](crate::PinnedPlugin).
 
 use std::fmt;
 
-/// Which hooks a plugin exports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hooks {
-    /// `lifecycle.configure`
-    pub lifecycle: bool,
-    /// `request-headers.on-request-headers`
-    pub request_headers: bool,
-    /// `request-body.on-request-body`
-    pub request_body: bool,
-    /// `request-trailers.on-request-trailers`
-    pub request_trailers: bool,
-    /// `response-headers.on-response-headers`
-    pub response_headers: bool,
-    /// `response-body.on-response-body`
-    pub response_body: bool,
-    /// `response-trailers.on-response-trailers`
-    pub response_trailers: bool,
-    /// `exchange-end.on-exchange-end`
-    pub exchange_end: bool,
-    /// `balancer.pick`
-    pub balancer: bool,
-    /// `connection.on-connect` and `connection.on-close`
-    pub connection: bool,
-    /// `downstream-data.on-downstream-data`
-    pub downstream_data: bool,
-    /// `upstream-data.on-upstream-data`
-    pub upstream_data: bool,
-    /// `steer.weigh`
-    pub steer: bool,
+/// Hands the table to another macro. An entry is the hook, its name in logs and metrics, its role, and whether its
+/// answer decides anything; then the interface of `odin:plugin`, the function in it, and the field of an instance that
+/// holds the function. The types are those of `abi/functions.rs`.
+macro_rules! for_each_hook {
+    ($then:ident) => {
+        $then! {
+            Configure: "configure", Lifecycle, decides true,
+                "lifecycle", "configure", { configure: Function<(String,), ()> };
+            RequestHeaders: "request-headers", Route, decides true,
+                "request-headers", "on-request-headers", { request_headers: Function<(), WitDecision> };
+            RequestBody: "request-body", Route, decides true,
+                "request-body", "on-request-body", { request_body: PieceFunction<WitPieceDecision> };
+            RequestTrailers: "request-trailers", Route, decides true,
+                "request-trailers", "on-request-trailers", { request_trailers: Function<(), WitDecision> };
+            Balancer: "balancer", Balancer, decides true,
+                "balancer", "pick", { pick: Function<(Subject,), Option<u32>> };
+            ResponseHeaders: "response-headers", Route, decides true,
+                "response-headers", "on-response-headers", { response_headers: Function<(), WitDecision> };
+            ResponseBody: "response-body", Route, decides true,
+                "response-body", "on-response-body", { response_body: PieceFunction<WitPieceDecision> };
+            ResponseTrailers: "response-trailers", Route, decides true,
+                "response-trailers", "on-response-trailers", { response_trailers: Function<(), WitDecision> };
+            ExchangeEnd: "exchange-end", Route, decides false,
+                "exchange-end", "on-exchange-end", { exchange_end: Function<(), ()> };
+            Connect: "connect", Connection, decides true,
+                "connection", "on-connect", { connect: Function<(), WitConnectDecision> };
+            DownstreamData: "downstream-data", Connection, decides true,
+                "downstream-data", "on-downstream-data", { downstream_data: PieceFunction<WitDataDecision> };
+            UpstreamData: "upstream-data", Connection, decides true,
+                "upstream-data", "on-upstream-data", { upstream_data: PieceFunction<WitDataDecision> };
+            Close: "close", Connection, decides false,
+                "connection", "on-close", { close: Function<(), ()> };
+            Steer: "steer", Steer, decides true,
+                "steer", "weigh", { weigh: Function<(WitBinding,), Vec<WitWeight>> };
+        }
+    };
+}
+pub(crate) use for_each_hook;
+
+macro_rules! table {
+    ($($hook:ident: $name:literal, $role:ident, decides $decides:literal,
+        $interface:literal, $function:literal, { $field:ident: $type:ty };)*) => {
+        /// A hook, as named in errors, logs and metrics.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Hook {
+            $(#[doc = concat!("`", $interface, ".", $function, "`")] $hook,)*
+        }
+
+        impl Hook {
+            /// Every hook, in the order in which an exchange, and then a TCP connection, meets them; last, what neither
+            /// meets.
+            pub const ALL: [Hook; [$($name),*].len()] = [$(Hook::$hook),*];
+        }
+
+        /// By [`Hook::index`].
+        const TABLE: [Entry; Hook::ALL.len()] = [$(
+            Entry { name: $name, role: Role::$role, interface: $interface, function: $function }
+        ),*];
+
+        impl Hooks {
+            const WITH_EXCHANGE: Hooks = Hooks(0 $(| (Role::$role.has_exchange() as u32) << Hook::$hook as u32)*);
+            const DECIDING: Hooks = Hooks(0 $(| ($decides as u32) << Hook::$hook as u32)*);
+        }
+    };
+}
+for_each_hook!(table);
+
+struct Entry {
+    name: &'static str,
+    role: Role,
+    interface: &'static str,
+    function: &'static str,
 }
 
-/// A hook, as named in errors, logs and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Hook {
-    /// `lifecycle.configure`
-    Configure,
-    /// `request-headers.on-request-headers`
-    RequestHeaders,
-    /// `request-body.on-request-body`
-    RequestBody,
-    /// `request-trailers.on-request-trailers`
-    RequestTrailers,
-    /// `balancer.pick`
+/// What a plugin that exports a hook can be put to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing: such a hook alone is no work.
+    Lifecycle,
+    /// To filter exchanges.
+    Route,
+    /// To pick endpoints.
     Balancer,
-    /// `response-headers.on-response-headers`
-    ResponseHeaders,
-    /// `response-body.on-response-body`
-    ResponseBody,
-    /// `response-trailers.on-response-trailers`
-    ResponseTrailers,
-    /// `exchange-end.on-exchange-end`
-    ExchangeEnd,
-    /// `connection.on-connect`
-    Connect,
-    /// `downstream-data.on-downstream-data`
-    DownstreamData,
-    /// `upstream-data.on-upstream-data`
-    UpstreamData,
-    /// `connection.on-close`
-    Close,
-    /// `steer.weigh`
+    /// To filter TCP connections.
+    Connection,
+    /// To share out new connections.
     Steer,
 }
 
-impl Hook {
-    /// Every hook, in the order in which an exchange, and then a TCP connection, meets them; last, what neither meets.
-    pub const ALL: [Hook; 14] = [
-        Hook::Configure,
-        Hook::RequestHeaders,
-        Hook::RequestBody,
-        Hook::RequestTrailers,
-        Hook::Balancer,
-        Hook::ResponseHeaders,
-        Hook::ResponseBody,
-        Hook::ResponseTrailers,
-        Hook::ExchangeEnd,
-        Hook::Connect,
-        Hook::DownstreamData,
-        Hook::UpstreamData,
-        Hook::Close,
-        Hook::Steer,
-    ];
+impl Role {
+    const fn has_exchange(self) -> bool {
+        matches!(self, Role::Route | Role::Balancer | Role::Connection)
+    }
+}
 
+impl Hook {
     /// The name for logs and metrics, for example `request-headers`.
     pub fn name(self) -> &'static str {
-        match self {
-            Hook::Configure => "configure",
-            Hook::RequestHeaders => "request-headers",
-            Hook::RequestBody => "request-body",
-            Hook::RequestTrailers => "request-trailers",
-            Hook::Balancer => "balancer",
-            Hook::ResponseHeaders => "response-headers",
-            Hook::ResponseBody => "response-body",
-            Hook::ResponseTrailers => "response-trailers",
-            Hook::ExchangeEnd => "exchange-end",
-            Hook::Connect => "connect",
-            Hook::DownstreamData => "downstream-data",
-            Hook::UpstreamData => "upstream-data",
-            Hook::Close => "close",
-            Hook::Steer => "steer",
-        }
+        self.entry().name
     }
 
-    /// The interface of `odin:plugin` that exports it, and the function in it.
-    pub(crate) fn export(self) -> (&'static str, &'static str) {
-        match self {
-            Hook::Configure => ("lifecycle", "configure"),
-            Hook::RequestHeaders => ("request-headers", "on-request-headers"),
-            Hook::RequestBody => ("request-body", "on-request-body"),
-            Hook::RequestTrailers => ("request-trailers", "on-request-trailers"),
-            Hook::Balancer => ("balancer", "pick"),
-            Hook::ResponseHeaders => ("response-headers", "on-response-headers"),
-            Hook::ResponseBody => ("response-body", "on-response-body"),
-            Hook::ResponseTrailers => ("response-trailers", "on-response-trailers"),
-            Hook::ExchangeEnd => ("exchange-end", "on-exchange-end"),
-            Hook::Connect => ("connection", "on-connect"),
-            Hook::DownstreamData => ("downstream-data", "on-downstream-data"),
-            Hook::UpstreamData => ("upstream-data", "on-upstream-data"),
-            Hook::Close => ("connection", "on-close"),
-            Hook::Steer => ("steer", "weigh"),
-        }
+    /// What a plugin that exports it can be put to.
+    pub fn role(self) -> Role {
+        self.entry().role
+    }
+
+    /// Whether it can refuse an exchange or a connection.
+    pub fn can_refuse(self) -> bool {
+        matches!(self.role(), Role::Route | Role::Connection) && Hooks::DECIDING.has(self)
+    }
+
+    /// The interface of `odin:plugin` that exports it.
+    pub fn interface(self) -> &'static str {
+        self.entry().interface
+    }
+
+    /// Its function in the interface.
+    pub(crate) fn function(self) -> &'static str {
+        self.entry().function
     }
 
     /// Whether it is called for an exchange or a connection, which has a context.
+    #[inline]
     pub(crate) fn has_exchange(self) -> bool {
-        !matches!(self, Hook::Configure | Hook::Steer)
+        Hooks::WITH_EXCHANGE.has(self)
     }
 
     /// Whether its time is the exchange's. The hooks of the end have time of their own: what a client did before must not
     /// keep a plugin from noting it.
+    #[inline]
     pub(crate) fn is_budgeted(self) -> bool {
-        !matches!(self, Hook::Configure | Hook::Steer | Hook::ExchangeEnd | Hook::Close)
+        Hooks(Hooks::WITH_EXCHANGE.0 & Hooks::DECIDING.0).has(self)
     }
 
     pub(crate) fn index(self) -> usize {
         self as usize
+    }
+
+    fn entry(self) -> &'static Entry {
+        &TABLE[self.index()]
     }
 }
 
 impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// A set of hooks: those that a plugin exports.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hooks(u32);
+
+impl Hooks {
+    /// Whether the hook is one of them.
+    #[inline]
+    pub const fn has(self, hook: Hook) -> bool {
+        self.0 & (1 << hook as u32) != 0
+    }
+
+    /// The hooks of the set, in the order of [`Hook::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Hook> {
+        Hook::ALL.into_iter().filter(move |&hook| self.has(hook))
+    }
+}
+
+impl FromIterator<Hook> for Hooks {
+    fn from_iter<I: IntoIterator<Item = Hook>>(hooks: I) -> Self {
+        Hooks(hooks.into_iter().fold(0, |bits, hook| bits | 1 << hook as u32))
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
     }
 }
 

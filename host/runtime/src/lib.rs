@@ -12,7 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
-mod answer;
+mod abi;
 mod breaker;
 mod budget;
 mod call;
@@ -24,15 +24,17 @@ mod decision;
 mod engine;
 mod error;
 mod failure;
+mod fields;
 mod generation;
 mod grants;
 mod hook;
-mod instance;
 mod meter;
+mod metrics;
 mod outbound;
 mod pinned;
 mod plugin;
 mod runtime;
+mod shared;
 mod slot;
 mod spec;
 mod stamp;
@@ -44,19 +46,18 @@ mod waiting;
 mod words;
 mod worker;
 
+pub use abi::steer::{SteerBinding, SteerWeight};
 pub use breaker::{BreakerState, BreakerUnit};
 pub use budget::{CpuBudget, Whose};
-pub use capability::context::{Context, ContextFull, Value};
 pub use compile::{Compile, CompileLimits, compile_child};
 pub use decision::{BodyMode, ConnectDecision, DataDecision, Decision, PieceDecision, Reply};
 pub use error::{CallError, Cause, LoadError, RuntimeError};
-pub use hook::{Hook, Hooks};
+pub use hook::{Hook, Hooks, Role};
 pub use outbound::{OutboundCall, OutboundError, OutboundSender};
 pub use pinned::PinnedPlugin;
 pub use plugin::{Plugin, PluginStatus, Prepared, Swap};
 pub use runtime::{Granting, Runtime, RuntimeOptions};
 pub use spec::{BodyOverflow, BreakerPolicy, Capability, Grants, Isolation, Limits, OnFailure, PluginSpec};
-pub use state::{ConnectionInfo, Endpoints, Facts, HookState, Routed, Routing};
+pub use state::{ConnectionInfo, Context, ContextFull, Endpoints, Facts, HookState, Routed, Routing, Value};
 pub use stats::{BUCKETS_NANOS, CustomMetric, CustomValue, HookStats, StatsSnapshot};
-pub use steer::{SteerBinding, SteerWeight};
 pub use worker::WorkerPlugin;

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use crate::answer::{self, Reads};
+use crate::abi::answer::{self, Reads};
+use crate::abi::functions::Subject;
 use crate::call::{Caller, Request};
 use crate::decision::{ConnectDecision, DataDecision, Decision, PieceDecision};
 use crate::error::CallError;
 use crate::generation::Generation;
 use crate::hook::{Hook, Hooks};
-use crate::instance::Subject;
 use crate::outbound::OutboundSender;
 use crate::plugin::Plugin;
 use crate::state::{Endpoints, HookState};
@@ -63,17 +63,17 @@ impl PinnedPlugin {
 
     /// `on-request-headers`. `state.request` must be there.
     pub async fn request_headers(&self, state: &mut Box<HookState>) -> Result<Decision, CallError> {
-        if !self.hooks().request_headers {
+        if !self.hooks().has(Hook::RequestHeaders) {
             return Ok(Decision::Continue);
         }
-        let (reads, max) = (reads(self.hooks().request_body), state.max_head_bytes);
+        let (reads, max) = (reads(self.hooks().has(Hook::RequestBody)), state.max_head_bytes);
         let request = Request::new(Hook::RequestHeaders, |functions| functions.request_headers, ());
         self.0.call(request, state, |answer| answer::decision(answer, reads, max)).await
     }
 
     /// `on-request-body`, for `state.piece`; `end` says that it is the last.
     pub async fn request_body(&self, state: &mut Box<HookState>, end: bool) -> Result<PieceDecision, CallError> {
-        if !self.hooks().request_body {
+        if !self.hooks().has(Hook::RequestBody) {
             return Ok(PieceDecision::Pass);
         }
         let (params, max) = ((length(state), end), state.max_head_bytes);
@@ -83,7 +83,7 @@ impl PinnedPlugin {
 
     /// `on-request-trailers`, for `state.trailers`.
     pub async fn request_trailers(&self, state: &mut Box<HookState>) -> Result<Decision, CallError> {
-        if !self.hooks().request_trailers {
+        if !self.hooks().has(Hook::RequestTrailers) {
             return Ok(Decision::Continue);
         }
         let max = state.max_head_bytes;
@@ -93,17 +93,17 @@ impl PinnedPlugin {
 
     /// `on-response-headers`. `state.request` and `state.response` must be there.
     pub async fn response_headers(&self, state: &mut Box<HookState>) -> Result<Decision, CallError> {
-        if !self.hooks().response_headers {
+        if !self.hooks().has(Hook::ResponseHeaders) {
             return Ok(Decision::Continue);
         }
-        let (reads, max) = (reads(self.hooks().response_body), state.max_head_bytes);
+        let (reads, max) = (reads(self.hooks().has(Hook::ResponseBody)), state.max_head_bytes);
         let request = Request::new(Hook::ResponseHeaders, |functions| functions.response_headers, ());
         self.0.call(request, state, |answer| answer::decision(answer, reads, max)).await
     }
 
     /// `on-response-body`, for `state.piece`; `end` says that it is the last.
     pub async fn response_body(&self, state: &mut Box<HookState>, end: bool) -> Result<PieceDecision, CallError> {
-        if !self.hooks().response_body {
+        if !self.hooks().has(Hook::ResponseBody) {
             return Ok(PieceDecision::Pass);
         }
         let (params, max) = ((length(state), end), state.max_head_bytes);
@@ -113,7 +113,7 @@ impl PinnedPlugin {
 
     /// `on-response-trailers`, for `state.trailers`.
     pub async fn response_trailers(&self, state: &mut Box<HookState>) -> Result<Decision, CallError> {
-        if !self.hooks().response_trailers {
+        if !self.hooks().has(Hook::ResponseTrailers) {
             return Ok(Decision::Continue);
         }
         let max = state.max_head_bytes;
@@ -123,7 +123,7 @@ impl PinnedPlugin {
 
     /// `on-exchange-end`.
     pub async fn exchange_end(&self, state: &mut Box<HookState>) -> Result<(), CallError> {
-        if !self.hooks().exchange_end {
+        if !self.hooks().has(Hook::ExchangeEnd) {
             return Ok(());
         }
         let request = Request::new(Hook::ExchangeEnd, |functions| functions.exchange_end, ());
@@ -136,7 +136,7 @@ impl PinnedPlugin {
         state: &mut Box<HookState>,
         endpoints: Arc<dyn Endpoints>,
     ) -> Result<Option<u32>, CallError> {
-        if !self.hooks().balancer {
+        if !self.hooks().has(Hook::Balancer) {
             return Ok(None);
         }
         let len = endpoints.len();
@@ -151,7 +151,7 @@ impl PinnedPlugin {
 
     /// `on-connect`.
     pub async fn connect(&self, state: &mut Box<HookState>) -> Result<ConnectDecision, CallError> {
-        if !self.hooks().connection {
+        if !self.hooks().has(Hook::Connect) {
             return Ok(ConnectDecision::Continue);
         }
         let request = Request::new(Hook::Connect, |functions| functions.connect, ());
@@ -160,7 +160,7 @@ impl PinnedPlugin {
 
     /// `on-close`.
     pub async fn close(&self, state: &mut Box<HookState>) -> Result<(), CallError> {
-        if !self.hooks().connection {
+        if !self.hooks().has(Hook::Close) {
             return Ok(());
         }
         let request = Request::new(Hook::Close, |functions| functions.close, ());
@@ -169,7 +169,7 @@ impl PinnedPlugin {
 
     /// `on-downstream-data`, for `state.piece`; `end` says that the client sends no more.
     pub async fn downstream_data(&self, state: &mut Box<HookState>, end: bool) -> Result<DataDecision, CallError> {
-        if !self.hooks().downstream_data {
+        if !self.hooks().has(Hook::DownstreamData) {
             return Ok(DataDecision::Pass);
         }
         let params = (length(state), end);
@@ -179,7 +179,7 @@ impl PinnedPlugin {
 
     /// `on-upstream-data`, for `state.piece`; `end` says that the endpoint sends no more.
     pub async fn upstream_data(&self, state: &mut Box<HookState>, end: bool) -> Result<DataDecision, CallError> {
-        if !self.hooks().upstream_data {
+        if !self.hooks().has(Hook::UpstreamData) {
             return Ok(DataDecision::Pass);
         }
         let params = (length(state), end);

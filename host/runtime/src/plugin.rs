@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
+use crate::abi::instance::{Instance, NoInstance};
 use crate::breaker::BreakerUnit;
 use crate::error::LoadError;
 use crate::generation::{self, Generation};
@@ -84,8 +85,8 @@ impl Plugin {
     /// Compiles, links, instantiates and configures the plugin. Blocks for as long as it compiles: not for a thread that
     /// has other things to do.
     pub fn load(runtime: &Arc<Runtime>, spec: PluginSpec, wasm: &[u8]) -> Result<Arc<Plugin>, LoadError> {
-        let slot = Arc::new(Slot::new(spec, runtime)?);
-        let first = Generation::load(runtime, &slot, wasm, 1)?;
+        let slot = Arc::new(Slot::new(spec, runtime.clock(), runtime.waiting(), runtime.spaces())?);
+        let first = load(runtime, &slot, wasm, 1)?;
         Ok(Arc::new(Plugin {
             runtime: runtime.clone(),
             slot,
@@ -110,7 +111,7 @@ impl Plugin {
         if generation::hash(wasm) == old.hash {
             return Ok(Prepared(None));
         }
-        let loaded = Generation::load(&self.runtime, &self.slot, wasm, old.number + 1);
+        let loaded = load(&self.runtime, &self.slot, wasm, old.number + 1);
         loaded.map(|new| Prepared(Some(Box::new(new)))).inspect_err(|error| self.refused(error))
     }
 
@@ -205,4 +206,16 @@ impl Plugin {
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A generation of which an instance could be made and configured.
+fn load(runtime: &Runtime, slot: &Arc<Slot>, wasm: &[u8], number: u64) -> Result<Generation, LoadError> {
+    let generation = Generation::load(runtime, &slot.spec, wasm, number)?;
+    Instance::new(&generation, slot, slot.loader(), None).map_err(|none| match none {
+        NoInstance::Refused(words) => LoadError::Refused(words),
+        NoInstance::Mismatch(hook, reason) => LoadError::HookMismatch { hook, reason },
+        NoInstance::Instantiate(why) => LoadError::Start(why),
+        NoInstance::Configure(cause) => LoadError::Start(format!("configure {cause}")),
+    })?;
+    Ok(generation)
 }

@@ -1,14 +1,15 @@
 //! What all plugins share: the engines, their clock, the common spaces, and how many calls may wait.
 //! Must never run a plugin itself, and its clock thread must end with it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::capability::shared::Spaces;
-use crate::clock::{Clock, Engines, Hands};
+use crate::clock::{Clock, Hands};
 use crate::compile::{Compilation, Compile};
 use crate::engine::{Engine, PoolSize, stack_class};
 use crate::error::{LoadError, RuntimeError};
 use crate::failure;
+use crate::shared::Spaces;
 use crate::spec::Limits;
 use crate::stamp;
 use crate::waiting::{WARM_PER_WORKER, Waiting};
@@ -55,11 +56,13 @@ impl Default for RuntimeOptions {
     }
 }
 
+/// By the size of the stack.
+type Engines = Arc<Mutex<BTreeMap<usize, Arc<Engine>>>>;
+
 /// What all plugins share. One per process.
 pub struct Runtime {
-    workers: usize,
     pool: PoolSize,
-    /// By the size of the stack, made when a plugin first needs one.
+    /// Made when a plugin first needs one.
     engines: Engines,
     spaces: Spaces,
     compilation: Compilation,
@@ -78,9 +81,14 @@ impl Runtime {
         let stack = stack_class(Limits::default().stack_bytes);
         let engine = Engine::new(stack, pool).map_err(|error| RuntimeError(failure::one_line(&error)))?;
         let engines = Engines::new(Mutex::new([(stack, Arc::new(engine))].into()));
-        let clock = Clock::start(engines.clone(), workers).map_err(|error| RuntimeError(error.to_string()))?;
+        let ticking = engines.clone();
+        let tick = move || {
+            // Locked by others only while an engine is made: milliseconds, by which a time limit is longer then.
+            let engines = ticking.lock().unwrap_or_else(PoisonError::into_inner);
+            engines.values().for_each(|engine| engine.wasmtime().increment_epoch());
+        };
+        let clock = Clock::start(tick, workers).map_err(|error| RuntimeError(error.to_string()))?;
         Ok(Arc::new(Runtime {
-            workers,
             pool,
             engines,
             spaces: Spaces::default(),
@@ -89,10 +97,6 @@ impl Runtime {
             waiting: (0..workers).map(|_| Waiting::new(waiting_calls)).collect(),
             clock,
         }))
-    }
-
-    pub(crate) fn workers(&self) -> usize {
-        self.workers
     }
 
     /// The engine for plugins with so much stack.

@@ -7,16 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::breaker::Breaker;
-use crate::capability::context::Setter;
-use crate::capability::metrics;
-use crate::capability::shared::{Owner, Space};
 use crate::clock::Hands;
 use crate::error::{CallError, Cause, LoadError};
 use crate::failure::Failure;
 use crate::hook::Hook;
-use crate::runtime::Runtime;
+use crate::metrics::Metrics;
+use crate::shared::{Owner, Space, Spaces};
 use crate::spec::PluginSpec;
-use crate::state::HookState;
+use crate::state::{HookState, Setter};
 use crate::stats::WorkerStats;
 use crate::waiting::Waiting;
 use crate::words;
@@ -35,30 +33,35 @@ pub(crate) struct Slot {
     /// Of its name; not 0.
     id: u64,
     pub(crate) space: Arc<Space>,
-    pub(crate) metrics: metrics::Metrics,
+    pub(crate) metrics: Metrics,
     /// One for each worker, one for the thread that loads, and the last for the one that asks the steer hook.
     pub(crate) stats: Box<[WorkerStats]>,
 }
 
 impl Slot {
-    pub(crate) fn new(spec: PluginSpec, runtime: &Runtime) -> Result<Slot, LoadError> {
+    pub(crate) fn new(
+        spec: PluginSpec,
+        clock: &Arc<Hands>,
+        waiting: &Arc<[Waiting]>,
+        spaces: &Spaces,
+    ) -> Result<Slot, LoadError> {
         let config = serde_json::from_str(&spec.config).map_err(|error| LoadError::Config(error.to_string()))?;
         let owner = match &spec.grants.shared_space {
             Some(common) => Owner::Common(common.clone()),
             None => Owner::Plugin(spec.name.clone()),
         };
         // Counters have one writer at a time: see `loader` and `steerer`.
-        let shares = runtime.workers() + 2;
-        runtime.clock().serve(spec.limits.timeout.min(spec.limits.cpu_budget.unwrap_or(spec.limits.timeout)));
+        let shares = waiting.len() + 2;
+        clock.serve(spec.limits.timeout.min(spec.limits.cpu_budget.unwrap_or(spec.limits.timeout)));
         Ok(Slot {
             name: spec.name.as_str().into(),
             breaker: Breaker::new(&spec.name, spec.breaker.clone(), shares),
-            clock: runtime.clock().clone(),
-            waiting: runtime.waiting().clone(),
+            clock: clock.clone(),
+            waiting: waiting.clone(),
             slow: AtomicU32::new(0),
             id: BuildHasherDefault::<DefaultHasher>::default().hash_one(&spec.name) | 1,
-            space: runtime.spaces().open(owner, spec.limits.shared_bytes),
-            metrics: metrics::Metrics::new(shares),
+            space: spaces.open(owner, spec.limits.shared_bytes),
+            metrics: Metrics::new(shares),
             stats: (0..shares).map(|_| WorkerStats::default()).collect(),
             config,
             spec,

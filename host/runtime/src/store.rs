@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::Linker;
-use wasmtime::{StoreContextMut, bail};
+use wasmtime::{StoreContextMut, UpdateDeadline, bail};
 
 use crate::budget::Whose;
-use crate::capability::fields::Names;
-use crate::capability::{metrics, shared};
 use crate::deadline::{Deadline, nanos};
 use crate::error::Cause;
+use crate::fields::Names;
 use crate::hook::Hook;
 use crate::meter::Meter;
+use crate::metrics;
 use crate::outbound::OutboundSender;
+use crate::shared;
 use crate::slot::Slot;
 use crate::stamp::Stamp;
 use crate::state::{Endpoints, HookState};
@@ -98,7 +99,7 @@ impl StoreData {
         self.deadline.begin_call(Stamp::now(), (time, None), self.times.slice, None);
     }
 
-    /// A call begins, for the exchange that is here; `fiber` as in [`How`](crate::instance::How).
+    /// A call begins, for the exchange that is here; `fiber` as in [`How`](crate::abi::instance::How).
     #[inline]
     pub(crate) fn begin_call(&mut self, hook: Hook, start: Stamp, fiber: Option<bool>) {
         self.hook = hook;
@@ -165,4 +166,10 @@ impl StoreData {
             None => bail!("endpoints asked outside `pick`"),
         }
     }
+}
+
+/// The engine calls this at each tick that a guest meets.
+pub(crate) fn on_deadline(mut store: Ctx<'_>) -> wasmtime::Result<UpdateDeadline> {
+    let data = store.data_mut();
+    Ok(data.deadline.on_tick(&data.slot, data.worker, data.hook))
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use odin_runtime::{Grants, Hooks, LoadError, Plugin};
+use odin_runtime::{Grants, Hook, Hooks, LoadError, Plugin};
 
 fn refusal(wasm: &[u8]) -> String {
     match load(wasm) {
@@ -16,7 +16,7 @@ fn refusal(wasm: &[u8]) -> String {
 #[test]
 fn a_core_module_with_a_component_type_loads_and_tells_its_hooks() {
     let plugin = load(&guest(&["request-headers"], &noop())).unwrap();
-    assert_eq!(plugin.hooks(), Hooks { request_headers: true, ..Hooks::default() });
+    assert_eq!(plugin.hooks(), Hooks::from_iter([Hook::RequestHeaders]));
     let status = plugin.status();
     assert_eq!((status.generation, status.hash.len(), status.swaps, status.last_error), (1, 16, 0, None));
 }
@@ -26,7 +26,7 @@ fn a_component_loads_as_it_is() {
     let module = guest(&["balancer"], &round_robin());
     let component = wit_component::ComponentEncoder::default().module(&module).unwrap().encode().unwrap();
     let plugin = load(&component).unwrap();
-    assert_eq!(plugin.hooks(), Hooks { balancer: true, ..Hooks::default() });
+    assert_eq!(plugin.hooks(), Hooks::from_iter([Hook::Balancer]));
 }
 
 #[test]

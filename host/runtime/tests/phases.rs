@@ -195,7 +195,7 @@ fn data_hooks_say_what_becomes_of_a_piece() {
 fn hooks_that_are_not_exported_answer_as_if_there_were_no_plugin() {
     let worker = worker_of("lifecycle", &configure(""));
     let (pin, mut state) = (worker.pin(), answered());
-    assert_eq!(pin.hooks(), Hooks { lifecycle: true, ..Hooks::default() });
+    assert_eq!(pin.hooks(), Hooks::from_iter([Hook::Configure]));
     assert!(matches!(now(pin.request_headers(&mut state)), Ok(Decision::Continue)));
     assert!(matches!(now(pin.request_body(&mut state, true)), Ok(PieceDecision::Pass)));
     assert!(matches!(now(pin.request_trailers(&mut state)), Ok(Decision::Continue)));

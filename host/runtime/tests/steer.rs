@@ -50,7 +50,7 @@ fn echo() -> String {
 #[test]
 fn the_hook_is_told_the_binding_and_its_weights_come_back() {
     let plugin = plugin(&echo());
-    assert!(plugin.hooks().steer);
+    assert!(plugin.hooks().has(Hook::Steer));
     let answer = plugin.steer(&BINDING).unwrap();
     assert_eq!(answer, [share("web", Some(1), 3), share("canary", None, 15)]);
     assert_eq!(plugin.stats().hook(Hook::Steer).calls, 1);
@@ -60,7 +60,7 @@ fn the_hook_is_told_the_binding_and_its_weights_come_back() {
 #[test]
 fn a_plugin_without_the_hook_leaves_the_binding_alone() {
     let plugin = load(&guest(&["request-headers"], &noop())).unwrap();
-    assert!(!plugin.hooks().steer && plugin.steer(&BINDING).unwrap().is_empty());
+    assert!(!plugin.hooks().has(Hook::Steer) && plugin.steer(&BINDING).unwrap().is_empty());
     assert_eq!(plugin.stats().hook(Hook::Steer).calls, 0);
 }
 
@@ -200,7 +200,7 @@ fn callers_and_a_worker_at_once_lose_no_count() {
 #[test]
 fn a_swap_keeps_the_hook() {
     let plugin = plugin("");
-    let keeps = |hooks: Hooks| if hooks.steer { Ok(()) } else { Err("no steer hook".to_owned()) };
+    let keeps = |hooks: Hooks| if hooks.has(Hook::Steer) { Ok(()) } else { Err("no steer hook".to_owned()) };
     let error =
         plugin.prepare(&guest(&["request-headers"], &noop())).and_then(|new| plugin.publish(new, keeps)).unwrap_err();
     assert_eq!(error, LoadError::Unfit("no steer hook".to_owned()));

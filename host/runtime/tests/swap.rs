@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 
 use common::*;
-use odin_runtime::{CustomMetric, CustomValue, Hooks, LoadError, Plugin, Swap, WorkerPlugin};
+use odin_runtime::{CustomMetric, CustomValue, Hook, Hooks, LoadError, Plugin, Swap, WorkerPlugin};
 
 fn balancer(index: u32) -> Vec<u8> {
     guest(&["balancer"], &always(index))
@@ -62,14 +62,14 @@ fn a_failed_swap_keeps_the_old_one_and_the_reason() {
 #[test]
 fn a_file_is_not_swapped_in_where_its_hooks_do_not_fit() {
     let plugin = load(&balancer(1)).unwrap();
-    let picks = |hooks: Hooks| if hooks.balancer { Ok(()) } else { Err("it cannot pick".to_owned()) };
+    let picks = |hooks: Hooks| if hooks.has(Hook::Balancer) { Ok(()) } else { Err("it cannot pick".to_owned()) };
     let error =
         plugin.prepare(&guest(&["request-headers"], &noop())).and_then(|new| plugin.publish(new, picks)).unwrap_err();
     assert_eq!(error, LoadError::Unfit("it cannot pick".to_owned()));
     assert_eq!(plugin.status().last_error.as_deref(), Some("it cannot pick"));
     let both = guest(&["balancer", "request-headers"], &(always(2) + &noop()));
     plugin.prepare(&both).and_then(|new| plugin.publish(new, picks)).unwrap();
-    assert!(plugin.hooks().request_headers);
+    assert!(plugin.hooks().has(Hook::RequestHeaders));
 }
 
 #[test]

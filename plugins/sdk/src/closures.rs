@@ -41,104 +41,77 @@ macro_rules! __hooks {
         #[$crate::plugin]
         impl $crate::Plugin for Hooks { $($methods)* }
     };
-    ([$($done:tt)*] request_headers => $closure:expr, $($rest:tt)*) => {
-        $crate::__hooks!([$($done)* fn on_request_headers(&self, request: &$crate::Request) -> $crate::Result {
-            let hook: fn(&$crate::Request) -> $crate::Result = $closure;
-            hook(request)
+    (
+        [$($done:tt)*] fn $method:ident($($argument:ident: $type:ty),*) -> $answer:ty, $closure:expr, $($rest:tt)*
+    ) => {
+        $crate::__hooks!([$($done)* fn $method(&self, $($argument: $type),*) -> $answer {
+            let hook: fn($($type),*) -> $answer = $closure;
+            hook($($argument),*)
         }] $($rest)*);
+    };
+    ([$($done:tt)*] request_headers => $closure:expr, $($rest:tt)*) => {
+        $crate::__hooks!([$($done)*]
+            fn on_request_headers(request: &$crate::Request) -> $crate::Result,
+            $closure, $($rest)*);
     };
     ([$($done:tt)*] request_body => $closure:expr, $($rest:tt)*) => {
-        $crate::__hooks!([$($done)*
-        fn on_request_body(&self, request: &$crate::Request, body: &$crate::Body) -> $crate::Result<$crate::Piece> {
-            let hook: fn(&$crate::Request, &$crate::Body) -> $crate::Result<$crate::Piece> = $closure;
-            hook(request, body)
-        }] $($rest)*);
+        $crate::__hooks!([$($done)*]
+            fn on_request_body(request: &$crate::Request, body: &$crate::Body) -> $crate::Result<$crate::Piece>,
+            $closure, $($rest)*);
     };
     ([$($done:tt)*] request_trailers => $closure:expr, $($rest:tt)*) => {
-        $crate::__hooks!([$($done)*
-        fn on_request_trailers(&self, request: &$crate::Request, trailers: &$crate::Trailers) -> $crate::Result {
-            let hook: fn(&$crate::Request, &$crate::Trailers) -> $crate::Result = $closure;
-            hook(request, trailers)
-        }] $($rest)*);
+        $crate::__hooks!([$($done)*]
+            fn on_request_trailers(request: &$crate::Request, trailers: &$crate::Trailers) -> $crate::Result,
+            $closure, $($rest)*);
     };
     ([$($done:tt)*] response_headers => $closure:expr, $($rest:tt)*) => {
-        $crate::__hooks!([$($done)*
-        fn on_response_headers(&self, response: &$crate::Response, request: &$crate::Request) -> $crate::Result {
-            let hook: fn(&$crate::Response, &$crate::Request) -> $crate::Result = $closure;
-            hook(response, request)
-        }] $($rest)*);
+        $crate::__hooks!([$($done)*]
+            fn on_response_headers(response: &$crate::Response, request: &$crate::Request) -> $crate::Result,
+            $closure, $($rest)*);
     };
     ([$($done:tt)*] response_body => $closure:expr, $($rest:tt)*) => {
-        $crate::__hooks!([$($done)*
-        fn on_response_body(
-            &self,
-            response: &$crate::Response,
-            request: &$crate::Request,
-            body: &$crate::Body,
-        ) -> $crate::Result<$crate::Piece> {
-            let hook: fn(&$crate::Response, &$crate::Request, &$crate::Body) -> $crate::Result<$crate::Piece> = $closure;
-            hook(response, request, body)
-        }] $($rest)*);
+        $crate::__hooks!([$($done)*]
+            fn on_response_body(response: &$crate::Response, request: &$crate::Request, body: &$crate::Body)
+                -> $crate::Result<$crate::Piece>,
+            $closure, $($rest)*);
     };
     ([$($done:tt)*] response_trailers => $closure:expr, $($rest:tt)*) => {
-        $crate::__hooks!([$($done)*
-        fn on_response_trailers(
-            &self,
-            response: &$crate::Response,
-            request: &$crate::Request,
-            trailers: &$crate::Trailers,
-        ) -> $crate::Result {
-            let hook: fn(&$crate::Response, &$crate::Request, &$crate::Trailers) -> $crate::Result = $closure;
-            hook(response, request, trailers)
-        }] $($rest)*);
+        $crate::__hooks!([$($done)*]
+            fn on_response_trailers(response: &$crate::Response, request: &$crate::Request, trailers: &$crate::Trailers)
+                -> $crate::Result,
+            $closure, $($rest)*);
     };
     ([$($done:tt)*] exchange_end => $closure:expr, $($rest:tt)*) => {
-        $crate::__hooks!([$($done)* fn on_exchange_end(&self, exchange: &$crate::Ended) -> $crate::Result<()> {
-            let hook: fn(&$crate::Ended) -> $crate::Result<()> = $closure;
-            hook(exchange)
-        }] $($rest)*);
+        $crate::__hooks!([$($done)*]
+            fn on_exchange_end(exchange: &$crate::Ended) -> $crate::Result<()>,
+            $closure, $($rest)*);
     };
     ([$($done:tt)*] pick => $closure:expr, $($rest:tt)*) => {
-        $crate::__hooks!([$($done)*
-        fn pick(
-            &self,
-            endpoints: &$crate::Endpoints,
-            subject: $crate::Subject,
-        ) -> $crate::Result<::core::option::Option<u32>> {
-            let hook: fn(&$crate::Endpoints, $crate::Subject) -> $crate::Result<::core::option::Option<u32>> = $closure;
-            hook(endpoints, subject)
-        }] $($rest)*);
+        $crate::__hooks!([$($done)*]
+            fn pick(endpoints: &$crate::Endpoints, subject: $crate::Subject)
+                -> $crate::Result<::core::option::Option<u32>>,
+            $closure, $($rest)*);
     };
     ([$($done:tt)*] connect => $closure:expr, $($rest:tt)*) => {
-        $crate::__hooks!([$($done)* fn on_connect(&self) -> $crate::Result<$crate::Connect> {
-            let hook: fn() -> $crate::Result<$crate::Connect> = $closure;
-            hook()
-        }] $($rest)*);
+        $crate::__hooks!([$($done)*] fn on_connect() -> $crate::Result<$crate::Connect>, $closure, $($rest)*);
     };
     ([$($done:tt)*] downstream_data => $closure:expr, $($rest:tt)*) => {
-        $crate::__hooks!([$($done)* fn on_downstream_data(&self, data: &$crate::Body) -> $crate::Result<$crate::Data> {
-            let hook: fn(&$crate::Body) -> $crate::Result<$crate::Data> = $closure;
-            hook(data)
-        }] $($rest)*);
+        $crate::__hooks!([$($done)*]
+            fn on_downstream_data(data: &$crate::Body) -> $crate::Result<$crate::Data>,
+            $closure, $($rest)*);
     };
     ([$($done:tt)*] upstream_data => $closure:expr, $($rest:tt)*) => {
-        $crate::__hooks!([$($done)* fn on_upstream_data(&self, data: &$crate::Body) -> $crate::Result<$crate::Data> {
-            let hook: fn(&$crate::Body) -> $crate::Result<$crate::Data> = $closure;
-            hook(data)
-        }] $($rest)*);
+        $crate::__hooks!([$($done)*]
+            fn on_upstream_data(data: &$crate::Body) -> $crate::Result<$crate::Data>,
+            $closure, $($rest)*);
     };
     ([$($done:tt)*] close => $closure:expr, $($rest:tt)*) => {
-        $crate::__hooks!([$($done)* fn on_close(&self) -> $crate::Result<()> {
-            let hook: fn() -> $crate::Result<()> = $closure;
-            hook()
-        }] $($rest)*);
+        $crate::__hooks!([$($done)*] fn on_close() -> $crate::Result<()>, $closure, $($rest)*);
     };
     ([$($done:tt)*] steer => $closure:expr, $($rest:tt)*) => {
-        $crate::__hooks!([$($done)*
-        fn steer(&self, binding: &$crate::steer::Binding) -> $crate::Result<::std::vec::Vec<$crate::steer::Weight>> {
-            let hook: fn(&$crate::steer::Binding) -> $crate::Result<::std::vec::Vec<$crate::steer::Weight>> = $closure;
-            hook(binding)
-        }] $($rest)*);
+        $crate::__hooks!([$($done)*]
+            fn steer(binding: &$crate::steer::Binding) -> $crate::Result<::std::vec::Vec<$crate::steer::Weight>>,
+            $closure, $($rest)*);
     };
     ([$($done:tt)*] $other:ident => $closure:expr, $($rest:tt)*) => {
         ::core::compile_error!(::core::concat!(

@@ -6,26 +6,8 @@
 use std::cell::OnceCell;
 use std::thread::LocalKey;
 
+pub use crate::bindings::Hook;
 use crate::{Error, Plugin, Result};
-
-/// The hook interfaces, as `wit/worlds.wit` names them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[allow(missing_docs, reason = "the names are those of the interfaces")]
-pub enum Hook {
-    RequestHeaders,
-    RequestBody,
-    RequestTrailers,
-    ResponseHeaders,
-    ResponseBody,
-    ResponseTrailers,
-    ExchangeEnd,
-    Balancer,
-    Connection,
-    DownstreamData,
-    UpstreamData,
-    Steer,
-    Lifecycle,
-}
 
 /// What the attribute knows of a plugin.
 #[diagnostic::on_unimplemented(
@@ -76,100 +58,126 @@ pub fn call<P: Exports, T>(hook: impl FnOnce(&P) -> Result<T>) -> Result<T, Stri
         .map_err(Error::into_message)
 }
 
+/// A plugin as the host calls it.
 #[cfg(target_arch = "wasm32")]
-pub use guest::*;
+#[derive(Debug)]
+pub struct Guest<P>(std::marker::PhantomData<P>);
 
 /// The calls as they arrive from the host.
 #[cfg(target_arch = "wasm32")]
-#[allow(missing_docs, reason = "the names are those of the hooks")]
 mod guest {
-    use super::{Exports, call};
+    use super::{Exports, Guest, call, configure};
+    use crate::bindings as hook;
+    use crate::bindings::imports::types::{Decision, PieceDecision};
     use crate::heads::{REQUEST, RESPONSE, TRAILERS};
     use crate::{Body, Connect, Data, Result, Subject, ended, endpoints, steer};
-
-    pub use crate::bindings::balancer_world::balancer::Subject as WitSubject;
-    pub use crate::bindings::connection_world::connection::ConnectDecision;
-    pub use crate::bindings::downstream_data_world::downstream_data::DataDecision as DownstreamDecision;
-    pub use crate::bindings::imports::types::{Decision, PieceDecision};
-    pub use crate::bindings::steer_world::steer::{Binding as WitBinding, Weight as WitWeight};
-    pub use crate::bindings::upstream_data_world::upstream_data::DataDecision as UpstreamDecision;
+    use hook::Balancer::balancer::Subject as WitSubject;
+    use hook::Connection::connection::ConnectDecision;
+    use hook::Steer::steer::{Binding, Weight};
 
     type Answer<T> = Result<T, String>;
 
-    pub fn request_headers<P: Exports>() -> Answer<Decision> {
-        call(|plugin: &P| plugin.on_request_headers(REQUEST)).map(Into::into)
+    impl<P: Exports> hook::Lifecycle::lifecycle::Guest for Guest<P> {
+        fn configure(config: String) -> Answer<()> {
+            configure::<P>(&config)
+        }
     }
 
-    pub fn request_body<P: Exports>(length: u32, end: bool) -> Answer<PieceDecision> {
-        call(|plugin: &P| plugin.on_request_body(REQUEST, &Body::new(length, end))).map(Into::into)
+    impl<P: Exports> hook::RequestHeaders::request_headers::Guest for Guest<P> {
+        fn on_request_headers() -> Answer<Decision> {
+            call(|plugin: &P| plugin.on_request_headers(REQUEST)).map(Into::into)
+        }
     }
 
-    pub fn request_trailers<P: Exports>() -> Answer<Decision> {
-        call(|plugin: &P| plugin.on_request_trailers(REQUEST, TRAILERS)).map(Into::into)
+    impl<P: Exports> hook::RequestBody::request_body::Guest for Guest<P> {
+        fn on_request_body(length: u32, end: bool) -> Answer<PieceDecision> {
+            call(|plugin: &P| plugin.on_request_body(REQUEST, &Body::new(length, end))).map(Into::into)
+        }
     }
 
-    pub fn response_headers<P: Exports>() -> Answer<Decision> {
-        call(|plugin: &P| plugin.on_response_headers(RESPONSE, REQUEST)).map(Into::into)
+    impl<P: Exports> hook::RequestTrailers::request_trailers::Guest for Guest<P> {
+        fn on_request_trailers() -> Answer<Decision> {
+            call(|plugin: &P| plugin.on_request_trailers(REQUEST, TRAILERS)).map(Into::into)
+        }
     }
 
-    pub fn response_body<P: Exports>(length: u32, end: bool) -> Answer<PieceDecision> {
-        call(|plugin: &P| plugin.on_response_body(RESPONSE, REQUEST, &Body::new(length, end))).map(Into::into)
+    impl<P: Exports> hook::ResponseHeaders::response_headers::Guest for Guest<P> {
+        fn on_response_headers() -> Answer<Decision> {
+            call(|plugin: &P| plugin.on_response_headers(RESPONSE, REQUEST)).map(Into::into)
+        }
     }
 
-    pub fn response_trailers<P: Exports>() -> Answer<Decision> {
-        call(|plugin: &P| plugin.on_response_trailers(RESPONSE, REQUEST, TRAILERS)).map(Into::into)
+    impl<P: Exports> hook::ResponseBody::response_body::Guest for Guest<P> {
+        fn on_response_body(length: u32, end: bool) -> Answer<PieceDecision> {
+            call(|plugin: &P| plugin.on_response_body(RESPONSE, REQUEST, &Body::new(length, end))).map(Into::into)
+        }
     }
 
-    pub fn exchange_end<P: Exports>() -> Answer<()> {
-        call(|plugin: &P| plugin.on_exchange_end(ended::ENDED))
+    impl<P: Exports> hook::ResponseTrailers::response_trailers::Guest for Guest<P> {
+        fn on_response_trailers() -> Answer<Decision> {
+            call(|plugin: &P| plugin.on_response_trailers(RESPONSE, REQUEST, TRAILERS)).map(Into::into)
+        }
     }
 
-    pub fn pick<P: Exports>(subject: WitSubject) -> Answer<Option<u32>> {
-        let subject = match subject {
-            WitSubject::Request => Subject::Request,
-            WitSubject::Connection => Subject::Connection,
-        };
-        call(|plugin: &P| plugin.pick(endpoints::ENDPOINTS, subject))
+    impl<P: Exports> hook::ExchangeEnd::exchange_end::Guest for Guest<P> {
+        fn on_exchange_end() -> Answer<()> {
+            call(|plugin: &P| plugin.on_exchange_end(ended::ENDED))
+        }
     }
 
-    pub fn connect<P: Exports>() -> Answer<ConnectDecision> {
-        use ConnectDecision as To;
-        Ok(match call(|plugin: &P| plugin.on_connect())? {
-            Connect::Continue => To::Continue,
-            Connect::SkipData => To::SkipData,
-            Connect::Reject(reason) => To::Reject(reason),
-        })
+    impl<P: Exports> hook::Balancer::balancer::Guest for Guest<P> {
+        fn pick(subject: WitSubject) -> Answer<Option<u32>> {
+            let subject = match subject {
+                WitSubject::Request => Subject::Request,
+                WitSubject::Connection => Subject::Connection,
+            };
+            call(|plugin: &P| plugin.pick(endpoints::ENDPOINTS, subject))
+        }
     }
 
-    pub fn close<P: Exports>() -> Answer<()> {
-        call(|plugin: &P| plugin.on_close())
+    impl<P: Exports> hook::Connection::connection::Guest for Guest<P> {
+        fn on_connect() -> Answer<ConnectDecision> {
+            Ok(match call(|plugin: &P| plugin.on_connect())? {
+                Connect::Continue => ConnectDecision::Continue,
+                Connect::SkipData => ConnectDecision::SkipData,
+                Connect::Reject(reason) => ConnectDecision::Reject(reason),
+            })
+        }
+
+        fn on_close() -> Answer<()> {
+            call(|plugin: &P| plugin.on_close())
+        }
     }
 
     macro_rules! data {
-        ($name:ident, $method:ident, $decision:ident) => {
-            pub fn $name<P: Exports>(length: u32, end: bool) -> Answer<$decision> {
-                use $decision as To;
-                Ok(match call(|plugin: &P| plugin.$method(&Body::new(length, end)))? {
-                    Data::Pass => To::Pass,
-                    Data::Replace(bytes) => To::Replace(bytes),
-                    Data::Append(bytes) => To::Append(bytes),
-                    Data::Hold => To::Hold,
-                    Data::Skip => To::Skip,
-                    Data::Cut(reason) => To::Cut(reason),
-                })
+        ($hook:ident, $interface:ident, $method:ident) => {
+            impl<P: Exports> hook::$hook::$interface::Guest for Guest<P> {
+                fn $method(length: u32, end: bool) -> Answer<hook::$hook::$interface::DataDecision> {
+                    use hook::$hook::$interface::DataDecision as To;
+                    Ok(match call(|plugin: &P| plugin.$method(&Body::new(length, end)))? {
+                        Data::Pass => To::Pass,
+                        Data::Replace(bytes) => To::Replace(bytes),
+                        Data::Append(bytes) => To::Append(bytes),
+                        Data::Hold => To::Hold,
+                        Data::Skip => To::Skip,
+                        Data::Cut(reason) => To::Cut(reason),
+                    })
+                }
             }
         };
     }
 
-    data!(downstream, on_downstream_data, DownstreamDecision);
-    data!(upstream, on_upstream_data, UpstreamDecision);
+    data!(DownstreamData, downstream_data, on_downstream_data);
+    data!(UpstreamData, upstream_data, on_upstream_data);
 
-    pub fn weigh<P: Exports>(binding: WitBinding) -> Answer<Vec<WitWeight>> {
-        let WitBinding { address, listener, workers, listeners } = binding;
-        let binding = steer::Binding { address, listener, workers, listeners };
-        let weights = call(|plugin: &P| plugin.steer(&binding))?;
-        let wit = |steer::Weight { listener, worker, weight }| WitWeight { listener, worker, weight };
-        Ok(weights.into_iter().map(wit).collect())
+    impl<P: Exports> hook::Steer::steer::Guest for Guest<P> {
+        fn weigh(binding: Binding) -> Answer<Vec<Weight>> {
+            let Binding { address, listener, workers, listeners } = binding;
+            let binding = steer::Binding { address, listener, workers, listeners };
+            let weights = call(|plugin: &P| plugin.steer(&binding))?;
+            let wit = |steer::Weight { listener, worker, weight }| Weight { listener, worker, weight };
+            Ok(weights.into_iter().map(wit).collect())
+        }
     }
 }
 
@@ -196,7 +204,7 @@ macro_rules! __export {
         // In a native build nobody else makes one, and the compiler would call the plugin unused.
         const _: fn(<$plugin as $crate::Plugin>::Config) -> $crate::Result<$plugin> = <$plugin as $crate::Plugin>::new;
 
-        $($crate::__export_hook!($hook $plugin);)*
+        $crate::__export_hooks!($plugin; $($hook)*);
     };
 }
 
@@ -211,125 +219,23 @@ macro_rules! __unconfigured {
     };
 }
 
-/// The export of one hook interface. In a native build, for tests, there is none.
+/// The exports of the hook interfaces. In a native build, for tests, there is none.
 #[doc(hidden)]
 #[macro_export]
 #[cfg(not(target_arch = "wasm32"))]
-macro_rules! __export_hook {
-    ($hook:ident $plugin:ident) => {};
+macro_rules! __export_hooks {
+    ($plugin:ident; $($hook:ident)*) => {};
 }
 
-/// The export of one hook interface.
+/// The exports of the hook interfaces.
 #[doc(hidden)]
 #[macro_export]
 #[cfg(target_arch = "wasm32")]
-macro_rules! __export_hook {
-    (Lifecycle $plugin:ident) => {
-        $crate::__export_as! { $plugin lifecycle_world lifecycle
-            fn configure(config: ::std::string::String) -> () {
-                $crate::__private::configure::<$plugin>(&config)
-            }
-        }
-    };
-    (RequestHeaders $plugin:ident) => {
-        $crate::__export_as! { $plugin request_headers_world request_headers
-            fn on_request_headers() -> $crate::__private::Decision {
-                $crate::__private::request_headers::<$plugin>()
-            }
-        }
-    };
-    (RequestBody $plugin:ident) => {
-        $crate::__export_as! { $plugin request_body_world request_body
-            fn on_request_body(length: u32, end: bool) -> $crate::__private::PieceDecision {
-                $crate::__private::request_body::<$plugin>(length, end)
-            }
-        }
-    };
-    (RequestTrailers $plugin:ident) => {
-        $crate::__export_as! { $plugin request_trailers_world request_trailers
-            fn on_request_trailers() -> $crate::__private::Decision {
-                $crate::__private::request_trailers::<$plugin>()
-            }
-        }
-    };
-    (ResponseHeaders $plugin:ident) => {
-        $crate::__export_as! { $plugin response_headers_world response_headers
-            fn on_response_headers() -> $crate::__private::Decision {
-                $crate::__private::response_headers::<$plugin>()
-            }
-        }
-    };
-    (ResponseBody $plugin:ident) => {
-        $crate::__export_as! { $plugin response_body_world response_body
-            fn on_response_body(length: u32, end: bool) -> $crate::__private::PieceDecision {
-                $crate::__private::response_body::<$plugin>(length, end)
-            }
-        }
-    };
-    (ResponseTrailers $plugin:ident) => {
-        $crate::__export_as! { $plugin response_trailers_world response_trailers
-            fn on_response_trailers() -> $crate::__private::Decision {
-                $crate::__private::response_trailers::<$plugin>()
-            }
-        }
-    };
-    (ExchangeEnd $plugin:ident) => {
-        $crate::__export_as! { $plugin exchange_end_world exchange_end
-            fn on_exchange_end() -> () {
-                $crate::__private::exchange_end::<$plugin>()
-            }
-        }
-    };
-    (Balancer $plugin:ident) => {
-        $crate::__export_as! { $plugin balancer_world balancer
-            fn pick(subject: $crate::__private::WitSubject) -> ::core::option::Option<u32> {
-                $crate::__private::pick::<$plugin>(subject)
-            }
-        }
-    };
-    (Connection $plugin:ident) => {
-        $crate::__export_as! { $plugin connection_world connection
-            fn on_connect() -> $crate::__private::ConnectDecision {
-                $crate::__private::connect::<$plugin>()
-            }
-            fn on_close() -> () {
-                $crate::__private::close::<$plugin>()
-            }
-        }
-    };
-    (DownstreamData $plugin:ident) => {
-        $crate::__export_as! { $plugin downstream_data_world downstream_data
-            fn on_downstream_data(length: u32, end: bool) -> $crate::__private::DownstreamDecision {
-                $crate::__private::downstream::<$plugin>(length, end)
-            }
-        }
-    };
-    (UpstreamData $plugin:ident) => {
-        $crate::__export_as! { $plugin upstream_data_world upstream_data
-            fn on_upstream_data(length: u32, end: bool) -> $crate::__private::UpstreamDecision {
-                $crate::__private::upstream::<$plugin>(length, end)
-            }
-        }
-    };
-    (Steer $plugin:ident) => {
-        $crate::__export_as! { $plugin steer_world steer
-            fn weigh(binding: $crate::__private::WitBinding) -> ::std::vec::Vec<$crate::__private::WitWeight> {
-                $crate::__private::weigh::<$plugin>(binding)
-            }
-        }
-    };
-}
-
-#[doc(hidden)]
-#[macro_export]
-#[cfg(target_arch = "wasm32")]
-macro_rules! __export_as {
-    ($plugin:ident $world:ident $interface:ident
-        $(fn $function:ident($($argument:ident: $type:ty),*) -> $answer:ty $body:block)+
-    ) => {
-        impl $crate::bindings::$world::$interface::Guest for $plugin {
-            $(fn $function($($argument: $type),*) -> ::core::result::Result<$answer, ::std::string::String> $body)+
-        }
-        $crate::bindings::$world::export_hook!($plugin with_types_in $crate::bindings::$world);
+macro_rules! __export_hooks {
+    ($plugin:ident; $($hook:ident)*) => {
+        const _: () = {
+            type Guest = $crate::__private::Guest<$plugin>;
+            $($crate::bindings::$hook::export_hook!(Guest with_types_in $crate::bindings::$hook);)*
+        };
     };
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::config::Traffic;
 use crate::odin::Odin;
-use crate::plugin_spec::{breaker_state, exports, hook_names};
+use crate::plugin_spec::{breaker_state, hook_names};
 
 pub(super) fn plugins(odin: &Odin) -> Value {
     let assembly = odin.assembly();
@@ -19,7 +19,7 @@ pub(super) fn plugins(odin: &Odin) -> Value {
 }
 
 fn plugin(name: &str, path: &Path, status: &PluginStatus, stats: &StatsSnapshot) -> Value {
-    let told = |hook: &Hook| stats.hook(*hook).calls > 0 || exports(status.hooks, *hook);
+    let told = |hook: &Hook| stats.hook(*hook).calls > 0 || status.hooks.has(*hook);
     let hooks = Hook::ALL.into_iter().filter(told).map(|hook| {
         let of_hook = stats.hook(hook);
         let numbers = json!({

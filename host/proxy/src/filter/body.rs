@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
-use odin_runtime::{BodyMode, HookState};
+use odin_runtime::{BodyMode, Hook, HookState};
 use tokio::task::JoinHandle;
 
 use super::stage::{Flow, Stage};
@@ -109,8 +109,8 @@ impl Run {
 
     fn has_trailer_hooks(&self, flow: Flow) -> bool {
         match flow.forward() {
-            true => self.exports(|hooks| hooks.request_trailers),
-            false => self.exports(|hooks| hooks.response_trailers),
+            true => self.exports(Hook::RequestTrailers),
+            false => self.exports(Hook::ResponseTrailers),
         }
     }
 }

@@ -1,18 +1,18 @@
 //! The hooks that decide about a whole message: of its head and of its trailers. In route order on the way in, in
 //! reverse on the way out.
 
-use odin_runtime::{BodyMode, Decision, HookState};
+use odin_runtime::{BodyMode, Decision, Hook, HookState};
 
 use super::{Link, Run};
 use crate::error::{Error, Kind};
 
 /// The request hooks. The error of a plugin that answers holds its reply.
 pub(crate) async fn request_headers(run: &Run) -> Result<(), Error> {
-    if !run.exports(|hooks| hooks.request_headers) {
+    if !run.exports(Hook::RequestHeaders) {
         return Ok(());
     }
     let mut state = run.state().await;
-    for link in run.chain.iter().filter(|link| link.plugin.hooks().request_headers) {
+    for link in run.chain.iter().filter(|link| link.plugin.hooks().has(Hook::RequestHeaders)) {
         let decided = link.call(&mut state, async |plugin, state| plugin.request_headers(state).await).await?;
         if let Some(mode) = link.obey(decided)? {
             link.ask_for_request(mode);
@@ -23,11 +23,11 @@ pub(crate) async fn request_headers(run: &Run) -> Result<(), Error> {
 
 /// The response hooks. The error of a plugin that answers holds its reply.
 pub(crate) async fn response_headers(run: &Run) -> Result<(), Error> {
-    if !run.exports(|hooks| hooks.response_headers) {
+    if !run.exports(Hook::ResponseHeaders) {
         return Ok(());
     }
     let mut state = run.state().await;
-    for link in run.chain.iter().rev().filter(|link| link.plugin.hooks().response_headers) {
+    for link in run.chain.iter().rev().filter(|link| link.plugin.hooks().has(Hook::ResponseHeaders)) {
         let decided = link.call(&mut state, async |plugin, state| plugin.response_headers(state).await).await?;
         if let Some(mode) = link.obey(decided)? {
             link.ask_for_response(mode);
@@ -38,7 +38,7 @@ pub(crate) async fn response_headers(run: &Run) -> Result<(), Error> {
 
 /// The trailer hooks of the request; `state.trailers` holds what came.
 pub(super) async fn request_trailers(run: &Run, state: &mut Box<HookState>) -> Result<(), Error> {
-    for link in run.chain.iter().filter(|link| link.plugin.hooks().request_trailers) {
+    for link in run.chain.iter().filter(|link| link.plugin.hooks().has(Hook::RequestTrailers)) {
         let decided = link.call(state, async |plugin, state| plugin.request_trailers(state).await).await?;
         link.obey(decided)?;
     }
@@ -47,7 +47,7 @@ pub(super) async fn request_trailers(run: &Run, state: &mut Box<HookState>) -> R
 
 /// The trailer hooks of the response; `state.trailers` holds what came.
 pub(super) async fn response_trailers(run: &Run, state: &mut Box<HookState>) -> Result<(), Error> {
-    for link in run.chain.iter().rev().filter(|link| link.plugin.hooks().response_trailers) {
+    for link in run.chain.iter().rev().filter(|link| link.plugin.hooks().has(Hook::ResponseTrailers)) {
         let decided = link.call(state, async |plugin, state| plugin.response_trailers(state).await).await?;
         link.obey(decided)?;
     }
@@ -73,13 +73,13 @@ impl Link {
     }
 
     fn ask_for_request(&self, mode: BodyMode) {
-        if self.plugin.hooks().request_body {
+        if self.plugin.hooks().has(Hook::RequestBody) {
             self.request.set(mode);
         }
     }
 
     fn ask_for_response(&self, mode: BodyMode) {
-        if self.plugin.hooks().response_body {
+        if self.plugin.hooks().has(Hook::ResponseBody) {
             self.response.set(mode);
         }
     }

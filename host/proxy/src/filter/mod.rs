@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use odin_runtime::{BodyMode, CallError, HookState, Hooks, OnFailure, PinnedPlugin, WorkerPlugin};
+use odin_runtime::{BodyMode, CallError, Hook, HookState, OnFailure, PinnedPlugin, WorkerPlugin};
 use tokio::sync::{Mutex, MutexGuard};
 
 pub(crate) use body::{Side, attach};
@@ -80,8 +80,8 @@ impl Run {
             let plugin = place.plugin.pin();
             let hooks = plugin.hooks();
             let (request, response) = match state.request {
-                Some(_) => (mode(hooks.request_body), mode(hooks.response_body)),
-                None => (mode(hooks.downstream_data), mode(hooks.upstream_data)),
+                Some(_) => (mode(hooks.has(Hook::RequestBody)), mode(hooks.has(Hook::ResponseBody))),
+                None => (mode(hooks.has(Hook::DownstreamData)), mode(hooks.has(Hook::UpstreamData))),
             };
             Link { plugin, place: place.clone(), request, response, connected: Cell::new(false) }
         };
@@ -119,7 +119,7 @@ impl Run {
 
     /// Some plugin reads the response's head when it has gone on.
     pub(crate) fn reads_response_later(&self) -> bool {
-        self.exports(|hooks| hooks.response_body || hooks.response_trailers)
+        self.exports(Hook::ResponseBody) || self.exports(Hook::ResponseTrailers)
     }
 
     /// No plugin will be called.
@@ -127,8 +127,8 @@ impl Run {
         self.chain.is_empty()
     }
 
-    fn exports(&self, hook: fn(&Hooks) -> bool) -> bool {
-        self.chain.iter().any(|link| hook(&link.plugin.hooks()))
+    fn exports(&self, hook: Hook) -> bool {
+        self.chain.iter().any(|link| link.plugin.hooks().has(hook))
     }
 }
 

@@ -2,7 +2,7 @@
 //! that look at them.
 
 use bytes::Bytes;
-use odin_runtime::{BodyMode, ConnectDecision};
+use odin_runtime::{BodyMode, ConnectDecision, Hook};
 
 use super::Run;
 use super::stage::{Flow, Stage};
@@ -10,11 +10,11 @@ use crate::error::{Error, Kind};
 
 /// The hooks of the begin, in the listener's order. The error says why the connection must be closed.
 pub(crate) async fn connect(run: &Run) -> Result<(), Error> {
-    if !run.exports(|hooks| hooks.connection) {
+    if !run.exports(Hook::Connect) {
         return Ok(());
     }
     let mut state = run.state().await;
-    for link in run.chain.iter().filter(|link| link.plugin.hooks().connection) {
+    for link in run.chain.iter().filter(|link| link.plugin.hooks().has(Hook::Connect)) {
         link.connected.set(true);
         match link.call(&mut state, async |plugin, state| plugin.connect(state).await).await? {
             None | Some(ConnectDecision::Continue) => {}

@@ -5,7 +5,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use wasmtime::component::{LinkerInstance, WasmList, WasmStr};
 use wasmtime::{Result, ensure};
 
-use crate::capability::fields::{self, FieldError, Fields};
+use crate::fields::{self, FieldError, Fields};
 use crate::store::{Ctx, StoreData};
 
 /// The functions of one interface.

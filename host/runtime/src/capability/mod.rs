@@ -6,8 +6,6 @@ pub(crate) mod clock;
 pub(crate) mod config;
 pub(crate) mod context;
 pub(crate) mod endpoints;
-pub(crate) mod facts;
-pub(crate) mod fields;
 pub(crate) mod log;
 pub(crate) mod message;
 pub(crate) mod metrics;

@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use wasmtime::Trap;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
-use crate::answer::{Refused, checked};
 use crate::capability::request;
 use crate::decision::Reply;
+use crate::fields::{Refused, checked};
 use crate::outbound::{OutboundCall, OutboundError};
 use crate::store::{Ctx, Link, StoreData};
 

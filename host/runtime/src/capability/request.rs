@@ -9,8 +9,8 @@ use http::{Method, request};
 use wasmtime::component::WasmStr;
 use wasmtime::{Result, bail};
 
-use crate::capability::fields::{FieldError, Fields};
 use crate::capability::message::{self, Changed, Checked, Message};
+use crate::fields::{FieldError, Fields};
 use crate::state::HookState;
 use crate::store::{Ctx, Link, StoreData};
 

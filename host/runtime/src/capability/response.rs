@@ -4,8 +4,8 @@ use http::header::HeaderMap;
 use http::{StatusCode, response};
 use wasmtime::{Result, bail};
 
-use crate::capability::fields::{FieldError, Fields};
 use crate::capability::message::{self, Changed, Checked, Message};
+use crate::fields::{FieldError, Fields};
 use crate::store::{Ctx, Link, StoreData};
 
 const NO_RESPONSE: &str = "there is no response here";

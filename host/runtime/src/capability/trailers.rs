@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use http::header::HeaderMap;
 use wasmtime::Result;
 
-use crate::capability::fields::Fields;
 use crate::capability::message::{self, Message};
+use crate::fields::Fields;
 use crate::hook::Hook;
 use crate::store::{Link, StoreData};
 

@@ -1,11 +1,11 @@
 //! What hooks answer, as it comes out of a component, checked and turned into the host's own words.
 //! Must never let through a reply that would break the framing of the client's connection.
 
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use wasmtime::component::{ComponentType, Lift};
 
-use crate::capability::fields::{self, FieldError};
 use crate::decision::{BodyMode, ConnectDecision, DataDecision, Decision, PieceDecision, Reply};
+use crate::fields::{Refused, checked};
 use crate::words;
 
 // Boxed slices and strings, where a `Vec` or `String` would do: an answer is moved a few times before it is looked at,
@@ -203,30 +203,6 @@ fn reply(answer: WitResponse, max_head_bytes: usize) -> Result<Box<Reply>, Strin
     head.status = status;
     head.headers = headers;
     Ok(Box::new(Reply { head, body: answer.body.into(), trailers }))
-}
-
-/// What is wrong with a list of fields.
-#[derive(Debug)]
-pub(crate) enum Refused<'a> {
-    /// This field.
-    Field(&'a str, FieldError),
-    /// All of them together.
-    TooLarge,
-}
-
-/// The fields that a guest lists, by the rules for those that it sets.
-pub(crate) fn checked(list: &[(String, Vec<u8>)], max_bytes: usize) -> Result<HeaderMap, Refused<'_>> {
-    let mut fields = HeaderMap::with_capacity(list.len().min(64));
-    let mut bytes = 0;
-    for (name, value) in list {
-        let refused = |error| Refused::Field(name, error);
-        let (name, value) = (fields::name(name).map_err(refused)?, fields::value(value).map_err(refused)?);
-        bytes += fields::size(&name, &value);
-        if bytes > max_bytes || fields.try_append(name, value).is_err() {
-            return Err(Refused::TooLarge);
-        }
-    }
-    Ok(fields)
 }
 
 #[cfg(test)]

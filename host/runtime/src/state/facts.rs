@@ -1,12 +1,34 @@
-//! The `odin.` names of wit/context.wit: what the host knows of the exchange. Must answer none for what is not known.
+//! What a hook finds under a name of wit/context.wit: for the `odin.` names what the host knows of the exchange.
+//! Must answer none for what is not known.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::capability::context::Value;
-use crate::state::HookState;
+use super::{HookState, Value};
+
+/// Names that begin so are facts from the host.
+pub(crate) const FACTS: &str = "odin.";
+
+impl HookState {
+    /// The public value of this name as a hook would read it: for the access log.
+    pub fn remembers(&self, name: &str) -> Option<Value> {
+        // No plugin has an empty name, so no private value shows.
+        self.recall("", name)
+    }
+
+    /// A fact, or a value of the exchange, or one of its connection, in this order.
+    pub(crate) fn recall(&self, plugin: &str, name: &str) -> Option<Value> {
+        if let Some(fact) = name.strip_prefix(FACTS) {
+            return get(self, fact);
+        }
+        match self.context.get_as(plugin, name) {
+            Some(value) => Some(value.clone()),
+            None => self.connection.context().get_as(plugin, name).cloned(),
+        }
+    }
+}
 
 /// The fact of this name (without `odin.`), or none.
-pub(crate) fn get(state: &HookState, name: &str) -> Option<Value> {
+fn get(state: &HookState, name: &str) -> Option<Value> {
     let facts = &state.facts;
     match name {
         "request-id" => facts.request_id.as_ref().map(|id| text(String::from_utf8_lossy(id.as_bytes()))),

@@ -151,6 +151,30 @@ fn within(bytes: usize, freed: usize, added: usize, max: usize) -> Result<usize,
     if total > max && added > freed { Err(FieldError::TooLarge) } else { Ok(total) }
 }
 
+/// What is wrong with a list of fields.
+#[derive(Debug)]
+pub(crate) enum Refused<'a> {
+    /// This field.
+    Field(&'a str, FieldError),
+    /// All of them together.
+    TooLarge,
+}
+
+/// The fields that a guest lists, by the rules for those that it sets.
+pub(crate) fn checked(list: &[(String, Vec<u8>)], max_bytes: usize) -> Result<HeaderMap, Refused<'_>> {
+    let mut fields = HeaderMap::with_capacity(list.len().min(64));
+    let mut bytes = 0;
+    for (name, value) in list {
+        let refused = |error| Refused::Field(name, error);
+        let (name, value) = (self::name(name).map_err(refused)?, self::value(value).map_err(refused)?);
+        bytes += size(&name, &value);
+        if bytes > max_bytes || fields.try_append(name, value).is_err() {
+            return Err(Refused::TooLarge);
+        }
+    }
+    Ok(fields)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

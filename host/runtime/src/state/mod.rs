@@ -1,10 +1,13 @@
 //! What hooks see of one exchange or TCP connection: plain data that moves into a store for a call and out again.
 //! Must be `Send`, for a call that waits holds it, and must never hold anything of a plugin.
 
+mod context;
+mod facts;
+
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,8 +15,10 @@ use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue};
 
 use crate::budget::{CPU_BUDGET, CpuBudget};
-use crate::capability::context::Context;
-use crate::capability::fields::Size;
+use crate::fields::Size;
+pub(crate) use context::Setter;
+pub use context::{Context, ContextFull, Value};
+pub(crate) use facts::FACTS;
 
 /// One exchange (or one TCP connection, which has neither head) as hooks see it.
 ///
@@ -118,6 +123,10 @@ impl ConnectionInfo {
     /// A connection that remembers nothing yet.
     pub fn new(peer: SocketAddr, local: SocketAddr, listener: Arc<str>) -> Self {
         ConnectionInfo { peer, local, listener, context: Mutex::new(Context::new()) }
+    }
+
+    pub(crate) fn context(&self) -> MutexGuard<'_, Context> {
+        self.context.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,20 +1,19 @@
 //! `odin:plugin/shared`: state that outlives an exchange, one copy for all workers and generations.
-//! Counters take no lock; a value takes the lock of its shard for as long as it is copied.
+//! A counter's handle carries its index in the space's registry.
 
-mod counters;
-mod space;
-
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use wasmtime::Result;
-use wasmtime::component::{ComponentType, Lower, WasmList, WasmStr};
+use wasmtime::component::{ComponentType, Lower, Resource, ResourceType, WasmList, WasmStr};
 
-pub(crate) use counters::Opened;
-use space::{Condition, Refused};
-pub(crate) use space::{Owner, Space, Spaces};
-
+use crate::capability::message::Interface;
+use crate::shared::{Condition, Refused};
 use crate::store::{Ctx, Link};
+
+/// Marks handles of the resource.
+enum Counter {}
 
 /// `entry` of wit/shared.wit.
 #[derive(ComponentType, Lower)]
@@ -45,7 +44,7 @@ impl From<Refused> for SharedError {
 
 pub(crate) fn link(linker: &mut Link) -> Result<()> {
     let mut shared = linker.instance("odin:plugin/shared@0.1.0")?;
-    counters::link(&mut shared)?;
+    link_counters(&mut shared)?;
     shared.func_wrap("get", |store: Ctx<'_>, (key,): (WasmStr,)| {
         let found = store.data().slot.space.get(&key.to_str(&store)?, Instant::now());
         Ok((found.map(|(value, version)| WitEntry { value, version }),))
@@ -77,4 +76,22 @@ fn put(
     let space = &store.data().slot.space;
     let put = space.put(&key.to_str(store)?, value.as_le_slice(store), expires, condition, now);
     Ok((put.map_err(SharedError::from),))
+}
+
+fn link_counters(shared: &mut Interface<'_>) -> Result<()> {
+    shared.resource("counter", ResourceType::host::<Counter>(), |_, _| Ok(()))?;
+    shared.func_wrap("[constructor]counter", |mut store: Ctx<'_>, (name,): (WasmStr,)| {
+        let (index, counter) = store.data().slot.space.counters.open(&name.to_str(&store)?)?;
+        store.data_mut().counters.put(index, counter);
+        Ok((Resource::<Counter>::new_own(u32::try_from(index)?),))
+    })?;
+    shared.func_wrap("[method]counter.add", |store: Ctx<'_>, (counter, delta): (Resource<Counter>, u64)| {
+        Ok((store.data().counters.get(counter.rep())?.fetch_add(delta, Relaxed),))
+    })?;
+    shared.func_wrap("[method]counter.get", |store: Ctx<'_>, (counter,): (Resource<Counter>,)| {
+        Ok((store.data().counters.get(counter.rep())?.load(Relaxed),))
+    })?;
+    shared.func_wrap("[method]counter.swap", |store: Ctx<'_>, (counter, value): (Resource<Counter>, u64)| {
+        Ok((store.data().counters.get(counter.rep())?.swap(value, Relaxed),))
+    })
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use wasmtime::Store;
-use wasmtime::component::{self, ComponentNamedList, Lift, Lower, TypedFunc};
 
-use crate::answer::{WitConnectDecision, WitDataDecision, WitDecision, WitPieceDecision};
-use crate::deadline::{NEXT_TICK, on_deadline};
+use crate::abi::functions::{Answer, Functions};
+use crate::abi::trap;
+use crate::deadline::NEXT_TICK;
 use crate::error::Cause;
 use crate::failure::{self, Failure};
 use crate::generation::Generation;
@@ -22,49 +22,11 @@ use crate::slot::Slot;
 use crate::spec::Limits;
 use crate::stamp::Stamp;
 use crate::state::{Endpoints, HookState};
-use crate::steer::{WitBinding, WitWeight};
-use crate::store::StoreData;
+use crate::store::{StoreData, on_deadline};
 use crate::words;
 
 /// Handles that a guest may hold at once.
 const MAX_HANDLES: usize = 4_096;
-
-/// What every hook answers: its decision, or the plugin's own words.
-pub(crate) type Answer<R> = (Result<R, Box<str>>,);
-/// A hook that takes `P` (a tuple) and decides `R`.
-pub(crate) type Function<P, R> = TypedFunc<P, Answer<R>>;
-/// A body or data hook: the length of the piece, and whether it is the last.
-pub(crate) type PieceFunction<R> = Function<(u32, bool), R>;
-
-/// `subject` of wit/balancer.wit.
-#[derive(Clone, Copy, component::ComponentType, Lower)]
-#[component(enum)]
-#[repr(u8)]
-pub(crate) enum Subject {
-    /// An exchange.
-    #[component(name = "request")]
-    Request,
-    /// A TCP connection.
-    #[component(name = "connection")]
-    Connection,
-}
-
-/// The hooks of an instance; none for what the component does not export.
-pub(crate) struct Functions {
-    pub(crate) request_headers: Option<Function<(), WitDecision>>,
-    pub(crate) request_body: Option<PieceFunction<WitPieceDecision>>,
-    pub(crate) request_trailers: Option<Function<(), WitDecision>>,
-    pub(crate) response_headers: Option<Function<(), WitDecision>>,
-    pub(crate) response_body: Option<PieceFunction<WitPieceDecision>>,
-    pub(crate) response_trailers: Option<Function<(), WitDecision>>,
-    pub(crate) exchange_end: Option<Function<(), ()>>,
-    pub(crate) pick: Option<Function<(Subject,), Option<u32>>>,
-    pub(crate) connect: Option<Function<(), WitConnectDecision>>,
-    pub(crate) close: Option<Function<(), ()>>,
-    pub(crate) downstream_data: Option<PieceFunction<WitDataDecision>>,
-    pub(crate) upstream_data: Option<PieceFunction<WitDataDecision>>,
-    pub(crate) weigh: Option<Function<(WitBinding,), Vec<WitWeight>>>,
-}
 
 /// One instance of a plugin, ready to be called.
 pub(crate) struct Instance {
@@ -124,8 +86,9 @@ impl Instance {
         };
         let instance =
             instance.map_err(|error| NoInstance::Instantiate(instantiation_failure(&error, store.data())))?;
-        let functions = functions(&instance, generation, &mut store)?;
-        configure(&instance, generation, &mut store, slot)?;
+        let functions = Functions::of(&instance, &generation.exports, &mut store)
+            .map_err(|(hook, error)| NoInstance::Mismatch(hook, failure::one_line(&error)))?;
+        configure(&functions, generation.waits, &mut store)?;
         let memory = store.data().meter.memory_bytes();
         Ok(Instance {
             store,
@@ -162,7 +125,7 @@ impl Instance {
 
     #[cold]
     fn trapped(&self, error: &wasmtime::Error) -> Box<Failure> {
-        Box::new(failure::failure(error, self.store.data()))
+        Box::new(trap::failure(error, self.store.data()))
     }
 }
 
@@ -240,61 +203,15 @@ pub(crate) fn at_once<R>(future: impl Future<Output = wasmtime::Result<R>>) -> w
     }
 }
 
-fn functions(
-    instance: &component::Instance,
-    generation: &Generation,
-    store: &mut Store<StoreData>,
-) -> Result<Functions, NoInstance> {
-    Ok(Functions {
-        request_headers: function(instance, generation, store, Hook::RequestHeaders)?,
-        request_body: function(instance, generation, store, Hook::RequestBody)?,
-        request_trailers: function(instance, generation, store, Hook::RequestTrailers)?,
-        response_headers: function(instance, generation, store, Hook::ResponseHeaders)?,
-        response_body: function(instance, generation, store, Hook::ResponseBody)?,
-        response_trailers: function(instance, generation, store, Hook::ResponseTrailers)?,
-        exchange_end: function(instance, generation, store, Hook::ExchangeEnd)?,
-        pick: function(instance, generation, store, Hook::Balancer)?,
-        connect: function(instance, generation, store, Hook::Connect)?,
-        close: function(instance, generation, store, Hook::Close)?,
-        downstream_data: function(instance, generation, store, Hook::DownstreamData)?,
-        upstream_data: function(instance, generation, store, Hook::UpstreamData)?,
-        weigh: function(instance, generation, store, Hook::Steer)?,
-    })
-}
-
-fn function<P, R>(
-    instance: &component::Instance,
-    generation: &Generation,
-    store: &mut Store<StoreData>,
-    hook: Hook,
-) -> Result<Option<TypedFunc<P, R>>, NoInstance>
-where
-    P: ComponentNamedList + Lower,
-    R: ComponentNamedList + Lift,
-{
-    let Some(index) = generation.exports.of(hook) else { return Ok(None) };
-    let found = instance.get_typed_func(store, index);
-    found.map(Some).map_err(|error| NoInstance::Mismatch(hook, failure::one_line(&error)))
-}
-
-fn configure(
-    instance: &component::Instance,
-    generation: &Generation,
-    store: &mut Store<StoreData>,
-    slot: &Slot,
-) -> Result<(), NoInstance> {
-    let configure: Option<Function<(String,), ()>> = function(instance, generation, store, Hook::Configure)?;
-    let Some(configure) = configure else { return Ok(()) };
-    let config = (slot.spec.config.clone(),);
-    let answer = if generation.waits {
-        at_once(configure.call_async(&mut *store, config))
-    } else {
-        configure.call(&mut *store, config)
-    };
+fn configure(functions: &Functions, waits: bool, store: &mut Store<StoreData>) -> Result<(), NoInstance> {
+    let Some(configure) = functions.configure else { return Ok(()) };
+    let config = (store.data().slot.spec.config.clone(),);
+    let answer =
+        if waits { at_once(configure.call_async(&mut *store, config)) } else { configure.call(&mut *store, config) };
     match answer {
         Ok((Ok(()),)) => Ok(()),
         Ok((Err(words),)) => Err(NoInstance::Refused(words::one_line(&words))),
-        Err(error) => Err(NoInstance::Configure(failure::failure(&error, store.data()).cause)),
+        Err(error) => Err(NoInstance::Configure(trap::failure(&error, store.data()).cause)),
     }
 }
 
@@ -303,7 +220,7 @@ fn instantiation_failure(error: &wasmtime::Error, data: &StoreData) -> String {
     if data.meter.refused() {
         return format!("it needs more memory than its limit of {} KiB", memory_bytes / 1024);
     }
-    match failure::failure(error, data).cause {
+    match trap::failure(error, data).cause {
         Cause::Trap { .. } => failure::one_line(error),
         cause => format!("its start function {cause}"),
     }

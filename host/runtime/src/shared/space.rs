@@ -51,7 +51,7 @@ impl Spaces {
 
 /// One space: its counters, and its keys and values.
 pub(crate) struct Space {
-    pub(super) counters: Counters,
+    pub(crate) counters: Counters,
     shards: [Mutex<Shard>; SHARDS],
     /// Keyed at random: keys may come from clients.
     hasher: RandomState,
@@ -78,7 +78,7 @@ impl Entry {
 
 /// When a value may be set.
 #[derive(Clone, Copy)]
-pub(super) enum Condition {
+pub(crate) enum Condition {
     Always,
     /// When the key is at this version; none: when it is not there.
     At(Option<u64>),
@@ -86,7 +86,7 @@ pub(super) enum Condition {
 
 /// Why it was not set.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     TooLarge,
     /// The version that the key is at.
     Conflict(Option<u64>),
@@ -105,13 +105,13 @@ impl Space {
     }
 
     /// The value and its version.
-    pub(super) fn get(&self, key: &str, now: Instant) -> Option<(Bytes, u64)> {
+    pub(crate) fn get(&self, key: &str, now: Instant) -> Option<(Bytes, u64)> {
         let mut shard = self.shard(key);
         shard.live(key, now).map(|entry| (entry.value.clone(), entry.version))
     }
 
     /// Sets the value and answers its version.
-    pub(super) fn put(
+    pub(crate) fn put(
         &self,
         key: &str,
         value: &[u8],
@@ -140,7 +140,7 @@ impl Space {
     }
 
     /// Removes a value; true when it was there.
-    pub(super) fn remove(&self, key: &str, now: Instant) -> bool {
+    pub(crate) fn remove(&self, key: &str, now: Instant) -> bool {
         self.shard(key).take(key).is_some_and(|entry| !entry.is_over(now))
     }
 
