@@ -144,7 +144,24 @@ fn said(mut stream: TcpStream) -> io::Result<String> {
 
 /// Who is there; it must have seen the address that was dialled.
 pub(crate) fn who(address: &str) -> String {
-    let text = dial(address).unwrap_or_else(|error| panic!("{address}: {error}"));
+    named(address, dial(address).unwrap_or_else(|error| panic!("{address}: {error}")))
+}
+
+/// Who is there, where a socket of the same address has just been closed: when another test starts a process, that one
+/// holds the socket open until it execs, and resets what came to it.
+pub(crate) fn who_soon(address: &str) -> String {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match dial(address) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset && Instant::now() < deadline => {
+                thread::yield_now();
+            }
+            answer => return named(address, answer.unwrap_or_else(|error| panic!("{address}: {error}"))),
+        }
+    }
+}
+
+fn named(address: &str, text: String) -> String {
     let (name, seen) = text.split_once(' ').unwrap();
     let (seen, dialled): (SocketAddr, SocketAddr) = (seen.parse().unwrap(), address.parse().unwrap());
     assert_eq!((seen.ip().to_canonical(), seen.port()), (dialled.ip(), dialled.port()));
