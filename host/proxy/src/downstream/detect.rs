@@ -16,7 +16,7 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
+pub(crate) enum Detected {
     /// Or nothing that Odin knows: the HTTP/1 server refuses that.
     Http1,
     /// With prior knowledge.
@@ -24,7 +24,7 @@ pub(crate) enum Protocol {
 }
 
 /// A connection whose first bytes are here.
-pub(crate) struct Begun {
+pub(crate) struct NewConnection {
     pub(crate) stream: TcpStream,
     pub(crate) reader: Reader,
     /// By then the first head must be here.
@@ -32,9 +32,9 @@ pub(crate) struct Begun {
 }
 
 /// Reads until the protocol is known. None when the client has gone or says nothing in time, or when the drain ends it.
-pub(crate) async fn detect(stream: TcpStream, handle: &Handle, drain: &Drain) -> Option<(Protocol, Begun)> {
-    let mut begun = Begun { stream, reader: Reader::new(), deadline: Deadline::default() };
-    let Begun { stream, reader, deadline } = &mut begun;
+pub(crate) async fn detect(stream: TcpStream, handle: &Handle, drain: &Drain) -> Option<(Detected, NewConnection)> {
+    let mut begun = NewConnection { stream, reader: Reader::new(), deadline: Deadline::default() };
+    let NewConnection { stream, reader, deadline } = &mut begun;
     // A new connection that says nothing gets as long as one that says little.
     deadline.set(handle.current().snapshot.timeouts.header);
     let protocol = poll_fn(|cx| {
@@ -43,7 +43,7 @@ pub(crate) async fn detect(stream: TcpStream, handle: &Handle, drain: &Drain) ->
                 return Poll::Ready(Some(protocol));
             }
             // Of what is not a whole preface the HTTP/1 server finds out that it ended, or that it is late.
-            let unfinished = (!reader.buffer.is_empty()).then_some(Protocol::Http1);
+            let unfinished = (!reader.buffer.is_empty()).then_some(Detected::Http1);
             match reader.poll_fill(stream, cx) {
                 Poll::Ready(Ok(read)) if read > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(unfinished),
@@ -57,12 +57,12 @@ pub(crate) async fn detect(stream: TcpStream, handle: &Handle, drain: &Drain) ->
 }
 
 /// None while it cannot be known.
-fn told_by(bytes: &[u8]) -> Option<Protocol> {
+fn told_by(bytes: &[u8]) -> Option<Detected> {
     let compared = bytes.len().min(HTTP2_PREFACE.len());
     match bytes[..compared] == HTTP2_PREFACE[..compared] {
-        true if compared == HTTP2_PREFACE.len() => Some(Protocol::Http2),
+        true if compared == HTTP2_PREFACE.len() => Some(Detected::Http2),
         true => None,
-        false => Some(Protocol::Http1),
+        false => Some(Detected::Http1),
     }
 }
 
@@ -84,10 +84,10 @@ mod tests {
     #[test]
     fn a_protocol_is_told_as_soon_as_it_can_be() {
         assert_eq!((told_by(b""), told_by(b"P"), told_by(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r")), (None, None, None));
-        assert_eq!(told_by(HTTP2_PREFACE), Some(Protocol::Http2));
-        assert_eq!(told_by(&[HTTP2_PREFACE, b"more"].concat()), Some(Protocol::Http2));
+        assert_eq!(told_by(HTTP2_PREFACE), Some(Detected::Http2));
+        assert_eq!(told_by(&[HTTP2_PREFACE, b"more"].concat()), Some(Detected::Http2));
         for http1 in [&b"G"[..], b"PO", b"PRI * HTTP/2.1", b"\r\n", b"\x16\x03"] {
-            assert_eq!(told_by(http1), Some(Protocol::Http1), "{http1:?}");
+            assert_eq!(told_by(http1), Some(Detected::Http1), "{http1:?}");
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::downstream::Downstream;
-use crate::downstream::detect::{self, Protocol};
+use crate::downstream::detect::{self, Detected};
 use crate::downstream::handle::Door;
 use crate::downstream::http1::server as http1;
 use crate::downstream::http2::server as http2;
@@ -203,9 +203,9 @@ fn accepted(stream: TcpStream, peer: SocketAddr, door: &Door, worker: &Rc<Worker
                 drop(listener);
                 let downstream = Downstream::new(info, drain);
                 match detect::detect(stream, &handle, &downstream.drain).await {
-                    Some((Protocol::Http1, begun)) => http1::serve(begun, handle, downstream, on).await,
+                    Some((Detected::Http1, new)) => http1::serve(new, handle, downstream, on).await,
                     // Boxed: a few connections must not make all of them large.
-                    Some((Protocol::Http2, begun)) => Box::pin(http2::serve(begun, &handle, &downstream, &on)).await,
+                    Some((Detected::Http2, new)) => Box::pin(http2::serve(new, &handle, &downstream, &on)).await,
                     None => {}
                 }
             }

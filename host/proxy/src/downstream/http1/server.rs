@@ -12,7 +12,7 @@ use http_body::Body as _;
 use tokio::io::AsyncWrite as _;
 
 use crate::downstream::Downstream;
-use crate::downstream::detect::Begun;
+use crate::downstream::detect::NewConnection;
 use crate::downstream::exchange::{self, Outcome, Request, Switched};
 use crate::downstream::handle::Handle;
 use crate::downstream::http1::arrival::{self, Arrival};
@@ -63,8 +63,8 @@ struct Broken {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(begun: Begun, handle: Rc<Handle>, downstream: Rc<Downstream>, worker: Rc<Worker>) {
-    let Begun { stream, reader, deadline } = begun;
+pub(crate) async fn serve(new: NewConnection, handle: Rc<Handle>, downstream: Rc<Downstream>, worker: Rc<Worker>) {
+    let NewConnection { stream, reader, deadline } = new;
     let mut connection = Connection { halves: Halves::new(stream, reader), deadline, first: true };
     loop {
         let Connection { halves, deadline, first } = &mut connection;

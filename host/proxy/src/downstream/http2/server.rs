@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::downstream::Downstream;
-use crate::downstream::detect::Begun;
+use crate::downstream::detect::NewConnection;
 use crate::downstream::exchange::{self, Outcome, Request};
 use crate::downstream::handle::Handle;
 use crate::downstream::http2::activity::{Activity, OpenExchange, StreamExecutor};
@@ -40,7 +40,7 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end, of which the preface is here.
-pub(crate) async fn serve(begun: Begun, handle: &Rc<Handle>, downstream: &Rc<Downstream>, worker: &Rc<Worker>) {
+pub(crate) async fn serve(new: NewConnection, handle: &Rc<Handle>, downstream: &Rc<Downstream>, worker: &Rc<Worker>) {
     let limits = handle.current().snapshot.limits.clone();
     let idle = handle.current().snapshot.timeouts.idle;
     let activity = Rc::new(Activity::default());
@@ -54,7 +54,7 @@ pub(crate) async fn serve(begun: Begun, handle: &Rc<Handle>, downstream: &Rc<Dow
             answer(origin, request, open).await.ok_or(Cut)
         })
     });
-    let (io, back) = Io::returning(begun.reader.buffer.freeze(), begun.stream, activity.clone());
+    let (io, back) = Io::returning(new.reader.buffer.freeze(), new.stream, activity.clone());
     let ended = {
         let connection = Builder::new(StreamExecutor { activity: activity.clone(), idle })
             .max_concurrent_streams(limits.streams)

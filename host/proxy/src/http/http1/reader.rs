@@ -33,17 +33,17 @@ pub(crate) struct Reader {
 }
 
 /// What can be asked whether there may be something to read.
-pub(crate) trait Source: AsyncRead + Unpin {
+pub(crate) trait Readable: AsyncRead + Unpin {
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
-impl Source for TcpStream {
+impl Readable for TcpStream {
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(cx)
     }
 }
 
-impl Source for OwnedReadHalf {
+impl Readable for OwnedReadHalf {
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.as_ref().poll_read_ready(cx)
     }
@@ -55,7 +55,7 @@ impl Reader {
     }
 
     /// Reads once; zero means that the peer has closed its side, now or before.
-    pub(crate) fn poll_fill(&mut self, io: &mut impl Source, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_fill(&mut self, io: &mut impl Readable, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
@@ -79,7 +79,7 @@ impl Reader {
 
     /// Reads into the thread's own memory first, and keeps no more than what came. A head is a few hundred bytes: with
     /// thousands of exchanges that wait, room for more in each would be megabytes that no cache holds.
-    fn read_small(&mut self, io: &mut impl Source, cx: &mut Context<'_>) -> (usize, Poll<io::Result<usize>>) {
+    fn read_small(&mut self, io: &mut impl Readable, cx: &mut Context<'_>) -> (usize, Poll<io::Result<usize>>) {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut read = ReadBuf::new(&mut scratch[..self.room]);
             let polled = Pin::new(io).poll_read(cx, &mut read);
@@ -89,7 +89,7 @@ impl Reader {
     }
 
     /// Reads where the bytes stay: for bodies a copy would be too much.
-    fn read_large(&mut self, io: &mut impl Source, cx: &mut Context<'_>) -> (usize, Poll<io::Result<usize>>) {
+    fn read_large(&mut self, io: &mut impl Readable, cx: &mut Context<'_>) -> (usize, Poll<io::Result<usize>>) {
         if self.buffer.capacity() - self.buffer.len() < self.room / 2 {
             self.buffer.reserve(self.room);
         }
