@@ -5,7 +5,7 @@ use super::check::References;
 use super::nearest::{did_you_mean, nearest};
 use super::node::{Entry, Node, Value};
 use super::report::{KeyPath, Report};
-use super::section::{self, Absent, Section};
+use super::section::{self, Absent, Keyed};
 use super::shapes::Shape;
 use super::syntax::Syntax;
 
@@ -48,8 +48,18 @@ impl<'r> Field<'r> {
     }
 
     /// The value as a table with the keys of a section, and no others.
-    pub(super) fn section<T: Section>(self, references: &mut References) -> Option<T> {
+    pub(super) fn section<T: Keyed>(self, references: &mut References) -> Option<T> {
+        self.section_after(references, |_| {})
+    }
+
+    /// The same, after a look at the table.
+    pub(super) fn section_after<T: Keyed>(
+        self,
+        references: &mut References,
+        look: impl FnOnce(&mut Table<'r>),
+    ) -> Option<T> {
         let mut table = self.table()?;
+        look(&mut table);
         let section = T::take(&mut table, references);
         table.deny_rest();
         section

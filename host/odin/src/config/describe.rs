@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::fly;
 use super::schema::Config;
-use super::section::{Key, Section as _};
+use super::section::{KeyDoc, Keyed as _};
 use super::shapes::{Inner, Layout};
 
 /// How times and sizes are written: for all keys at once.
@@ -17,9 +17,9 @@ const UNITS: &str =
 const WIDTH: usize = 110;
 
 /// The schema of a table with these keys.
-pub(super) fn table(keys: &[Key]) -> Json {
+pub(super) fn table(keys: &[KeyDoc]) -> Json {
     let required: Vec<&str> = keys.iter().filter(|key| key.required).map(|key| key.name.as_str()).collect();
-    let property = |key: &Key| {
+    let property = |key: &KeyDoc| {
         let mut schema = key.value.schema.clone();
         schema["description"] = json!(key.told());
         if !key.default.is_null() {
@@ -57,7 +57,7 @@ pub(crate) fn example() -> String {
     out
 }
 
-fn section_of_example(out: &mut String, path: &str, keys: &[Key]) {
+fn section_of_example(out: &mut String, path: &str, keys: &[KeyDoc]) {
     for key in keys {
         let default = key.default.to_string();
         match key.example.unwrap_or(&default) {
@@ -79,7 +79,7 @@ fn section_of_example(out: &mut String, path: &str, keys: &[Key]) {
 }
 
 /// The line above a table, such as `[[listeners.routes]]`; `above` is that of the table that it is in.
-fn heading(above: &str, key: &Key, inner: &Inner, name: &str) -> String {
+fn heading(above: &str, key: &KeyDoc, inner: &Inner, name: &str) -> String {
     let above = above.trim_matches(['[', ']']);
     let path = if above.is_empty() { key.name.clone() } else { format!("{above}.{}", key.name) };
     match inner.layout {
@@ -113,7 +113,7 @@ pub(crate) fn page() -> String {
     out
 }
 
-fn section_of_page(out: &mut String, path: &str, keys: &[Key]) {
+fn section_of_page(out: &mut String, path: &str, keys: &[KeyDoc]) {
     out.push_str("\n| key | value | default | |\n|---|---|---|---|\n");
     let cell = |text: &str| text.replace('|', "\\|");
     for key in keys {
@@ -141,7 +141,7 @@ fn section_of_page(out: &mut String, path: &str, keys: &[Key]) {
     }
 }
 
-impl Key {
+impl KeyDoc {
     /// Its words, what it may be, and its default.
     fn told(&self) -> String {
         let default = if self.default.is_null() { String::new() } else { format!("; default {}", self.default) };

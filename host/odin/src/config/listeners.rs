@@ -15,7 +15,7 @@ use super::places::Kind;
 use super::readers::parsed;
 use super::report::{KeyPath, Report};
 use super::schema::{Config, Destination, Entrance, HttpRules, Listener, PathNormalization, Route, Traffic};
-use super::section::{Key, Section as _};
+use super::section::{KeyDoc, Keyed as _};
 use super::shapes::{self, Described, Layout, Shape, described};
 use super::syntax::Syntax;
 use super::units;
@@ -125,7 +125,7 @@ fn listener(field: Field<'_>, references: &mut References) -> Option<Listener> {
 type Going = (Option<String>, Traffic);
 
 fn tcp(table: &mut Table<'_>, references: &mut References) -> Option<Going> {
-    for Key { name, .. } in HttpRules::keys() {
+    for KeyDoc { name, .. } in HttpRules::keys() {
         let reason = match name.as_str() {
             "trust-forwarded" => "TCP has no such fields",
             "half-close" => "a TCP relay always passes it on",

@@ -10,12 +10,12 @@ use super::decoder::Table;
 use super::shapes::{Described, Shape};
 
 /// A table of the config.
-pub(super) trait Section: Sized {
+pub(super) trait Keyed: Sized {
     /// What it is for.
     const ABOUT: &'static str;
 
     /// Its keys, in the order of the docs.
-    fn keys() -> Vec<Key>;
+    fn keys() -> Vec<KeyDoc>;
 
     /// Takes its keys out of a table. A key whose value is wrong is reported, and has its default; none if a key that
     /// must be there is not, or is wrong.
@@ -23,7 +23,7 @@ pub(super) trait Section: Sized {
 }
 
 /// What the docs say of a key.
-pub(super) struct Key {
+pub(super) struct KeyDoc {
     pub(super) name: String,
     pub(super) words: &'static str,
     pub(super) required: bool,
@@ -34,21 +34,21 @@ pub(super) struct Key {
     pub(super) value: Described,
 }
 
-impl Key {
+impl KeyDoc {
     pub(super) fn new<T: 'static>(
         field: &str,
         words: &'static str,
         shape: Shape<T>,
         absent: Absent<T>,
         example: Option<&'static str>,
-    ) -> Key {
+    ) -> KeyDoc {
         let value = shape.describe();
         let (default, required) = match absent {
             Absent::Means(default) if value.inner.is_none() => (shape.show(&default), false),
             Absent::Means(_) => (Json::Null, false),
             Absent::Fails(_) => (Json::Null, true),
         };
-        Key { name: name(field), words: words.trim_start(), required, default, example, value }
+        KeyDoc { name: name(field), words: words.trim_start(), required, default, example, value }
     }
 }
 
@@ -93,15 +93,15 @@ macro_rules! section {
             @new $section $( [$(= $default)? $(required $hint)?] $field: $type, )+
         }
 
-        impl $crate::config::section::Section for $section {
+        impl $crate::config::section::Keyed for $section {
             const ABOUT: &'static str = concat!($($about),+).trim_ascii_start();
 
-            fn keys() -> Vec<$crate::config::section::Key> {
-                use $crate::config::section::{Absent, Key};
+            fn keys() -> Vec<$crate::config::section::KeyDoc> {
+                use $crate::config::section::{Absent, KeyDoc};
                 vec![$({
                     let [absent] = [$(Absent::Means($default))? $(Absent::Fails($hint))?];
                     let [example, ..] = [$(Some($example),)? None];
-                    Key::new::<$type>(stringify!($field), concat!($($words),+), $shape, absent, example)
+                    KeyDoc::new::<$type>(stringify!($field), concat!($($words),+), $shape, absent, example)
                 }),+]
             }
 

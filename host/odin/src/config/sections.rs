@@ -18,7 +18,7 @@ use super::places::Kind;
 use super::readers::{self, parsed};
 use super::report::Report;
 use super::schema::{Cluster, Config, Endpoint, EndpointAddress, Limits, Location, Plugin};
-use super::section::Section as _;
+use super::section::Keyed as _;
 use super::shapes::{self, Described, Inner, Layout, Shape, described};
 use super::{describe, listeners, units};
 
@@ -174,11 +174,9 @@ pub(super) fn weight() -> Shape<u32> {
 
 pub(super) fn limits() -> Shape<Limits> {
     shapes::section_by(|field, references| {
-        let mut table = field.table()?;
-        let instead = "idle connections are closed by time; write `upstream-idle` in [timeouts], or remove it";
-        table.gone("idle-upstream-connections", instead);
-        let limits = Limits::take(&mut table, references);
-        table.deny_rest();
-        limits
+        field.section_after(references, |table| {
+            let instead = "idle connections are closed by time; write `upstream-idle` in [timeouts], or remove it";
+            table.gone("idle-upstream-connections", instead);
+        })
     })
 }

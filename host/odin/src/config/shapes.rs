@@ -12,7 +12,7 @@ use super::check::References;
 use super::decoder::Field;
 use super::node::Value;
 use super::places::Kind;
-use super::section::{Choice, Key, Section};
+use super::section::{Choice, KeyDoc, Keyed};
 use super::{describe, readers, units};
 
 type Form = Box<dyn Fn() -> Described>;
@@ -40,7 +40,7 @@ pub(super) struct Described {
 pub(super) struct Inner {
     pub(super) layout: Layout,
     pub(super) about: &'static str,
-    pub(super) keys: Vec<Key>,
+    pub(super) keys: Vec<KeyDoc>,
 }
 
 /// Where a table stands.
@@ -197,19 +197,19 @@ pub(super) fn list<T: PartialEq + Serialize + 'static>(of: &'static str, item: S
 }
 
 /// A table.
-pub(super) fn section<T: Section + Serialize + 'static>() -> Shape<T> {
+pub(super) fn section<T: Keyed + Serialize + 'static>() -> Shape<T> {
     section_by(|field, references| field.section(references))
 }
 
 /// A table that is more than its keys one by one.
-pub(super) fn section_by<T: Section + Serialize + 'static>(
+pub(super) fn section_by<T: Keyed + Serialize + 'static>(
     read: fn(Field<'_>, &mut References) -> Option<T>,
 ) -> Shape<T> {
     Shape::new(|| tables(Layout::Table, T::ABOUT, T::keys()), read)
 }
 
 /// Tables with names that the user chooses. `read` is given the name.
-pub(super) fn named<T: Section + Serialize + 'static>(
+pub(super) fn named<T: Keyed + Serialize + 'static>(
     kind: Kind,
     read: fn(&str, Field<'_>, &mut References) -> Option<T>,
 ) -> Shape<BTreeMap<String, T>> {
@@ -230,7 +230,7 @@ pub(super) fn named<T: Section + Serialize + 'static>(
 }
 
 /// What the docs say of one or more tables. Nothing at all is an empty one.
-pub(super) fn tables(layout: Layout, about: &'static str, keys: Vec<Key>) -> Described {
+pub(super) fn tables(layout: Layout, about: &'static str, keys: Vec<KeyDoc>) -> Described {
     let table = describe::table(&keys);
     let schema = match layout {
         Layout::Table => table,

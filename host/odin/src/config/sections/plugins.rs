@@ -10,17 +10,13 @@ use super::super::check::References;
 use super::super::decoder::Field;
 use super::super::readers::{self, parsed};
 use super::super::schema::{Breaker, Grant, Plugin};
-use super::super::section::Section as _;
 use super::super::shapes::{self, Shape, described};
 use super::super::units;
 
 /// The plugin of this name.
 pub(super) fn plugin(name: &str, field: Field<'_>, references: &mut References) -> Option<Plugin> {
-    let mut table = field.table()?;
-    let space = table.peek("shared-space");
-    let plugin = Plugin::take(&mut table, references);
-    table.deny_rest();
-    let plugin = plugin?;
+    let mut space = None;
+    let plugin: Plugin = field.section_after(references, |table| space = table.peek("shared-space"))?;
     if let (Some(field), Some(space)) = (space, &plugin.shared_space) {
         references.spaces.join(space, name, plugin.shared_size, &field);
     }
@@ -66,16 +62,15 @@ pub(in super::super) fn grants() -> Shape<BTreeSet<Grant>> {
 }
 
 pub(in super::super) fn breaker(field: Field<'_>, references: &mut References) -> Option<Breaker> {
-    let mut table = field.table()?;
-    let blamed = table.peek("pause").or_else(|| table.peek("max-pause"));
-    table.gone(
-        "failures",
-        "failures in a row are not counted any more; write which share of how many calls, as \
-         `percent = 50, calls = 20`, or `percent = 0` for never",
-    );
-    let breaker = Breaker::take(&mut table, references);
-    table.deny_rest();
-    let breaker = breaker?;
+    let mut blamed = None;
+    let breaker: Breaker = field.section_after(references, |table| {
+        blamed = table.peek("pause").or_else(|| table.peek("max-pause"));
+        table.gone(
+            "failures",
+            "failures in a row are not counted any more; write which share of how many calls, as \
+             `percent = 50, calls = 20`, or `percent = 0` for never",
+        );
+    })?;
     if let Some(field) = blamed.filter(|_| breaker.pause > breaker.max_pause) {
         let (pause, max_pause) = (units::format_duration(breaker.pause), units::format_duration(breaker.max_pause));
         field.fail(&format!("a `pause` of {pause} is longer than `max-pause`, {max_pause}; change one"));
