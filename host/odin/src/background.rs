@@ -24,7 +24,7 @@ impl Background {
         let (sender, all) = channel::<Work>();
         let body = move || {
             for work in all {
-                // A panic was told by the hook; whoever waits for the result sees that there is none.
+                // The panic hook has logged it, and the caller of `run` gets an error.
                 let _ = catch_unwind(AssertUnwindSafe(work));
                 // Otherwise the next thread that frees something would do it, and that may be a worker.
                 memory::give_back();
@@ -34,11 +34,11 @@ impl Background {
         Ok(Background(sender))
     }
 
-    /// Does this after everything that was given before. It is done even if nobody waits for the end.
+    /// Runs this after all work that was given earlier, also when the caller stops waiting for it.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
         let (told, result) = oneshot::channel();
         self.give(move || {
-            // Whoever asked may have gone; then the result is freed here.
+            // If the caller has stopped waiting, the result is freed here.
             let _ = told.send(work());
         });
         result.await.context("it panicked; the log tells more")

@@ -218,7 +218,7 @@ impl Odin {
             let assembly = self.assembly();
             let loaded = assembly.plugins.get(name).with_context(|| format!("no plugin is named {name:?}"))?;
             let file = loaded.clone();
-            let Some(wasm) = self.background.run(move || file.read()).await?? else { return Ok(()) };
+            let Some(wasm) = tokio::task::spawn_blocking(move || file.read()).await?? else { return Ok(()) };
             let digest = digest(&wasm);
             self.swap(name, wasm).await?;
             loaded.was_read(digest);
