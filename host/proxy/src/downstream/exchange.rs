@@ -213,18 +213,18 @@ async fn ask(
         body = filter::attach(&run, Side::Request(upload.clone()), body, deadline).await?;
         let mut state = run.state().await;
         state.request_open = false;
-        if let Some(head) = &mut state.request {
-            fix_length(&mut head.headers, &body);
-        }
         if wishes.upgrade.is_some() && !matches!(body, Body::Empty) {
             return Err(Error::new(Kind::PluginFailed, "a plugin gave a body to a request that asks for an upgrade"));
         }
-        if let Some(routed) = state.routed.take() {
-            cluster = reroute(origin, &mut state, routed)?;
+        if let Some(head) = &mut state.request {
+            fix_length(&mut head.headers, &body);
         }
-        state.facts.cluster = Some(cluster.name.clone());
         // The hooks of the body may still ask for the request.
         record.head = if body.is_hooked() { filter::copy_head(&state) } else { filter::take_back(&mut state) };
+        if let Some(routed) = state.routed.take() {
+            cluster = reroute(origin, record.head.as_ref(), &mut state, routed)?;
+        }
+        state.facts.cluster = Some(cluster.name.clone());
     }
     let caller = record.run.as_deref().map(|run| run as &dyn Caller);
     let (snapshot, head) = (&*origin.listener.snapshot, &mut record.head);
@@ -233,12 +233,17 @@ async fn ask(
 }
 
 /// Where a plugin wants the exchange to go.
-fn reroute(origin: &Origin, state: &mut HookState, routed: Routed) -> Result<Rc<LocalCluster>, Error> {
+fn reroute(
+    origin: &Origin,
+    head: Option<&Head>,
+    state: &mut HookState,
+    routed: Routed,
+) -> Result<Rc<LocalCluster>, Error> {
     let listener = &origin.listener;
-    let cluster = match (&routed, &state.request) {
+    let cluster = match (&routed, head) {
         (Routed::Cluster(name), _) => listener.clusters.get(name),
         (Routed::Rematch, Some(head)) => {
-            let found = listener.router.find(state.authority.to_str().unwrap_or(""), head.uri.path());
+            let found = listener.router.find(head.host(), head.parts.uri.path());
             found.and_then(|at| listener.target(at)).map(|target| {
                 state.facts.route = Some(target.name.clone());
                 target.cluster.clone()

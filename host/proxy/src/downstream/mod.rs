@@ -22,7 +22,7 @@ use odin_runtime::ConnectionInfo;
 use crate::downstream::drain::Drain;
 use crate::http::fields::Client;
 
-/// What is the same for every request of a connection, made once.
+/// Values that are the same for every request of a connection.
 pub(crate) struct Downstream {
     pub(crate) info: Arc<ConnectionInfo>,
     /// Of the listener that accepted it.

@@ -41,7 +41,7 @@ pub struct Closing {
     pub id: SocketId,
     /// Accept for so long before that: connections may be on their way to it.
     pub linger: Duration,
-    /// It stays open by another id: whoever waits in its queue is for that one's listener.
+    /// The socket stays open under another id: the connections in its queue belong to that id's listener.
     pub moved: bool,
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri, Version, request};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use odin_runtime::HookState;
 
 use crate::downstream::Downstream;
 use crate::downstream::drain::DRAINED;
@@ -53,7 +54,8 @@ pub(crate) struct Record {
     pub(crate) upload: Option<Rc<Upload>>,
     pub(crate) sent: u64,
     pub(crate) assigned: Assigned,
-    /// The request's head, from here on as it goes upstream. None while the plugins have it, and once nobody needs it.
+    /// The request's head, from here on as it goes upstream. None while it is in the plugins'
+    /// state, and after its last use.
     pub(crate) head: Option<Head>,
     /// The plugins and what they remember, when the route has some.
     pub(crate) run: Option<Rc<Run>>,
@@ -175,16 +177,17 @@ impl Record {
         }
     }
 
-    fn tell(&self, told: Told<'_>, elapsed: Duration) {
-        self.worker.log.exchange(&self.listener.snapshot, &self.finished(elapsed), told);
+    /// Writes the line; `state` is that of the plugins.
+    fn tell(&self, state: Option<&HookState>, elapsed: Duration) {
+        let (log, snapshot) = (&self.worker.log, &self.listener.snapshot);
+        let head = self.head.as_ref().map(|head| &*head.parts);
+        log.push(snapshot, log.line(snapshot, || self.finished(elapsed)), Told::new(head, state));
     }
 
     /// Calls the hooks of the end and writes the line. A hook that waits gets a task of its own, and the line with it.
     fn end(&mut self, run: Rc<Run>, elapsed: Duration) {
         if !run.has_end() {
-            let state = run.try_state();
-            let head = self.head.as_ref().map(|head| &*head.parts);
-            return self.tell(Told { head, state: state.as_deref().map(|state| &**state) }, elapsed);
+            return self.tell(run.try_state().as_deref().map(|state| &**state), elapsed);
         }
         let mut ending = Box::pin({
             let (run, head) = (run.clone(), self.head.take());
@@ -202,13 +205,13 @@ impl Record {
             }
         });
         if ending.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
-            return self.tell(Told::by(run.try_state().as_deref().map(|state| &**state)), elapsed);
+            return self.tell(run.try_state().as_deref().map(|state| &**state), elapsed);
         }
         let (worker, snapshot) = (self.worker.clone(), self.listener.snapshot.clone());
-        let line = worker.log.line(&snapshot, &self.finished(elapsed));
+        let line = worker.log.line(&snapshot, || self.finished(elapsed));
         tokio::task::spawn_local(async move {
             ending.await;
-            worker.log.push(&snapshot, line, Told::by(Some(&**run.state().await)));
+            worker.log.push(&snapshot, line, Told::new(None, Some(&**run.state().await)));
         });
     }
 }
@@ -225,10 +228,7 @@ impl Drop for Record {
                 run.finish();
                 self.end(run, elapsed);
             }
-            None => {
-                let head = self.head.as_ref().map(|head| &*head.parts);
-                self.tell(Told { head, state: None }, elapsed);
-            }
+            None => self.tell(None, elapsed),
         }
     }
 }

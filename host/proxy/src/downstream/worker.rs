@@ -137,7 +137,7 @@ impl Worker {
                 drain.advance(phase, schedule);
                 self.wake(|other| Rc::ptr_eq(other, drain));
             }
-            // Otherwise nobody is left who would have to know.
+            // Without another owner of the drain no connection is left to be told.
             phase < Phase::Cut && Rc::strong_count(drain) > 1
         });
         self.retiring.borrow_mut().append(&mut retiring);

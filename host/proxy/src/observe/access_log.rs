@@ -88,19 +88,12 @@ impl WorkerLog {
         WorkerLog { handle, lines: Rc::default(), flushing: Rc::default() }
     }
 
-    /// Adds the line of an exchange.
-    pub(crate) fn exchange(&self, snapshot: &Snapshot, finished: &Finished<'_>, told: Told<'_>) {
-        if snapshot.access_log != AccessLog::Off {
-            self.push(snapshot, self.line(snapshot, finished), told);
-        }
-    }
-
-    /// The line of an exchange up to what plugins have to say. Empty when there is no log.
-    pub(crate) fn line(&self, snapshot: &Snapshot, finished: &Finished<'_>) -> String {
+    /// The line of an exchange up to what plugins have to say. Empty when there is no log; `finished` is not asked then.
+    pub(crate) fn line<'a>(&self, snapshot: &Snapshot, finished: impl FnOnce() -> Finished<'a>) -> String {
         match snapshot.access_log {
             AccessLog::Off => String::new(),
-            AccessLog::Text => text(finished),
-            AccessLog::Json => json(finished),
+            AccessLog::Text => text(&finished()),
+            AccessLog::Json => json(&finished()),
         }
     }
 
@@ -150,7 +143,7 @@ impl WorkerLog {
                 _ => write!(line, " error={}", quoted_ascii(error)),
             };
         }
-        self.push(snapshot, line, Told::by(state));
+        self.push(snapshot, line, Told::new(None, state));
     }
 
     fn add(&self, line: &str) {
@@ -186,15 +179,15 @@ impl LogHandle {
 #[derive(Clone, Copy)]
 pub(crate) struct Told<'a> {
     /// The request's head, as it went upstream.
-    pub(crate) head: Option<&'a request::Parts>,
+    head: Option<&'a request::Parts>,
     /// What its plugins remember.
-    pub(crate) state: Option<&'a HookState>,
+    state: Option<&'a HookState>,
 }
 
 impl<'a> Told<'a> {
-    /// By plugins that have the head, too, if there is one.
-    pub(crate) fn by(state: Option<&'a HookState>) -> Self {
-        Told { head: state.and_then(|state| state.request.as_deref()), state }
+    /// The head may also be in the state, where the plugins had it last.
+    pub(crate) fn new(head: Option<&'a request::Parts>, state: Option<&'a HookState>) -> Self {
+        Told { head: head.or_else(|| state.and_then(|state| state.request.as_deref())), state }
     }
 }
 
@@ -293,7 +286,6 @@ fn json(done: &Finished<'_>) -> String {
 /// What the plugins cost, the fields of the request that the config names, and the values that plugins left for the log.
 fn remembered(line: &mut String, snapshot: &Snapshot, Told { head, state }: Told<'_>) {
     let json = snapshot.access_log == AccessLog::Json;
-    let head = head.or_else(|| state.and_then(|state| state.request.as_deref()));
     let nanos = state.map_or(0, |state| state.plugin_nanos);
     let micros = nanos as f64 / 1e3;
     let _ = match json {

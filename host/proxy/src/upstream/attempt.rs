@@ -25,7 +25,13 @@ const PROBE_AFTER: Duration = Duration::from_secs(20);
 /// An upstream that answered.
 pub(crate) enum Reply {
     Response(response::Parts, Body),
-    Switched { parts: response::Parts, protocol: HeaderValue, io: TcpStream, early: bytes::Bytes },
+    /// `101`: from here on the bytes are of another protocol. `early` came with the head.
+    Switched {
+        parts: response::Parts,
+        protocol: HeaderValue,
+        io: TcpStream,
+        early: bytes::Bytes,
+    },
 }
 
 /// One request to a cluster, by whomever.
@@ -41,7 +47,7 @@ pub(crate) struct Call<'a> {
     pub(crate) upload: Option<Rc<Upload>>,
 }
 
-/// What a call asks and tells whoever makes it, where plugins belong to it.
+/// The plugins of a call: they pick the endpoint, and are told which one the call goes to.
 pub(crate) trait Caller {
     /// Asks the cluster's balancer plugin. None when it failed and is passed over: the built-in balancer picks then.
     fn pick<'a>(&'a self, cluster: &'a LocalCluster, head: &'a mut Option<Head>, among: Arc<Candidates>) -> Pick<'a>;

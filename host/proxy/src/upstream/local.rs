@@ -39,32 +39,23 @@ impl Clusters {
         if self.made.sweeping.replace(true) {
             return;
         }
-        let mut place = Place::default();
-        if self.sweep_some(&mut place) {
-            let clusters = self.clone();
-            tokio::task::spawn_local(async move {
-                loop {
-                    tokio::task::yield_now().await;
-                    if !clusters.sweep_some(&mut place) {
-                        break;
-                    }
-                }
-                clusters.made.sweeping.set(false);
-            });
-        } else {
-            self.made.sweeping.set(false);
-        }
+        let (clusters, mut walk) = (self.clone(), Walk::default());
+        in_steps(move || {
+            let more = clusters.sweep_some(&mut walk);
+            clusters.made.sweeping.set(more);
+            more
+        });
     }
 
     /// One step; false when it was the last one.
-    fn sweep_some(&self, place: &mut Place) -> bool {
+    fn sweep_some(&self, walk: &mut Walk) -> bool {
         let freeing = self.made.free_some();
-        let swept = place.step(&self.made.clusters.borrow().all, SWEPT_AT_ONCE, |pool| 1 + CLOSED * pool.sweep());
+        let swept = walk.step(&self.made.clusters.borrow().all, SWEPT_AT_ONCE, |pool| 1 + CLOSED * pool.sweep());
         let gone = swept.iter().filter(|name| !self.snapshot.clusters.contains_key(&***name));
         // Here and not before: with its last pools a cluster may end what borrows the table.
         let gone: Vec<_> = gone.filter_map(|name| self.made.clusters.borrow_mut().remove(name)).collect();
         drop(gone);
-        freeing || !place.over
+        freeing || !walk.over
     }
 }
 
@@ -111,15 +102,28 @@ impl Table {
     }
 }
 
+/// Does the first step at once, and the others in a task, so that other tasks run between two of them. `step` answers false
+/// when it was the last one.
+fn in_steps(mut step: impl FnMut() -> bool + 'static) {
+    if step() {
+        tokio::task::spawn_local(async move {
+            tokio::task::yield_now().await;
+            while step() {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+}
+
 /// How far a way through all pools has come. What is made meanwhile may be passed by.
 #[derive(Default)]
-struct Place {
+struct Walk {
     slot: usize,
     pool: usize,
     over: bool,
 }
 
-impl Place {
+impl Walk {
     /// Goes on until it has done this much work; `each` does some for a pool, and answers how much. Answers the names of
     /// the clusters that are done.
     fn step(&mut self, all: &Slab<Rc<LocalCluster>>, mut work: usize, each: impl Fn(&Pool) -> usize) -> Vec<Arc<str>> {
@@ -145,7 +149,7 @@ pub(crate) struct Made {
     pub(crate) worker: usize,
     outbound: OutboundSender,
     clusters: RefCell<Table>,
-    pub(crate) plugins: RefCell<HashMap<*const Plugin, Rc<WorkerPlugin>>>,
+    plugins: RefCell<HashMap<*const Plugin, Rc<WorkerPlugin>>>,
     /// Of listeners that are no more, to be freed in steps.
     left: RefCell<Vec<Box<dyn Leftover>>>,
     sweeping: Cell<bool>,
@@ -171,30 +175,22 @@ impl Made {
     pub(crate) fn go_on(self: &Rc<Self>, snapshot: &Arc<Snapshot>) {
         let before = self.current.replace(snapshot.clone());
         if (&before.limits, &before.timeouts) != (&snapshot.limits, &snapshot.timeouts) {
-            let mut place = Place::default();
-            if self.configure_some(&mut place) {
-                let made = self.clone();
-                tokio::task::spawn_local(async move {
-                    tokio::task::yield_now().await;
-                    while made.configure_some(&mut place) {
-                        tokio::task::yield_now().await;
-                    }
-                });
-            }
+            let (made, mut walk) = (self.clone(), Walk::default());
+            in_steps(move || made.configure_some(&mut walk));
         }
         let used: HashSet<_> = snapshot.plugins.iter().map(Arc::as_ptr).collect();
         self.plugins.borrow_mut().retain(|plugin, _| used.contains(plugin));
     }
 
     /// One step; false when it was the last one. The limits are those of now: another reload may have come in between.
-    fn configure_some(&self, place: &mut Place) -> bool {
+    fn configure_some(&self, walk: &mut Walk) -> bool {
         let current = self.current.borrow().clone();
         let configure = |pool: &Pool| {
             pool.configure(&current.limits, &current.timeouts);
             1
         };
-        place.step(&self.clusters.borrow().all, CONFIGURED_AT_ONCE, configure);
-        !place.over
+        walk.step(&self.clusters.borrow().all, CONFIGURED_AT_ONCE, configure);
+        !walk.over
     }
 
     /// Takes what a listener that is gone has left.

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use hyper::rt::Executor;
 
+use crate::error::Kind;
+use crate::http::http2::StreamSide;
 use crate::transport::hyper_io::Observer;
 use crate::transport::timer::Deadline;
 
@@ -88,6 +90,15 @@ impl Observer for Activity {
     }
 }
 
+/// What is read of a request counts as progress of the connection.
+impl StreamSide for Rc<Activity> {
+    const BROKEN: Kind = Kind::DownstreamClosed;
+
+    fn came(&self) {
+        self.step();
+    }
+}
+
 /// What a client has taken of one response.
 pub(crate) struct StreamWatch {
     activity: Rc<Activity>,
@@ -139,8 +150,8 @@ impl StreamWatch {
         self.activity.buffered.get() >= CONNECTION_BUFFER
     }
 
-    /// Whether hyper has asked for more and got nothing.
-    pub(crate) fn awaits_upstream(&self, awaits: bool) {
+    /// See the field.
+    pub(crate) fn set_awaits_upstream(&self, awaits: bool) {
         self.awaits_upstream.set(awaits);
     }
 

@@ -19,7 +19,6 @@ use crate::downstream::detect::NewConnection;
 use crate::downstream::exchange::{self, Outcome, Request};
 use crate::downstream::handle::Handle;
 use crate::downstream::http2::activity::{Activity, OpenExchange, StreamExecutor};
-use crate::downstream::http2::request_body::RequestBody;
 use crate::downstream::http2::stream_body::StreamBody;
 use crate::downstream::record::{Origin, Record, RecordedBody};
 use crate::downstream::worker::Worker;
@@ -28,7 +27,7 @@ use crate::http::body::Body;
 use crate::http::fields;
 use crate::http::head::{Head, Wishes};
 use crate::http::http1::head::{is_authority, parse_length, same_authority};
-use crate::http::http2::STREAM_WINDOW;
+use crate::http::http2::{STREAM_WINDOW, StreamSource};
 use crate::transport::hyper_io::Io;
 use crate::transport::timer::Deadline;
 
@@ -167,7 +166,7 @@ fn check(request: hyper::Request<Incoming>, max_fields: usize, open: &OpenExchan
             let body = if incoming.is_end_stream() {
                 Body::Empty
             } else {
-                Body::from(RequestBody { incoming, activity: open.activity() })
+                Body::from(StreamSource { incoming, side: open.activity() })
             };
             Ok(Request { head: Head::new(Box::new(head), authority), wishes, body })
         }

@@ -22,7 +22,7 @@ pub(crate) struct StreamBody {
 
 impl StreamBody {
     pub(crate) fn new(body: RecordedBody, watch: Rc<StreamWatch>) -> Self {
-        watch.awaits_upstream(false);
+        watch.set_awaits_upstream(false);
         StreamBody { body, watch }
     }
 }
@@ -47,7 +47,7 @@ impl Body for StreamBody {
         self.body.limit_pieces(crowded.then_some(SMALL_PIECE));
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         let watch = &self.watch;
-        watch.awaits_upstream(polled.is_pending());
+        watch.set_awaits_upstream(polled.is_pending());
         let frame = ready!(polled);
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| Piece::new(bytes, watch)))))
     }

@@ -10,9 +10,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, response};
+use http::{HeaderValue, StatusCode};
 use http_body::{Body as _, Frame};
-use tokio::net::TcpStream;
 
 use crate::error::{Error, Kind};
 use crate::http::body::{Body, Source};
@@ -27,7 +26,7 @@ use crate::upstream::http1::connection::Connection;
 use crate::http::head::{Head, Wishes};
 use crate::settings::{Limits, Timeouts};
 use crate::transport::timer::{Deadline, Elapsed};
-use crate::upstream::attempt::Attempt;
+use crate::upstream::attempt::{Attempt, Reply};
 use crate::upstream::gate::Lease;
 use crate::upstream::pool::Pool;
 
@@ -37,18 +36,6 @@ const MAX_INTERIM: usize = 16;
 /// know it are left (RFC 9110, section 10.1.1).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
-/// What came back.
-pub(crate) enum Answer {
-    Response(response::Parts, Body),
-    /// `101`: from here on the bytes are of another protocol. `early` came with the head.
-    Switched {
-        parts: response::Parts,
-        protocol: HeaderValue,
-        io: TcpStream,
-        early: Bytes,
-    },
-}
-
 /// Sends the request and waits for the head of the response. `body` is taken only when its rest must still be sent
 /// while the response comes in.
 pub(crate) async fn send(
@@ -57,7 +44,7 @@ pub(crate) async fn send(
     attempt: &Attempt<'_>,
     body: &mut Body,
     deadline: &mut Deadline,
-) -> Result<Answer, Error> {
+) -> Result<Reply, Error> {
     let (limits, timeouts) = (&attempt.call.snapshot.limits, &attempt.call.snapshot.timeouts);
     let wishes = attempt.call.wishes;
     let encoding = match body.size_hint().exact() {
@@ -102,7 +89,7 @@ pub(crate) async fn send(
     if answer.parts.status == StatusCode::SWITCHING_PROTOCOLS {
         let Connection { io, reader, .. } = *connection;
         let protocol = answer.upgrade.unwrap_or_else(|| HeaderValue::from_static(""));
-        return Ok(Answer::Switched { parts: answer.parts, protocol, io, early: reader.buffer.freeze() });
+        return Ok(Reply::Switched { parts: answer.parts, protocol, io, early: reader.buffer.freeze() });
     }
     let mut response = ResponseBody {
         decoder: Decoder::new(answer.framing, limits.trailer_bytes),
@@ -116,7 +103,7 @@ pub(crate) async fn send(
         None => Body::Empty,
         Some(_) => Body::from(response),
     };
-    Ok(Answer::Response(answer.parts, body))
+    Ok(Reply::Response(answer.parts, body))
 }
 
 /// The wait for the head.

@@ -21,7 +21,8 @@ impl Connection {
         Box::new(Connection { io, reader: Reader::new(), writer: Writer::default(), reused: false })
     }
 
-    /// Marks a connection that comes from the pool. False when it was closed, or spoke while nobody asked it.
+    /// Marks a connection that comes from the pool. False if the peer closed it, or sent bytes without
+    /// a request.
     pub(crate) fn wake(&mut self) -> bool {
         self.reused = true;
         self.reader.limit = usize::MAX;

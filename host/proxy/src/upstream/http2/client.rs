@@ -12,10 +12,9 @@ use crate::error::{Error, Kind};
 use crate::http::body::Body;
 use crate::http::fields;
 use crate::http::head::Head;
-use crate::http::http2;
+use crate::http::http2::{self, StreamSource};
 use crate::transport::timer::{Deadline, Elapsed};
 use crate::upstream::attempt::{Attempt, Reply};
-use crate::upstream::http2::response_body::ResponseBody;
 use crate::upstream::http2::sender::Stream;
 use crate::upstream::http2::shared;
 
@@ -89,7 +88,7 @@ async fn send_on(
         return Err(Error::new(Kind::MalformedResponse, "fields that HTTP/2 forbids"));
     }
     // hyper would tell the length that a body would have had, of an answer to HEAD.
-    let body = if incoming.is_end_stream() { Body::Empty } else { Body::from(ResponseBody { incoming, stream }) };
+    let body = if incoming.is_end_stream() { Body::Empty } else { Body::from(StreamSource { incoming, side: stream }) };
     Ok(Reply::Response(parts, body))
 }
 

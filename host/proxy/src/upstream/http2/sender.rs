@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use crate::error::{Error, Kind};
 use crate::http::body::Body;
+use crate::http::http2::StreamSide;
 use crate::transport::hyper_io::{Io, LocalExecutor};
 use crate::transport::timer::{Deadline, no_time_to_connect};
 use crate::upstream::gate::Lease;
@@ -18,6 +19,7 @@ use crate::upstream::gate::Lease;
 const MOST_GIVEN_UP: u32 = 20;
 /// After so many a connection is left to the exchanges that it has.
 const WORN: u32 = MOST_GIVEN_UP / 2;
+
 /// A connection to which streams can be added.
 #[derive(Clone)]
 pub(crate) struct Sender(Rc<Shared>);
@@ -104,6 +106,14 @@ impl Stream {
     }
 }
 
+impl StreamSide for Stream {
+    const BROKEN: Kind = Kind::UpstreamClosed;
+
+    fn shares_window(&self) -> bool {
+        self.connection.0.open.get() > 1
+    }
+}
+
 impl Drop for Stream {
     fn drop(&mut self) {
         self.settle();
@@ -133,8 +143,8 @@ impl Sender {
         }))
     }
 
-    /// It is open, or there is none.
-    pub(crate) fn is_opened(&self, opened: Result<(SendRequest<Body>, Weak<Driver>), Error>) {
+    /// The connection was opened, or could not be.
+    pub(crate) fn connected(&self, opened: Result<(SendRequest<Body>, Weak<Driver>), Error>) {
         self.0.state.replace(match opened {
             Ok((requests, driver)) => State::Open(requests, driver),
             Err(error) => State::Failed(error),
@@ -188,11 +198,6 @@ impl Sender {
             State::Failed(_) => true,
         };
         closed || self.0.given_up.get() >= WORN
-    }
-
-    /// Streams that are open.
-    pub(crate) fn streams(&self) -> usize {
-        self.0.open.get()
     }
 
     /// How long it has had no stream.

@@ -81,7 +81,7 @@ fn open(attempt: &Attempt<'_>, lease: Lease) -> Sender {
     let head_bytes = u32::try_from(limits.head_bytes).unwrap_or(u32::MAX);
     let opening = sender.clone();
     tokio::task::spawn_local(async move {
-        opening.is_opened(connect(&place, &timeouts, head_bytes).await);
+        opening.connected(connect(&place, &timeouts, head_bytes).await);
     });
     sender
 }
@@ -111,7 +111,7 @@ async fn connect(
             tracing::debug!(%error, "HTTP/2 upstream connection ended");
         }
     });
-    // Without them it would be a guess how many streams the upstream takes. One that says nothing is asked all the same.
+    // How many streams the upstream takes is unknown until its settings are here. One that sends none is used after this.
     let _ = tokio::time::timeout(SETTINGS_WAIT, heard.notified()).await;
     Ok((requests, known))
 }
