@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use odin_tests::{HttpBackend, Odin, PluginEntry, Protocol, body, paths};
+use odin_tests::{HttpBackend, Odin, PluginEntry, Protocol, body, paths, until};
 use tokio::task::JoinSet;
 
 const CLIENTS: usize = 60;
@@ -36,7 +36,7 @@ async fn one_thousand_swaps_under_load_fail_no_request_and_leak_no_memory() {
     let guests = [("last", paths::plugin_bytes("lb_last")), ("first", paths::plugin_bytes("lb_first"))];
     let mut admin = odin.connect_admin().await;
     let mut control = odin.connect().await;
-    let mut after_hundred = 0;
+    let mut first = u64::MAX;
     for swap in 1..=SWAPS {
         let (chosen, wasm) = &guests[(swap - 1) % 2];
         let request = http::Request::post("/plugins/chooser").body(body::full(wasm.clone())).unwrap();
@@ -45,18 +45,20 @@ async fn one_thousand_swaps_under_load_fail_no_request_and_leak_no_memory() {
         if swap % 50 == 0 {
             control.get("/").await.has_status(200).has_body(chosen);
         }
-        if swap == 100 {
-            after_hundred = odin.resident_bytes();
+        if (51..=100).contains(&swap) {
+            first = first.min(odin.resident_bytes());
         }
     }
-    let after_all = odin.resident_bytes();
     stop.store(true, Ordering::Relaxed);
     while let Some(client) = clients.join_next().await {
         client.unwrap();
     }
     assert!(served.load(Ordering::Relaxed) > SWAPS, "the clients were to be busy: {served:?}");
-    let grown = after_all as f64 / after_hundred as f64;
-    println!("{served:?} requests; resident {after_hundred} bytes after 100 swaps, {after_all} after {SWAPS}");
-    assert!(grown <= 1.10, "resident memory grew from {after_hundred} to {after_all} bytes");
+    // What is kept for the next request is given back at rest; what leaks is not.
+    let last = until("memory as after the first swaps", || async {
+        Some(odin.resident_bytes()).filter(|&resident| resident as f64 <= first as f64 * 1.10)
+    });
+    let last = last.await;
+    println!("{served:?} requests; resident {first} bytes after 51 to 100 swaps, {last} after {SWAPS}");
     odin.stop().await;
 }
