@@ -4,7 +4,8 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use odin_runtime::{BUCKETS_NANOS, BreakerState, CustomMetric, CustomValue, Hook, PluginStatus, StatsSnapshot};
+use odin_chain::Hook;
+use odin_runtime::{BUCKETS_NANOS, BreakerState, CustomMetric, CustomValue, PluginStatus, StatsSnapshot};
 
 use crate::plugin_spec::breaker_state;
 use crate::prometheus::Text;

@@ -1,10 +1,8 @@
 //! Between the words of the config and those of the runtime: what a section asks for, and what a loaded plugin is for.
 //! Must never add a grant that the section does not have.
 
-use odin_runtime::{
-    BodyOverflow, BreakerPolicy, BreakerState, BreakerUnit, Capability, Grants, Hook, Hooks, Isolation, Limits,
-    OnFailure, PluginSpec, Role,
-};
+use odin_chain::{BodyOverflow, Hook, Hooks, OnFailure, Role};
+use odin_runtime::{BreakerPolicy, BreakerState, BreakerUnit, Capability, Grants, Isolation, Limits, PluginSpec};
 
 use crate::cli::Roles;
 use crate::config::{self, Grant};

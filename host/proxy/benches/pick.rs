@@ -16,10 +16,9 @@ use std::task::{Context, Poll, Waker};
 use cpu_time::CpuTime;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderValue, Request};
+use odin_chain::{ConnectionInfo, HookState};
 use odin_proxy::{Cluster, Protocol};
-use odin_runtime::{
-    Capability, ConnectionInfo, HookState, PinnedPlugin, Plugin, PluginSpec, Runtime, RuntimeOptions, WorkerPlugin,
-};
+use odin_runtime::{Capability, PinnedPlugin, Plugin, PluginSpec, Runtime, RuntimeOptions, WorkerPlugin};
 
 /// As in the binary.
 #[global_allocator]

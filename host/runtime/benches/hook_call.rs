@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use common::*;
 use cpu_time::CpuTime;
 use criterion::{Criterion, criterion_group, criterion_main};
-use odin_runtime::{CpuBudget, HookState, Isolation, Plugin, Runtime, RuntimeOptions, WorkerPlugin};
+use odin_chain::{CpuBudget, Hook, HookState};
+use odin_runtime::{Isolation, Plugin, Runtime, RuntimeOptions, WorkerPlugin};
 
 /// As in the binary.
 #[global_allocator]
@@ -40,7 +41,7 @@ fn hook_call(c: &mut Criterion<CpuTime>) {
     for (name, code) in [("noop", noop()), ("get_set", get_set()), ("has_set", has_set())] {
         let pin = worker_of("request-headers", &code).pin();
         let mut state = ten_fields();
-        group.bench_function(name, |b| b.iter(|| black_box(now(pin.request_headers(&mut state)).is_ok())));
+        group.bench_function(name, |b| b.iter(|| black_box(now(pin.decide(Hook::RequestHeaders, &mut state)).is_ok())));
     }
     let pin = worker_of("balancer", &round_robin()).pin();
     let (mut state, cluster) = (ten_fields(), Cluster::of(4));
@@ -71,10 +72,10 @@ fn chain(c: &mut Criterion<CpuTime>) {
     c.bench_function("chain/ten", |b| {
         b.iter(|| {
             for pin in &pins {
-                black_box(now(pin.request_headers(&mut state)).is_ok());
+                black_box(now(pin.decide(Hook::RequestHeaders, &mut state)).is_ok());
             }
             for pin in pins.iter().rev() {
-                black_box(now(pin.response_headers(&mut state)).is_ok());
+                black_box(now(pin.decide(Hook::ResponseHeaders, &mut state)).is_ok());
             }
         });
     });
@@ -88,7 +89,9 @@ fn body(c: &mut Criterion<CpuTime>) {
         let pin = worker_of("request-body", &on_body(code)).pin();
         let mut state = ten_fields();
         state.piece = vec![7; 64 << 10].into();
-        group.bench_function(name, |b| b.iter(|| black_box(now(pin.request_body(&mut state, false)).is_ok())));
+        group.bench_function(name, |b| {
+            b.iter(|| black_box(now(pin.piece(Hook::RequestBody, &mut state, false)).is_ok()))
+        });
     }
     group.finish();
 }
@@ -98,7 +101,9 @@ fn instance(c: &mut Criterion<CpuTime>) {
     spec.isolation = Isolation::Fresh;
     let pin = worker(spec, &guest(&["request-headers"], &get_set())).pin();
     let mut state = ten_fields();
-    c.bench_function("instance/fresh", |b| b.iter(|| black_box(now(pin.request_headers(&mut state)).is_ok())));
+    c.bench_function("instance/fresh", |b| {
+        b.iter(|| black_box(now(pin.decide(Hook::RequestHeaders, &mut state)).is_ok()))
+    });
 }
 
 /// A plugin that imports `outbound` and does not call: what the other side costs.
@@ -111,7 +116,9 @@ fn waiting(c: &mut Criterion<CpuTime>) {
     );
     let pin = worker(spec, &guest(&["request-headers"], &on_request(&send))).pin();
     let mut state = ten_fields();
-    c.bench_function("waiting/has", |b| b.iter(|| black_box(now(pin.request_headers(&mut state)).is_ok())));
+    c.bench_function("waiting/has", |b| {
+        b.iter(|| black_box(now(pin.decide(Hook::RequestHeaders, &mut state)).is_ok()))
+    });
 }
 
 criterion_group! {

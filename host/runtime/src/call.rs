@@ -15,13 +15,13 @@ use crate::deadline;
 use crate::error::{CallError, Cause};
 use crate::failure::Failure;
 use crate::generation::Generation;
-use crate::hook::Hook;
 use crate::outbound::OutboundSender;
 use crate::plugin::Plugin;
 use crate::spec::Isolation;
 use crate::stamp::Stamp;
-use crate::state::{Endpoints, HookState};
 use crate::waiting::{WARM_PER_PLUGIN, Waiting};
+use odin_chain::Hook;
+use odin_chain::{Endpoints, HookState};
 
 /// What is to be called, and with what.
 pub(crate) struct Request<P, R> {

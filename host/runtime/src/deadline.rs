@@ -13,12 +13,12 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::UpdateDeadline;
 
-use crate::budget::Whose;
 use crate::clock::Hands;
 use crate::error::Cause;
-use crate::hook::Hook;
 use crate::slot::Slot;
 use crate::stamp::Stamp;
+use odin_chain::Hook;
+use odin_chain::Whose;
 
 /// A call that took no longer, in nanoseconds, is nothing to look at.
 const SHORT: u64 = 500_000;

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::budget::Whose;
-use crate::hook::Hook;
+use odin_chain::Hook;
+use odin_chain::Whose;
 
 /// The engine could not be started.
 #[derive(Debug, thiserror::Error)]

@@ -14,11 +14,11 @@ use crate::engine::stack_class;
 use crate::error::LoadError;
 use crate::failure;
 use crate::grants;
-use crate::hook::{Hook, Hooks};
 use crate::runtime::Runtime;
 use crate::spec::PluginSpec;
 use crate::store::StoreData;
 use crate::words;
+use odin_chain::{Hook, Hooks};
 
 /// What every WebAssembly file begins with, and the versions that follow it.
 const MAGIC: &[u8] = b"\0asm";

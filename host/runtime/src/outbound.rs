@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use crate::decision::Reply;
+use odin_chain::Reply;
 
 /// Where the calls of a worker's plugins go. The receiver makes them, on the same worker.
 pub type OutboundSender = tokio::sync::mpsc::UnboundedSender<OutboundCall>;

@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use crate::abi::answer::{self, Reads};
-use crate::abi::functions::Subject;
+use crate::abi::answer::{self, Reads, WitDataDecision, WitDecision, WitPieceDecision};
+use crate::abi::functions::{Function, Functions, PieceFunction, Subject};
 use crate::call::{Caller, Request};
-use crate::decision::{ConnectDecision, DataDecision, Decision, PieceDecision};
 use crate::error::CallError;
 use crate::generation::Generation;
-use crate::hook::{Hook, Hooks};
 use crate::outbound::OutboundSender;
 use crate::plugin::Plugin;
-use crate::state::{Endpoints, HookState};
 use crate::words;
+use odin_chain::{ConnectDecision, Decision, PieceDecision};
+use odin_chain::{Endpoints, HookState};
+use odin_chain::{Hook, Hooks};
 
 /// One generation on one worker, with its warm instances. Dropped with the last exchange that keeps it.
 ///
@@ -61,64 +61,44 @@ impl PinnedPlugin {
         }
     }
 
-    /// `on-request-headers`. `state.request` must be there.
-    pub async fn request_headers(&self, state: &mut Box<HookState>) -> Result<Decision, CallError> {
-        if !self.hooks().has(Hook::RequestHeaders) {
-            return Ok(Decision::Continue);
-        }
-        let (reads, max) = (reads(self.hooks().has(Hook::RequestBody)), state.max_head_bytes);
-        let request = Request::new(Hook::RequestHeaders, |functions| functions.request_headers, ());
+    /// The hook of a head or of trailers: `state` must have what it is for.
+    pub async fn decide(&self, hook: Hook, state: &mut Box<HookState>) -> Result<Decision, CallError> {
+        let read = |body| if self.hooks().has(body) { Reads::Yes } else { Reads::NoBodyHook };
+        let (function, reads): (fn(&Functions) -> Option<Function<(), WitDecision>>, _) = match hook {
+            _ if !self.hooks().has(hook) => return Ok(Decision::Continue),
+            Hook::RequestHeaders => (|functions| functions.request_headers, read(Hook::RequestBody)),
+            Hook::RequestTrailers => (|functions| functions.request_trailers, Reads::TooLate),
+            Hook::ResponseHeaders => (|functions| functions.response_headers, read(Hook::ResponseBody)),
+            Hook::ResponseTrailers => (|functions| functions.response_trailers, Reads::TooLate),
+            _ => return Ok(Decision::Continue),
+        };
+        let max = state.max_head_bytes;
+        let request = Request::new(hook, function, ());
         self.0.call(request, state, |answer| answer::decision(answer, reads, max)).await
     }
 
-    /// `on-request-body`, for `state.piece`; `end` says that it is the last.
-    pub async fn request_body(&self, state: &mut Box<HookState>, end: bool) -> Result<PieceDecision, CallError> {
-        if !self.hooks().has(Hook::RequestBody) {
-            return Ok(PieceDecision::Pass);
-        }
-        let (params, max) = ((length(state), end), state.max_head_bytes);
-        let request = Request::new(Hook::RequestBody, |functions| functions.request_body, params);
-        self.0.call(request, state, |answer| answer::piece(answer, end, max)).await
+    /// The hook of a body or of a direction of a TCP stream, for `state.piece`; `end` says that it is the last.
+    pub async fn piece(&self, hook: Hook, state: &mut Box<HookState>, end: bool) -> Result<PieceDecision, CallError> {
+        let (params, max) = ((u32::try_from(state.piece.len()).unwrap_or(u32::MAX), end), state.max_head_bytes);
+        let body: fn(&Functions) -> Option<PieceFunction<WitPieceDecision>> = match hook {
+            _ if !self.hooks().has(hook) => return Ok(PieceDecision::Pass),
+            Hook::RequestBody => |functions| functions.request_body,
+            Hook::ResponseBody => |functions| functions.response_body,
+            Hook::DownstreamData => return self.data(hook, |functions| functions.downstream_data, params, state).await,
+            Hook::UpstreamData => return self.data(hook, |functions| functions.upstream_data, params, state).await,
+            _ => return Ok(PieceDecision::Pass),
+        };
+        self.0.call(Request::new(hook, body, params), state, |answer| answer::piece(answer, max)).await
     }
 
-    /// `on-request-trailers`, for `state.trailers`.
-    pub async fn request_trailers(&self, state: &mut Box<HookState>) -> Result<Decision, CallError> {
-        if !self.hooks().has(Hook::RequestTrailers) {
-            return Ok(Decision::Continue);
-        }
-        let max = state.max_head_bytes;
-        let request = Request::new(Hook::RequestTrailers, |functions| functions.request_trailers, ());
-        self.0.call(request, state, |answer| answer::decision(answer, Reads::TooLate, max)).await
-    }
-
-    /// `on-response-headers`. `state.request` and `state.response` must be there.
-    pub async fn response_headers(&self, state: &mut Box<HookState>) -> Result<Decision, CallError> {
-        if !self.hooks().has(Hook::ResponseHeaders) {
-            return Ok(Decision::Continue);
-        }
-        let (reads, max) = (reads(self.hooks().has(Hook::ResponseBody)), state.max_head_bytes);
-        let request = Request::new(Hook::ResponseHeaders, |functions| functions.response_headers, ());
-        self.0.call(request, state, |answer| answer::decision(answer, reads, max)).await
-    }
-
-    /// `on-response-body`, for `state.piece`; `end` says that it is the last.
-    pub async fn response_body(&self, state: &mut Box<HookState>, end: bool) -> Result<PieceDecision, CallError> {
-        if !self.hooks().has(Hook::ResponseBody) {
-            return Ok(PieceDecision::Pass);
-        }
-        let (params, max) = ((length(state), end), state.max_head_bytes);
-        let request = Request::new(Hook::ResponseBody, |functions| functions.response_body, params);
-        self.0.call(request, state, |answer| answer::piece(answer, end, max)).await
-    }
-
-    /// `on-response-trailers`, for `state.trailers`.
-    pub async fn response_trailers(&self, state: &mut Box<HookState>) -> Result<Decision, CallError> {
-        if !self.hooks().has(Hook::ResponseTrailers) {
-            return Ok(Decision::Continue);
-        }
-        let max = state.max_head_bytes;
-        let request = Request::new(Hook::ResponseTrailers, |functions| functions.response_trailers, ());
-        self.0.call(request, state, |answer| answer::decision(answer, Reads::TooLate, max)).await
+    async fn data(
+        &self,
+        hook: Hook,
+        function: fn(&Functions) -> Option<PieceFunction<WitDataDecision>>,
+        params: (u32, bool),
+        state: &mut Box<HookState>,
+    ) -> Result<PieceDecision, CallError> {
+        self.0.call(Request::new(hook, function, params), state, |answer| Ok(answer::data(answer))).await
     }
 
     /// `on-exchange-end`.
@@ -167,26 +147,6 @@ impl PinnedPlugin {
         self.0.call(request, state, Ok).await
     }
 
-    /// `on-downstream-data`, for `state.piece`; `end` says that the client sends no more.
-    pub async fn downstream_data(&self, state: &mut Box<HookState>, end: bool) -> Result<DataDecision, CallError> {
-        if !self.hooks().has(Hook::DownstreamData) {
-            return Ok(DataDecision::Pass);
-        }
-        let params = (length(state), end);
-        let request = Request::new(Hook::DownstreamData, |functions| functions.downstream_data, params);
-        self.0.call(request, state, |answer| Ok(answer::data(answer, end))).await
-    }
-
-    /// `on-upstream-data`, for `state.piece`; `end` says that the endpoint sends no more.
-    pub async fn upstream_data(&self, state: &mut Box<HookState>, end: bool) -> Result<DataDecision, CallError> {
-        if !self.hooks().has(Hook::UpstreamData) {
-            return Ok(DataDecision::Pass);
-        }
-        let params = (length(state), end);
-        let request = Request::new(Hook::UpstreamData, |functions| functions.upstream_data, params);
-        self.0.call(request, state, |answer| Ok(answer::data(answer, end))).await
-    }
-
     pub(crate) fn of(&self) -> &Arc<Generation> {
         &self.0.generation
     }
@@ -198,12 +158,4 @@ impl PinnedPlugin {
     pub(crate) fn cool_down(&self) {
         self.0.cool_down();
     }
-}
-
-fn reads(has_body_hook: bool) -> Reads {
-    if has_body_hook { Reads::Yes } else { Reads::NoBodyHook }
-}
-
-fn length(state: &HookState) -> u32 {
-    u32::try_from(state.piece.len()).unwrap_or(u32::MAX)
 }

@@ -11,11 +11,11 @@ use crate::breaker::BreakerUnit;
 use crate::error::LoadError;
 use crate::generation::{self, Generation};
 use crate::grants;
-use crate::hook::Hooks;
 use crate::runtime::Runtime;
 use crate::slot::Slot;
 use crate::spec::PluginSpec;
 use crate::stats::StatsSnapshot;
+use odin_chain::Hooks;
 
 /// The slot of one plugin.
 pub struct Plugin {

@@ -10,14 +10,14 @@ use crate::breaker::Breaker;
 use crate::clock::Hands;
 use crate::error::{CallError, Cause, LoadError};
 use crate::failure::Failure;
-use crate::hook::Hook;
 use crate::metrics::Metrics;
 use crate::shared::{Owner, Space, Spaces};
 use crate::spec::PluginSpec;
-use crate::state::{HookState, Setter};
 use crate::stats::WorkerStats;
 use crate::waiting::Waiting;
 use crate::words;
+use odin_chain::Hook;
+use odin_chain::{HookState, Setter};
 
 /// See the module.
 pub(crate) struct Slot {

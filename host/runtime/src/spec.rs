@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use odin_chain::{BodyOverflow, OnFailure, Rules};
+
 /// One plugin of the config: who it is and what it may use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginSpec {
@@ -34,6 +36,12 @@ impl PluginSpec {
             grants: Grants::default(),
             breaker: BreakerPolicy::default(),
         }
+    }
+
+    /// What the chain of filters has to know of it.
+    pub fn rules(&self) -> Rules {
+        let Limits { body_bytes, body_wait, body_overflow, .. } = self.limits;
+        Rules { body_bytes, body_wait, body_overflow, on_failure: self.on_failure }
     }
 }
 
@@ -152,16 +160,6 @@ impl Limits {
 /// What a reply may hold beside its body.
 const BESIDE_A_BODY_BYTES: usize = 64 << 10;
 
-/// What becomes of a body that is over the plugin's limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BodyOverflow {
-    /// The exchange fails: 413 for a request, 502 for a response.
-    #[default]
-    Reject,
-    /// The plugin gets the beginning, and the rest streams past.
-    Partial,
-}
-
 /// When a hook that fails too often on a route is left out there, and for how long. Traps, overruns and bad answers are
 /// failures; the plugin's own errors are not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,16 +187,6 @@ impl Default for BreakerPolicy {
             max_pause: Duration::from_secs(60),
         }
     }
-}
-
-/// What becomes of an exchange when a hook of the plugin fails.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnFailure {
-    /// The exchange fails with 502.
-    #[default]
-    Closed,
-    /// The exchange goes on as if the plugin were not there.
-    Open,
 }
 
 /// Whether instances are used again.

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crate::error::Cause;
-use crate::hook::Hook;
+use odin_chain::Hook;
 
 /// Upper bounds of the histogram's buckets in nanoseconds; the last bucket of a histogram has no bound.
 pub const BUCKETS_NANOS: [u64; 12] =

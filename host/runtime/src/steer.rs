@@ -10,10 +10,10 @@ use crate::abi::steer::{SteerBinding, SteerWeight, WitBinding, checked};
 use crate::call::not_exported;
 use crate::error::{CallError, Cause};
 use crate::failure::Failure;
-use crate::hook::Hook;
 use crate::plugin::Plugin;
 use crate::stamp::Stamp;
-use crate::state::HookState;
+use odin_chain::Hook;
+use odin_chain::HookState;
 
 impl Plugin {
     /// Asks the steer hook how to share out the new connections of a binding. An empty answer, which is also that of a

@@ -7,19 +7,19 @@ use std::time::Duration;
 use wasmtime::component::Linker;
 use wasmtime::{StoreContextMut, UpdateDeadline, bail};
 
-use crate::budget::Whose;
 use crate::deadline::{Deadline, nanos};
 use crate::error::Cause;
-use crate::fields::Names;
-use crate::hook::Hook;
 use crate::meter::Meter;
 use crate::metrics;
 use crate::outbound::OutboundSender;
 use crate::shared;
 use crate::slot::Slot;
 use crate::stamp::Stamp;
-use crate::state::{Endpoints, HookState};
 use crate::stats::WorkerStats;
+use odin_chain::Hook;
+use odin_chain::Whose;
+use odin_chain::fields::Names;
+use odin_chain::{Endpoints, HookState};
 
 /// `configure` may take so many times the time limit of a call: it runs once for many calls.
 const CONFIGURE_FACTOR: u32 = 10;

@@ -6,7 +6,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::*;
-use odin_runtime::{BreakerPolicy, BreakerState, CallError, Cause, Decision, PluginSpec, WorkerPlugin};
+use odin_chain::{Decision, Hook};
+use odin_runtime::{BreakerPolicy, BreakerState, CallError, Cause, PluginSpec, WorkerPlugin};
 
 /// Traps when the request has no fields.
 fn touchy() -> Vec<u8> {
@@ -24,13 +25,13 @@ fn spec_with(pause: Duration) -> PluginSpec {
 }
 
 fn good(worker: &WorkerPlugin) -> Result<Decision, CallError> {
-    now(worker.pin().request_headers(&mut exchange()))
+    now(worker.pin().decide(Hook::RequestHeaders, &mut exchange()))
 }
 
 fn bad(worker: &WorkerPlugin) -> CallError {
     let mut state = exchange();
     state.request.as_mut().unwrap().headers.clear();
-    now(worker.pin().request_headers(&mut state)).unwrap_err()
+    now(worker.pin().decide(Hook::RequestHeaders, &mut state)).unwrap_err()
 }
 
 #[test]
@@ -107,7 +108,7 @@ fn what_fails_on_one_route_is_paused_there_alone() {
         if fails {
             state.request.as_mut().unwrap().headers.clear();
         }
-        now(worker.pin().request_headers(&mut state))
+        now(worker.pin().decide(Hook::RequestHeaders, &mut state))
     };
     for _ in 0..6 {
         on("a", true).unwrap_err();

@@ -8,7 +8,8 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use common::*;
-use odin_runtime::{CallError, Cause, CpuBudget, HookState, PluginSpec, Whose, WorkerPlugin};
+use odin_chain::{CpuBudget, Hook, HookState, Whose};
+use odin_runtime::{CallError, Cause, PluginSpec, WorkerPlugin};
 use rustix::time::{ClockId, clock_gettime};
 
 const MS: Duration = Duration::from_millis(1);
@@ -41,7 +42,7 @@ fn looping() -> Box<HookState> {
 fn burnt(worker: &WorkerPlugin) -> Duration {
     let (pin, mut state) = (worker.pin(), looping());
     let before = cpu();
-    let error = in_turns(pin.request_headers(&mut state)).unwrap_err();
+    let error = in_turns(pin.decide(Hook::RequestHeaders, &mut state)).unwrap_err();
     assert!(matches!(error.cause(), Cause::Timeout { .. }), "{error}");
     cpu() - before
 }
@@ -66,11 +67,11 @@ fn a_hook_that_ran_long_gives_way_from_then_on_and_others_are_called_as_before()
     let pin = worker.pin();
     burnt(&worker);
     let mut state = looping();
-    let mut call = pin!(pin.request_headers(&mut state));
+    let mut call = pin!(pin.decide(Hook::RequestHeaders, &mut state));
     let polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(polled.is_pending(), "it gave way: {polled:?}");
     // The worker's other work: the same hook for another exchange, which is done at once.
-    assert!(now(pin.request_headers(&mut exchange())).is_ok());
+    assert!(now(pin.decide(Hook::RequestHeaders, &mut exchange())).is_ok());
     let error = in_turns(call).unwrap_err();
     assert!(matches!(error.cause(), Cause::Timeout { .. }), "{error}");
 }
@@ -81,7 +82,8 @@ fn of_several_that_run_long_one_at_a_time_goes_on() {
     let pin = worker.pin();
     burnt(&worker);
     let (mut a, mut b) = (looping(), looping());
-    let (mut a, mut b) = (pin!(pin.request_headers(&mut a)), pin!(pin.request_headers(&mut b)));
+    let (mut a, mut b) =
+        (pin!(pin.decide(Hook::RequestHeaders, &mut a)), pin!(pin.decide(Hook::RequestHeaders, &mut b)));
     let mut cx = Context::from_waker(Waker::noop());
     assert!(a.as_mut().poll(&mut cx).is_pending() && b.as_mut().poll(&mut cx).is_pending());
     // The first has its turn (and, behind a look at other work, a slice); the second waits as long.
@@ -102,7 +104,7 @@ fn a_call_that_gives_way_and_is_dropped_lets_the_others_go_on() {
     burnt(&worker);
     let mut dropped = looping();
     {
-        let mut call = pin!(pin.request_headers(&mut dropped));
+        let mut call = pin!(pin.decide(Hook::RequestHeaders, &mut dropped));
         for _ in 0..3 {
             assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         }
@@ -120,7 +122,7 @@ fn pieces(spec: PluginSpec, budget: Duration, bytes: usize) -> (u32, CallError) 
     state.cpu = CpuBudget::new(budget, std::time::Instant::now());
     for count in 0..100_000 {
         state.piece = vec![7; bytes].into();
-        if let Err(error) = in_turns(pin.request_body(&mut state, false)) {
+        if let Err(error) = in_turns(pin.piece(Hook::RequestBody, &mut state, false)) {
             return (count, error);
         }
     }
@@ -147,7 +149,7 @@ fn a_spent_budget_is_nothing_that_the_breaker_counts_and_the_end_is_still_told()
     let (pin, mut state) = (worker.pin(), looping());
     state.cpu = CpuBudget::new(MS, std::time::Instant::now());
     for _ in 0..40 {
-        let error = in_turns(pin.request_headers(&mut state)).unwrap_err();
+        let error = in_turns(pin.decide(Hook::RequestHeaders, &mut state)).unwrap_err();
         assert!(error.is_over_budget(), "{error}");
     }
     assert!(pin.plugin().status().breaker.is_empty());

@@ -6,7 +6,8 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
-use odin_runtime::{BodyMode, Cause, Decision, Hook, Isolation, LoadError};
+use odin_chain::{BodyMode, Decision, Hook};
+use odin_runtime::{Cause, Isolation, LoadError};
 
 #[test]
 fn a_request_hook_reads_a_field_and_sets_one() {
@@ -22,7 +23,7 @@ fn a_request_hook_reads_a_field_and_sets_one() {
 fn a_warm_instance_serves_many_calls() {
     let worker = worker_of("request-headers", &get_set());
     for _ in 0..1000 {
-        now(worker.pin().request_headers(&mut exchange())).unwrap();
+        now(worker.pin().decide(Hook::RequestHeaders, &mut exchange())).unwrap();
     }
     let stats = worker.pin().plugin().stats();
     let calls = stats.hook(Hook::RequestHeaders);
@@ -38,7 +39,7 @@ fn instances_are_replaced_after_their_calls() {
     spec.limits.recycle_after_calls = 100;
     let worker = worker(spec, &guest(&["request-headers"], &noop()));
     for _ in 0..1000 {
-        now(worker.pin().request_headers(&mut exchange())).unwrap();
+        now(worker.pin().decide(Hook::RequestHeaders, &mut exchange())).unwrap();
     }
     let made = worker.pin().plugin().stats().instances_created;
     assert!((9..=16).contains(&made), "{made}");
@@ -50,7 +51,7 @@ fn a_fresh_plugin_gets_a_new_instance_for_each_call() {
     spec.isolation = Isolation::Fresh;
     let worker = worker(spec, &guest(&["request-headers"], &get_set()));
     for _ in 0..10 {
-        now(worker.pin().request_headers(&mut exchange())).unwrap();
+        now(worker.pin().decide(Hook::RequestHeaders, &mut exchange())).unwrap();
     }
     assert_eq!(worker.pin().plugin().stats().instances_created, 11);
 }
@@ -185,7 +186,7 @@ fn a_response_hook_changes_the_response_and_only_reads_the_request() {
     ];
     let worker = worker_of("response-headers", &on_response(&code.concat()));
     let mut state = answered();
-    now(worker.pin().response_headers(&mut state)).unwrap();
+    now(worker.pin().decide(Hook::ResponseHeaders, &mut state)).unwrap();
     let response = state.response.as_ref().unwrap();
     assert_eq!((response.status.as_u16(), &response.headers["x-odin"]), (404, &"seen".parse().unwrap()));
     assert!(!state.request.unwrap().headers.contains_key("x-odin"));
@@ -217,7 +218,7 @@ fn reading_the_body_means_nothing_without_the_body_hook() {
     for (mode, expected) in [(0, BodyMode::Skip), (1, BodyMode::Stream), (2, BodyMode::Buffer), (3, BodyMode::Hold)] {
         // A `body-mode` lies where the longest payload would: at 8.
         let worker = worker(spec("test"), &guest(&["request-headers", "request-body"], &code(&[0, 1, mode])));
-        let Decision::Read(read) = now(worker.pin().request_headers(&mut exchange())).unwrap() else {
+        let Decision::Read(read) = now(worker.pin().decide(Hook::RequestHeaders, &mut exchange())).unwrap() else {
             panic!("no read")
         };
         assert_eq!(read, expected);
@@ -228,7 +229,7 @@ fn reading_the_body_means_nothing_without_the_body_hook() {
 fn a_plugins_own_error_fails_the_call_and_keeps_the_instance() {
     let worker = worker_of("request-headers", &on_request(&answering(&[1, 1152, 9])));
     for _ in 0..3 {
-        let error = now(worker.pin().request_headers(&mut exchange())).unwrap_err();
+        let error = now(worker.pin().decide(Hook::RequestHeaders, &mut exchange())).unwrap_err();
         assert_eq!(error.to_string(), "plugin \"test\": request-headers failed: no thanks");
         assert_eq!(error.cause(), &Cause::Refused("no thanks".to_owned()));
     }

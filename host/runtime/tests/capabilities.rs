@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use common::*;
 use http::Uri;
-use odin_runtime::{CustomMetric, CustomValue, Plugin, Routed, Routing, Value, WorkerPlugin};
+use odin_chain::{Hook, Routed, Routing, Value};
+use odin_runtime::{CustomMetric, CustomValue, Plugin, WorkerPlugin};
 
 /// Traps unless the integer at `name` of the context is this.
 fn expect_integer(at: u32, length: u32, value: u32) -> String {
@@ -32,7 +33,7 @@ fn the_context_carries_values_from_plugin_to_plugin() {
     let mut state = exchange();
     state.context.set("turn", Value::Integer(1)).unwrap();
     for plugin in ["one", "two"] {
-        now(worker(spec(plugin), &wasm).pin().request_headers(&mut state)).unwrap();
+        now(worker(spec(plugin), &wasm).pin().decide(Hook::RequestHeaders, &mut state)).unwrap();
     }
     assert_eq!(state.context.get("turn"), Some(&Value::Integer(3)));
     assert_eq!(state.context.get("private:key"), None);
@@ -129,7 +130,7 @@ fn routing_notes_what_the_host_can_do() {
         let mut spec = spec("test");
         spec.grants.clusters = vec!["seen".to_owned()];
         let worker = worker(spec, &guest(&["request-headers"], &on_request(&code.concat())));
-        now(worker.pin().request_headers(&mut state)).unwrap();
+        now(worker.pin().decide(Hook::RequestHeaders, &mut state)).unwrap();
         state.routed
     };
     assert_eq!(run(&[cluster(1056, 4), expect_byte(64, 0)], true), Some(Routed::Cluster("seen".into())));
@@ -203,7 +204,7 @@ fn a_common_space_is_shared_and_outlives_a_plugin_that_is_loaded_anew() {
         let mut spec = spec(name);
         spec.grants.shared_space = space.map(str::to_owned);
         let plugin = Plugin::load(&runtime, spec, &guest(&["request-headers"], &on_request(code))).unwrap();
-        now(WorkerPlugin::new(plugin.clone(), 0, None).pin().request_headers(&mut exchange())).unwrap();
+        now(WorkerPlugin::new(plugin.clone(), 0, None).pin().decide(Hook::RequestHeaders, &mut exchange())).unwrap();
         plugin
     };
     let there = SHARED_GET.to_owned() + &expect_byte(64, 1);
@@ -233,7 +234,8 @@ fn gauges_and_histograms_are_counted_over_workers() {
     );
     let plugin = load(&guest(&["request-headers"], &format!("{data} {code}"))).unwrap();
     for number in 0..2 {
-        now(WorkerPlugin::new(plugin.clone(), number, None).pin().request_headers(&mut exchange())).unwrap();
+        now(WorkerPlugin::new(plugin.clone(), number, None).pin().decide(Hook::RequestHeaders, &mut exchange()))
+            .unwrap();
     }
     let histogram = CustomValue::Histogram { bounds: vec![1.0, 10.0], buckets: vec![2, 2, 2], sum: 112.0 };
     assert_eq!(

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use common::*;
-use odin_runtime::{BreakerPolicy, CpuBudget, PluginSpec, WorkerPlugin};
+use odin_chain::{CpuBudget, Hook};
+use odin_runtime::{BreakerPolicy, PluginSpec, WorkerPlugin};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, LocalOptions};
 
@@ -42,10 +43,10 @@ fn served(worker: &Rc<WorkerPlugin>, bad: usize) -> Vec<Duration> {
                     state.request.as_mut().unwrap().headers.clear();
                     state.cpu = CpuBudget::new(Duration::from_millis(50), Instant::now());
                     // Ended at its time, or before, when too many loop already.
-                    worker.pin().request_headers(&mut state).await.unwrap_err();
+                    worker.pin().decide(Hook::RequestHeaders, &mut state).await.unwrap_err();
                     continue;
                 }
-                worker.pin().request_headers(&mut state).await.unwrap();
+                worker.pin().decide(Hook::RequestHeaders, &mut state).await.unwrap();
                 let start = cpu();
                 while cpu() - start < WORK {}
                 times.borrow_mut().push(cpu() - arrived);

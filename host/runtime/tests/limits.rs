@@ -4,7 +4,8 @@
 mod common;
 
 use common::*;
-use odin_runtime::{CallError, Cause, Hook, WorkerPlugin};
+use odin_chain::Hook;
+use odin_runtime::{CallError, Cause, WorkerPlugin};
 
 /// A hook that misbehaves when the request has no fields, and goes on otherwise.
 fn sometimes(misbehaviour: &str) -> String {
@@ -18,12 +19,12 @@ fn sometimes(misbehaviour: &str) -> String {
 fn provoke(worker: &WorkerPlugin) -> CallError {
     let mut state = exchange();
     let good = state.request.as_mut().unwrap().headers.remove("user-agent").unwrap();
-    let error = now(worker.pin().request_headers(&mut state)).unwrap_err();
+    let error = now(worker.pin().decide(Hook::RequestHeaders, &mut state)).unwrap_err();
     let request = state.request.as_mut().expect("the exchange comes back");
     assert_eq!(request.uri, "/path?query");
     assert!(state.plugin_nanos > 0);
     request.headers.insert("user-agent", good);
-    now(worker.pin().request_headers(&mut state)).expect("the next call succeeds");
+    now(worker.pin().decide(Hook::RequestHeaders, &mut state)).expect("the next call succeeds");
     assert_eq!(error.hook(), Hook::RequestHeaders);
     error
 }
@@ -82,10 +83,10 @@ fn a_guest_that_takes_a_refusal_well_goes_on_but_its_instance_does_not() {
     let worker = worker_of(&sometimes(grow));
     let mut state = exchange();
     state.request.as_mut().unwrap().headers.clear();
-    now(worker.pin().request_headers(&mut state)).unwrap();
+    now(worker.pin().decide(Hook::RequestHeaders, &mut state)).unwrap();
     let before = worker.pin().plugin().stats().instances_created;
-    now(worker.pin().request_headers(&mut exchange())).unwrap();
-    now(worker.pin().request_headers(&mut exchange())).unwrap();
+    now(worker.pin().decide(Hook::RequestHeaders, &mut exchange())).unwrap();
+    now(worker.pin().decide(Hook::RequestHeaders, &mut exchange())).unwrap();
     assert_eq!(worker.pin().plugin().stats().instances_created, before + 1);
 }
 
@@ -207,7 +208,7 @@ fn a_small_stack_ends_recursion_sooner() {
         let worker = worker(spec, &guest(&["request-headers"], &code));
         let mut state = exchange();
         state.request.as_mut().unwrap().headers.clear();
-        now(worker.pin().request_headers(&mut state)).map_err(|error| error.cause().clone())
+        now(worker.pin().decide(Hook::RequestHeaders, &mut state)).map_err(|error| error.cause().clone())
     };
     assert!(run(1 << 20).is_ok());
     assert_eq!(run(64 << 10).unwrap_err(), Cause::StackOverflow);

@@ -4,7 +4,8 @@
 mod common;
 
 use common::*;
-use odin_runtime::{Grants, Hook, Hooks, LoadError, Plugin};
+use odin_chain::{Hook, Hooks};
+use odin_runtime::{Grants, LoadError, Plugin};
 
 fn refusal(wasm: &[u8]) -> String {
     match load(wasm) {

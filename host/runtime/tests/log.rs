@@ -3,6 +3,7 @@
 
 mod common;
 
+use odin_chain::Hook;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
@@ -59,7 +60,7 @@ fn lines_carry_the_plugins_name_and_a_flood_is_cut() {
     let worker = worker(spec, &guest(&["request-headers"], &code));
     let lines = Lines::default();
     tracing::subscriber::with_default(lines.clone(), || {
-        now(worker.pin().request_headers(&mut exchange())).unwrap();
+        now(worker.pin().decide(Hook::RequestHeaders, &mut exchange())).unwrap();
     });
     let lines = lines.0.lock().unwrap();
     let first: Vec<&str> = lines.iter().take(3).map(String::as_str).collect();

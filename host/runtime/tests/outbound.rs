@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use common::*;
 use http::{HeaderMap, Response};
-use odin_runtime::{
-    CallError, Cause, Decision, Hook, OutboundCall, OutboundError, Plugin, PluginSpec, Reply, WorkerPlugin,
-};
+use odin_chain::{Decision, Hook, Reply};
+use odin_runtime::{CallError, Cause, OutboundCall, OutboundError, Plugin, PluginSpec, WorkerPlugin};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 const STRINGS: &str = r#"(data (i32.const 2000) "auth") (data (i32.const 2008) "GET") (data (i32.const 2016) "/check?x=1")
@@ -72,7 +71,7 @@ fn call(
     answer: fn() -> Result<Reply, OutboundError>,
 ) -> Result<Decision, CallError> {
     let (pin, mut state) = (worker.pin(), exchange());
-    let mut future = pin!(pin.request_headers(&mut state));
+    let mut future = pin!(pin.decide(Hook::RequestHeaders, &mut state));
     loop {
         if let Poll::Ready(result) = poll(&mut future) {
             return result;
@@ -90,7 +89,7 @@ fn a_call_waits_for_its_answer() {
     assert!(worker.pin().may_wait());
     let (pin, mut state) = (worker.pin(), exchange());
     {
-        let mut future = pin!(pin.request_headers(&mut state));
+        let mut future = pin!(pin.decide(Hook::RequestHeaders, &mut state));
         assert!(poll(&mut future).is_pending());
         let call = calls.try_recv().unwrap();
         assert_eq!((&*call.plugin, call.cluster.as_str(), call.depth), ("door", "auth", 1));
@@ -114,7 +113,7 @@ fn what_the_plugin_asks_for_arrives() {
     let (worker, mut calls) = calling(granted("door"), &module(&on_request(send)));
     let (pin, mut state) = (worker.pin(), exchange());
     state.outbound_depth = 3;
-    let mut future = pin!(pin.request_headers(&mut state));
+    let mut future = pin!(pin.decide(Hook::RequestHeaders, &mut state));
     assert!(poll(&mut future).is_pending());
     let call = calls.try_recv().unwrap();
     assert_eq!(
@@ -130,8 +129,8 @@ fn several_calls_of_one_plugin_wait_at_once() {
     let pin = worker.pin();
     let (mut one, mut two) = (exchange(), exchange());
     {
-        let mut first = pin!(pin.request_headers(&mut one));
-        let mut second = pin!(pin.request_headers(&mut two));
+        let mut first = pin!(pin.decide(Hook::RequestHeaders, &mut one));
+        let mut second = pin!(pin.decide(Hook::RequestHeaders, &mut two));
         assert!(poll(&mut first).is_pending() && poll(&mut second).is_pending());
         let (of_first, of_second) = (calls.try_recv().unwrap(), calls.try_recv().unwrap());
         of_second.answer.send(reply("two")).unwrap();
@@ -152,7 +151,7 @@ fn a_dropped_call_gives_the_exchange_back_and_nobody_waits_for_the_answer() {
     let pin = worker.pin();
     let mut state = exchange();
     {
-        let mut future = Box::pin(pin.request_headers(&mut state));
+        let mut future = Box::pin(pin.decide(Hook::RequestHeaders, &mut state));
         assert!(poll(&mut future.as_mut()).is_pending());
     }
     assert_eq!(state.request.as_ref().unwrap().uri, "/path?query");
@@ -184,7 +183,7 @@ fn errors_reach_the_guest() {
     // The host gives up.
     let (worker, mut calls) = calling(granted("door"), &refused_with(SEND, 3));
     let (pin, mut state) = (worker.pin(), exchange());
-    let mut future = pin!(pin.request_headers(&mut state));
+    let mut future = pin!(pin.decide(Hook::RequestHeaders, &mut state));
     assert!(poll(&mut future).is_pending());
     drop(calls.try_recv().unwrap());
     assert!(matches!(poll(&mut future), Poll::Ready(Ok(_))));
@@ -195,7 +194,7 @@ fn ends_without_a_call(spec: PluginSpec, wasm: &[u8], depth: u8) {
     let (worker, mut calls) = calling(spec, wasm);
     let mut state = exchange();
     state.outbound_depth = depth;
-    now(worker.pin().request_headers(&mut state)).unwrap();
+    now(worker.pin().decide(Hook::RequestHeaders, &mut state)).unwrap();
     assert!(calls.try_recv().is_err());
 }
 
@@ -228,7 +227,7 @@ fn one_hook_makes_sixteen_calls() {
 #[test]
 fn without_a_sender_and_in_configure_calls_are_unavailable() {
     let wasm = refused_with(SEND, 7);
-    now(worker(granted("door"), &wasm).pin().request_headers(&mut exchange())).unwrap();
+    now(worker(granted("door"), &wasm).pin().decide(Hook::RequestHeaders, &mut exchange())).unwrap();
     let in_configure = configure(&format!("{SEND} {} {}", expect_byte(64, 1), expect_byte(68, 7)));
     let wasm = guest(&["lifecycle"], &format!("{STRINGS} {in_configure}"));
     calling(granted("door"), &wasm);
@@ -252,7 +251,7 @@ fn the_time_limit_counts_no_waiting() {
     let (pin, mut state) = (worker.pin(), exchange());
     let waited = Duration::from_millis(60);
     {
-        let mut future = pin!(pin.request_headers(&mut state));
+        let mut future = pin!(pin.decide(Hook::RequestHeaders, &mut state));
         assert!(poll(&mut future).is_pending());
         // Time passes on this thread, as when other exchanges are served meanwhile: six times the limit.
         let start = Instant::now();
@@ -278,11 +277,12 @@ fn calls_that_wait_are_capped_and_some_instances_kept() {
     let pin = worker.pin();
     let wave = |calls: &mut UnboundedReceiver<OutboundCall>| {
         let mut states: Vec<_> = (0..WAITING / 2).map(|_| exchange()).collect();
-        let mut futures: Vec<_> = states.iter_mut().map(|state| Box::pin(pin.request_headers(state))).collect();
+        let mut futures: Vec<_> =
+            states.iter_mut().map(|state| Box::pin(pin.decide(Hook::RequestHeaders, state))).collect();
         for future in &mut futures {
             assert!(poll(&mut future.as_mut()).is_pending());
         }
-        let error = now(pin.request_headers(&mut exchange())).unwrap_err();
+        let error = now(pin.decide(Hook::RequestHeaders, &mut exchange())).unwrap_err();
         assert_eq!(
             error.to_string(),
             format!(
@@ -309,6 +309,6 @@ fn the_future_of_a_call_that_cannot_wait_is_small() {
     let worker = worker_of("request-headers", &noop());
     let (pin, mut state) = (worker.pin(), exchange());
     assert!(!pin.may_wait());
-    let size = size_of_val(&pin.request_headers(&mut state));
+    let size = size_of_val(&pin.decide(Hook::RequestHeaders, &mut state));
     assert!(size <= 256, "{size}");
 }

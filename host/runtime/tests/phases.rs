@@ -5,7 +5,7 @@ mod common;
 
 use bytes::Bytes;
 use common::*;
-use odin_runtime::{ConnectDecision, DataDecision, Decision, Hook, Hooks, PieceDecision};
+use odin_chain::{ConnectDecision, Decision, Hook, Hooks, PieceDecision};
 
 fn on(interface: &str, body: &str) -> String {
     let function = match interface {
@@ -17,7 +17,7 @@ fn on(interface: &str, body: &str) -> String {
 
 fn piece(words: &[u32], end: bool) -> PieceDecision {
     let worker = worker_of("request-body", &on("request-body", &answering(words)));
-    now(worker.pin().request_body(&mut exchange(), end)).unwrap()
+    now(worker.pin().piece(Hook::RequestBody, &mut exchange(), end)).unwrap()
 }
 
 #[test]
@@ -49,10 +49,7 @@ fn a_body_hook_reads_its_piece() {
         let worker = worker_of(interface, &on(interface, &code));
         let mut state = answered();
         state.piece = Bytes::from_static(b"hello world");
-        let decision = match hook {
-            Hook::RequestBody => now(worker.pin().request_body(&mut state, true)),
-            _ => now(worker.pin().response_body(&mut state, true)),
-        };
+        let decision = now(worker.pin().piece(hook, &mut state, true));
         assert!(matches!(decision.unwrap(), PieceDecision::Pass));
         assert_eq!(state.piece, "hello world");
         assert_eq!(worker.pin().plugin().stats().hook(hook).calls, 1);
@@ -72,7 +69,7 @@ fn a_large_body_goes_in_and_comes_out_whole() {
     let worker = worker(spec, &guest(&["response-body"], &on("response-body", code)));
     let mut state = answered();
     state.piece = (0..128 << 10).map(|n| (n % 251) as u8).collect();
-    let PieceDecision::Replace(bytes) = now(worker.pin().response_body(&mut state, true)).unwrap() else {
+    let PieceDecision::Replace(bytes) = now(worker.pin().piece(Hook::ResponseBody, &mut state, true)).unwrap() else {
         panic!("not replaced")
     };
     assert_eq!(bytes, state.piece);
@@ -84,7 +81,7 @@ fn a_held_head_may_be_changed_in_the_body_hook() {
         + &expect_byte(64, 0);
     let worker = worker_of("request-body", &on("request-body", &code));
     let mut state = exchange();
-    now(worker.pin().request_body(&mut state, true)).unwrap();
+    now(worker.pin().piece(Hook::RequestBody, &mut state, true)).unwrap();
     assert_eq!(state.request.unwrap().headers["x-odin"], "seen");
 }
 
@@ -115,8 +112,8 @@ fn trailer_hooks_read_and_set_trailers() {
         let mut state = answered();
         state.trailers.insert("turn", "1".parse().unwrap());
         let decision = match interface {
-            "request-trailers" => now(worker.pin().request_trailers(&mut state)),
-            _ => now(worker.pin().response_trailers(&mut state)),
+            "request-trailers" => now(worker.pin().decide(Hook::RequestTrailers, &mut state)),
+            _ => now(worker.pin().decide(Hook::ResponseTrailers, &mut state)),
         };
         assert!(matches!(decision.unwrap(), Decision::Continue));
         assert_eq!((state.trailers.len(), &state.trailers["x-odin"]), (2, &"seen".parse().unwrap()));
@@ -126,7 +123,7 @@ fn trailer_hooks_read_and_set_trailers() {
 #[test]
 fn a_trailer_hook_cannot_ask_for_the_body() {
     let worker = worker_of("request-trailers", &on("request-trailers", &answering(&[0, 1, 0])));
-    let error = now(worker.pin().request_trailers(&mut exchange())).unwrap_err();
+    let error = now(worker.pin().decide(Hook::RequestTrailers, &mut exchange())).unwrap_err();
     assert_eq!(
         error.to_string(),
         "plugin \"test\": request-trailers gave a bad answer: `read`, which only a header hook may answer"
@@ -166,8 +163,9 @@ fn a_connection_is_admitted_or_not() {
 
 #[test]
 fn data_hooks_say_what_becomes_of_a_piece() {
+    let is = |decision: PieceDecision| format!("{decision:?}");
     let words = Bytes::from_static(b"no thanks");
-    for interface in ["downstream-data", "upstream-data"] {
+    for (interface, hook) in [("downstream-data", Hook::DownstreamData), ("upstream-data", Hook::UpstreamData)] {
         let data = |words: &[u32], end| {
             let code = "(call $reset) (call $read (i32.const 0) (i32.const 4) (i32.const 64))".to_owned()
                 + &expect("(i32.load (i32.const 68))", 4)
@@ -176,18 +174,15 @@ fn data_hooks_say_what_becomes_of_a_piece() {
             let mut state = exchange();
             state.request = None;
             state.piece = Bytes::from_static(b"ping");
-            match interface {
-                "downstream-data" => now(worker.pin().downstream_data(&mut state, end)).unwrap(),
-                _ => now(worker.pin().upstream_data(&mut state, end)).unwrap(),
-            }
+            format!("{:?}", now(worker.pin().piece(hook, &mut state, end)).unwrap())
         };
-        assert_eq!(data(&[0, 0], false), DataDecision::Pass);
-        assert_eq!(data(&[0, 1, 1152, 9], false), DataDecision::Replace(words.clone()));
-        assert_eq!(data(&[0, 2, 1152, 9], false), DataDecision::Append(words.clone()));
-        assert_eq!(data(&[0, 3], false), DataDecision::Hold);
-        assert_eq!(data(&[0, 3], true), DataDecision::Pass);
-        assert_eq!(data(&[0, 4], false), DataDecision::Skip);
-        assert_eq!(data(&[0, 5, 1152, 9], false), DataDecision::Cut("no thanks".to_owned()));
+        assert_eq!(data(&[0, 0], false), is(PieceDecision::Pass));
+        assert_eq!(data(&[0, 1, 1152, 9], false), is(PieceDecision::Replace(words.clone())));
+        assert_eq!(data(&[0, 2, 1152, 9], false), is(PieceDecision::Append(words.clone())));
+        assert_eq!(data(&[0, 3], false), is(PieceDecision::Hold));
+        assert_eq!(data(&[0, 3], true), is(PieceDecision::Hold));
+        assert_eq!(data(&[0, 4], false), is(PieceDecision::Skip));
+        assert_eq!(data(&[0, 5, 1152, 9], false), is(PieceDecision::Cut("no thanks".to_owned())));
     }
 }
 
@@ -196,17 +191,17 @@ fn hooks_that_are_not_exported_answer_as_if_there_were_no_plugin() {
     let worker = worker_of("lifecycle", &configure(""));
     let (pin, mut state) = (worker.pin(), answered());
     assert_eq!(pin.hooks(), Hooks::from_iter([Hook::Configure]));
-    assert!(matches!(now(pin.request_headers(&mut state)), Ok(Decision::Continue)));
-    assert!(matches!(now(pin.request_body(&mut state, true)), Ok(PieceDecision::Pass)));
-    assert!(matches!(now(pin.request_trailers(&mut state)), Ok(Decision::Continue)));
-    assert!(matches!(now(pin.response_headers(&mut state)), Ok(Decision::Continue)));
-    assert!(matches!(now(pin.response_body(&mut state, true)), Ok(PieceDecision::Pass)));
-    assert!(matches!(now(pin.response_trailers(&mut state)), Ok(Decision::Continue)));
+    assert!(matches!(now(pin.decide(Hook::RequestHeaders, &mut state)), Ok(Decision::Continue)));
+    assert!(matches!(now(pin.piece(Hook::RequestBody, &mut state, true)), Ok(PieceDecision::Pass)));
+    assert!(matches!(now(pin.decide(Hook::RequestTrailers, &mut state)), Ok(Decision::Continue)));
+    assert!(matches!(now(pin.decide(Hook::ResponseHeaders, &mut state)), Ok(Decision::Continue)));
+    assert!(matches!(now(pin.piece(Hook::ResponseBody, &mut state, true)), Ok(PieceDecision::Pass)));
+    assert!(matches!(now(pin.decide(Hook::ResponseTrailers, &mut state)), Ok(Decision::Continue)));
     assert!(matches!(now(pin.exchange_end(&mut state)), Ok(())));
     assert!(matches!(now(pin.pick(&mut state, Cluster::of(1))), Ok(None)));
     assert!(matches!(now(pin.connect(&mut state)), Ok(ConnectDecision::Continue)));
     assert!(matches!(now(pin.close(&mut state)), Ok(())));
-    assert!(matches!(now(pin.downstream_data(&mut state, true)), Ok(DataDecision::Pass)));
-    assert!(matches!(now(pin.upstream_data(&mut state, true)), Ok(DataDecision::Pass)));
+    assert!(matches!(now(pin.piece(Hook::DownstreamData, &mut state, true)), Ok(PieceDecision::Pass)));
+    assert!(matches!(now(pin.piece(Hook::UpstreamData, &mut state, true)), Ok(PieceDecision::Pass)));
     assert_eq!(state.plugin_nanos, 0);
 }

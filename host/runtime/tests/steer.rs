@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::*;
+use odin_chain::{Hook, Hooks};
 use odin_runtime::{
-    BreakerPolicy, CallError, Cause, CustomValue, Hook, Hooks, LoadError, Plugin, PluginSpec, SteerBinding,
-    SteerWeight, WorkerPlugin,
+    BreakerPolicy, CallError, Cause, CustomValue, LoadError, Plugin, PluginSpec, SteerBinding, SteerWeight,
+    WorkerPlugin,
 };
 
 const BINDING: SteerBinding<'_> =
@@ -190,7 +191,7 @@ fn callers_and_a_worker_at_once_lose_no_count() {
             threads.spawn(|| (0..50).for_each(|_| drop(plugin.steer(&BINDING).unwrap())));
         }
         let worker = WorkerPlugin::new(plugin.clone(), 0, None);
-        (0..50).for_each(|_| drop(now(worker.pin().request_headers(&mut exchange())).unwrap()));
+        (0..50).for_each(|_| drop(now(worker.pin().decide(Hook::RequestHeaders, &mut exchange())).unwrap()));
     });
     let stats = plugin.stats();
     assert_eq!((stats.hook(Hook::Steer).calls, stats.hook(Hook::RequestHeaders).calls), (150, 50));

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::thread;
 
 use common::*;
-use odin_runtime::{CustomMetric, CustomValue, Hook, Hooks, LoadError, Plugin, Swap, WorkerPlugin};
+use odin_chain::{Hook, Hooks};
+use odin_runtime::{CustomMetric, CustomValue, LoadError, Plugin, Swap, WorkerPlugin};
 
 fn balancer(index: u32) -> Vec<u8> {
     guest(&["balancer"], &always(index))
@@ -124,7 +125,7 @@ fn round_robin_is_strict_across_workers_and_swaps() {
     let turns: Vec<u32> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
     let distinct: HashSet<u32> = turns.iter().copied().collect();
     assert_eq!((turns.len(), distinct.len()), (20_000, 20_000));
-    assert_eq!(plugin.stats().hook(odin_runtime::Hook::Balancer).calls, 20_000);
+    assert_eq!(plugin.stats().hook(odin_chain::Hook::Balancer).calls, 20_000);
 }
 
 #[test]
@@ -139,7 +140,7 @@ fn a_metric_is_summed_over_workers_and_outlives_instances() {
     for number in 0..2 {
         let worker = WorkerPlugin::new(plugin.clone(), number, None);
         for _ in 0..5000 {
-            now(worker.pin().request_headers(&mut exchange())).unwrap();
+            now(worker.pin().decide(Hook::RequestHeaders, &mut exchange())).unwrap();
         }
     }
     let expected = CustomMetric { name: "hits_total".to_owned(), value: CustomValue::Counter(20_000) };

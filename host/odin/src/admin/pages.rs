@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use odin_runtime::{BreakerState, BreakerUnit, Hook, PluginStatus, StatsSnapshot};
+use odin_chain::Hook;
+use odin_runtime::{BreakerState, BreakerUnit, PluginStatus, StatsSnapshot};
 use serde_json::{Value, json};
 
 use crate::config::Traffic;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request, response};
-use odin_runtime::{CpuBudget, HookState, Routed};
+use odin_chain::{CpuBudget, HookState, Routed};
 use tokio::net::TcpStream;
 
 use crate::downstream::local::{LocalKind, Target};
@@ -188,7 +188,7 @@ fn normalize(head: &mut request::Parts, paths: PathRules) -> Result<(), Error> {
 async fn switch(record: &mut Record, head: response::Parts) -> Result<response::Parts, Error> {
     let Some(run) = chain(record) else { return Ok(head) };
     open_response(&run, record.head.take(), head, false).await;
-    filter::response_headers(&run).await?;
+    run.response_headers().await?;
     close_response(&run).await
 }
 
@@ -209,7 +209,7 @@ async fn ask(
     let upload = record.upload.clone();
     let mut cluster = target.cluster.clone();
     if let Some(run) = chain(record) {
-        deadline.race_limit(filter::request_headers(&run)).await.map_err(call::late)??;
+        deadline.race_limit(run.request_headers()).await.map_err(call::late)??;
         body = filter::attach(&run, Side::Request(upload.clone()), body, deadline).await?;
         let mut state = run.state().await;
         state.request_open = false;
@@ -267,7 +267,7 @@ async fn answer(
     let bodiless = bodiless
         || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
     open_response(&run, record.head.take(), head, !bodiless && !http_body::Body::is_end_stream(&body)).await;
-    deadline.race_limit(filter::response_headers(&run)).await.map_err(call::late)??;
+    deadline.race_limit(run.response_headers()).await.map_err(call::late)??;
     if !bodiless {
         body = filter::attach(&run, Side::Response, body, deadline).await?;
     }

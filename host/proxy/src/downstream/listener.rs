@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use odin_runtime::ConnectionInfo;
+use odin_chain::ConnectionInfo;
 use rustix::net::SocketFlags;
 use socket2::{Domain, Socket, Type};
 use tokio::io::Interest;

@@ -17,7 +17,7 @@ pub(crate) mod worker;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use odin_runtime::ConnectionInfo;
+use odin_chain::ConnectionInfo;
 
 use crate::downstream::drain::Drain;
 use crate::http::fields::Client;

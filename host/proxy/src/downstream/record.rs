@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri, Version, request};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use odin_runtime::HookState;
+use odin_chain::HookState;
 
 use crate::downstream::Downstream;
 use crate::downstream::drain::DRAINED;
@@ -201,7 +201,7 @@ impl Record {
                 let facts = &mut state.facts;
                 (facts.bytes_received, facts.bytes_sent, facts.status, facts.error) =
                     (received, sent, Some(status), error);
-                filter::end(&run, &mut state).await;
+                run.end(&mut state).await;
             }
         });
         if ending.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
-use odin_runtime::{BodyMode, Hook, HookState};
+use odin_chain::{Due, Flow, Hook, HookState, Step};
+use odin_runtime::PinnedPlugin;
 use tokio::task::JoinHandle;
 
-use super::stage::{Flow, Stage};
-use super::{Run, heads};
+use super::Run;
 use crate::error::{Error, Kind};
 use crate::http::body::{Body, Source};
 use crate::http::upload::Upload;
@@ -32,10 +32,10 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    fn flow(&self) -> Flow {
+    fn hooks(&self) -> (Hook, Hook) {
         match self {
-            Side::Request(_) => Flow::RequestBody,
-            Side::Response => Flow::ResponseBody,
+            Side::Request(_) => (Hook::RequestBody, Hook::RequestTrailers),
+            Side::Response => (Hook::ResponseBody, Hook::ResponseTrailers),
         }
     }
 }
@@ -43,30 +43,29 @@ impl Side {
 /// Lets the body flow through the plugins that asked for it. Waits for all of it when one of them holds the head.
 pub(crate) async fn attach(run: &Rc<Run>, side: Side, body: Body, deadline: &mut Deadline) -> Result<Body, Error> {
     let has_body = !body.is_end_stream();
-    let stages = run.stages(side.flow(), has_body);
-    let trailers = has_body && run.has_trailer_hooks(side.flow());
-    if stages.is_empty() && !trailers {
+    let (hook, of_trailers) = side.hooks();
+    let flow = Flow::new(&run.chain, hook, has_body, Instant::now());
+    let trailers = has_body && run.chain.has(of_trailers);
+    if flow.is_idle() && !trailers {
         return Ok(body);
     }
     let mut hooked = HookedBody {
-        wait: patience(&stages),
+        wait: patience(&flow),
         source: body,
         run: run.clone(),
         side,
-        stages,
+        flow: Some(flow),
         trailers,
         work: None,
         came: 0,
         ready: (None, None),
         finished: false,
     };
-    // A message without a body keeps nobody waiting, and its plugins are asked before its head says how long it is.
-    let wait_for_all = !has_body;
-    if !wait_for_all && !hooked.holds_head() {
+    if !hooked.holds_head() {
         return Ok(Body::from(hooked));
     }
-    let late = if hooked.side.flow().forward() { Kind::BodyTimeout } else { Kind::UpstreamTimeout };
-    let Ok(collected) = deadline.race_limit(hooked.collect(wait_for_all)).await else {
+    let late = if hook == Hook::RequestBody { Kind::BodyTimeout } else { Kind::UpstreamTimeout };
+    let Ok(collected) = deadline.race_limit(hooked.collect()).await else {
         return Err(Error::new(late, "the exchange took too long"));
     };
     let (data, trailers) = collected?;
@@ -81,8 +80,8 @@ pub(crate) async fn attach(run: &Rc<Run>, side: Side, body: Body, deadline: &mut
 }
 
 /// When the first plugin that waits for the whole gives up.
-fn patience(stages: &[Stage]) -> Option<Deadline> {
-    let first = stages.iter().filter_map(Stage::gives_up_at).min()?;
+fn patience(flow: &Flow) -> Option<Deadline> {
+    let first = flow.gives_up_at()?;
     let mut deadline = Deadline::default();
     // No time at all would mean for ever.
     deadline.set(first.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
@@ -90,27 +89,29 @@ fn patience(stages: &[Stage]) -> Option<Deadline> {
 }
 
 impl Run {
-    /// The plugins that want to see the body, in the order in which it meets them.
-    pub(super) fn stages(&self, flow: Flow, has_body: bool) -> Vec<Stage> {
-        let stage = |at: usize| {
-            let mode = if flow.forward() { self.chain[at].request.get() } else { self.chain[at].response.get() };
-            let sees = match mode {
-                BodyMode::Skip => false,
-                BodyMode::Stream => has_body,
-                BodyMode::Buffer | BodyMode::Hold => true,
-            };
-            sees.then(|| Stage::new(at, mode, self.chain[at].plugin.plugin().spec().limits.body_wait))
-        };
-        match flow.forward() {
-            true => (0..self.chain.len()).filter_map(stage).collect(),
-            false => (0..self.chain.len()).rev().filter_map(stage).collect(),
-        }
-    }
-
-    fn has_trailer_hooks(&self, flow: Flow) -> bool {
-        match flow.forward() {
-            true => self.exports(Hook::RequestTrailers),
-            false => self.exports(Hook::ResponseTrailers),
+    /// Asks the plugins that are due until something may go on.
+    pub(super) async fn go_on(
+        &self,
+        flow: &mut Flow,
+        mut step: Step<Error>,
+        came: u64,
+        state: &mut Box<HookState>,
+    ) -> Result<Bytes, Error> {
+        loop {
+            match step.map_err(|end| self.ended(end))? {
+                Due::Send(bytes) => return Ok(bytes),
+                Due::Ask { filter, piece, end } => {
+                    let hook = flow.hook();
+                    state.piece = piece;
+                    match hook {
+                        Hook::RequestBody | Hook::DownstreamData => state.facts.bytes_received = came,
+                        _ => state.facts.bytes_sent = came,
+                    }
+                    let asked = async |plugin: &PinnedPlugin, state: &mut _| plugin.piece(hook, state, end).await;
+                    let answer = self.call(filter, state, asked).await;
+                    step = flow.answered(std::mem::take(&mut state.piece), answer);
+                }
+            }
         }
     }
 }
@@ -120,8 +121,8 @@ pub(crate) struct HookedBody {
     source: Body,
     run: Rc<Run>,
     side: Side,
-    /// Empty while `work` has them.
-    stages: Vec<Stage>,
+    /// None while `work` has it.
+    flow: Option<Flow>,
     /// Some plugin wants to see the trailers.
     trailers: bool,
     /// The hooks that a piece is going through.
@@ -137,7 +138,7 @@ pub(crate) struct HookedBody {
 
 /// A piece that went through all hooks.
 struct Done {
-    stages: Vec<Stage>,
+    flow: Option<Flow>,
     result: Result<(Bytes, Option<HeaderMap>), Error>,
     end: bool,
 }
@@ -155,13 +156,13 @@ enum Arrived {
 
 impl HookedBody {
     fn holds_head(&self) -> bool {
-        self.stages.iter().any(Stage::holds_head)
+        self.flow.as_ref().is_none_or(Flow::holds_head)
     }
 
     /// Everything up to the end, or until nobody holds the head any more.
-    async fn collect(&mut self, all: bool) -> Result<(Bytes, Option<HeaderMap>), Error> {
+    async fn collect(&mut self) -> Result<(Bytes, Option<HeaderMap>), Error> {
         let (mut pieces, mut trailers) = (BytesMut::new(), None);
-        while !self.finished && (all || self.work.is_some() || self.holds_head()) {
+        while !self.finished && self.holds_head() {
             match poll_fn(|cx| self.poll_frame(cx)).await.transpose()?.map(Frame::into_data) {
                 Some(Ok(data)) => pieces.extend_from_slice(&data),
                 Some(Err(frame)) => trailers = frame.into_trailers().ok(),
@@ -188,11 +189,11 @@ impl Source for HookedBody {
                 return Poll::Ready(None);
             }
             if let Some(work) = &mut self.work {
-                let Done { stages, result, end } = ready!(work.poll(cx));
-                (self.work, self.stages) = (None, stages);
+                let Done { flow, result, end } = ready!(work.poll(cx));
                 if self.wait.is_none() {
-                    self.wait = patience(&self.stages);
+                    self.wait = flow.as_ref().and_then(patience);
                 }
+                (self.work, self.flow) = (None, flow);
                 match result {
                     Ok((data, trailers)) => self.ready = (Some(data).filter(|data| !data.is_empty()), trailers),
                     Err(error) => return Poll::Ready(Some(Err(self.fail(error)))),
@@ -206,7 +207,7 @@ impl Source for HookedBody {
             }
             match ready!(self.poll_source(cx)) {
                 Ok(arrived) if self.indifferent(&arrived) => self.pass(arrived),
-                Ok(arrived) => self.work = Some(self.work(arrived)),
+                Ok(arrived) => self.work = self.flow.take().map(|flow| self.work(flow, arrived)),
                 Err(error) => {
                     self.finished = true;
                     return Poll::Ready(Some(Err(error)));
@@ -233,7 +234,7 @@ impl HookedBody {
     /// No plugin looks at it.
     fn indifferent(&self, arrived: &Arrived) -> bool {
         let inside = matches!(arrived, Arrived::Piece { end: false, .. });
-        self.stages.iter().all(Stage::is_done) && (inside || !self.trailers)
+        self.flow.as_ref().is_some_and(Flow::is_idle) && (inside || !self.trailers)
     }
 
     fn pass(&mut self, arrived: Arrived) {
@@ -280,17 +281,13 @@ impl HookedBody {
     }
 
     /// Takes what came through the hooks.
-    fn work(&mut self, arrived: Arrived) -> Work {
-        let (run, flow, came, trailers) = (self.run.clone(), self.side.flow(), self.came, self.trailers);
-        let mut stages = std::mem::take(&mut self.stages);
+    fn work(&self, mut flow: Flow, arrived: Arrived) -> Work {
+        let (run, came) = (self.run.clone(), self.came);
+        let of_trailers = self.trailers.then_some(self.side.hooks().1);
         let work = async move {
             let end = matches!(arrived, Arrived::Piece { end: true, .. } | Arrived::End(_));
-            let mut state = run.state().await;
-            let count = if flow.forward() { &mut state.facts.bytes_received } else { &mut state.facts.bytes_sent };
-            *count = came;
-            let result = go_through(&run, flow, &mut stages, arrived, trailers, &mut state).await;
-            drop(state);
-            Done { stages, result, end }
+            let result = go_through(&run, &mut flow, arrived, came, of_trailers).await;
+            Done { flow: Some(flow), result, end }
         };
         Work::New(Some(Box::pin(work)))
     }
@@ -315,8 +312,7 @@ impl Work {
                 Poll::Pending => *self = Work::Task(tokio::task::spawn_local(work)),
             }
         }
-        let gone =
-            |why: String| Done { stages: Vec::new(), result: Err(Error::new(Kind::PluginFailed, why)), end: true };
+        let gone = |why: String| Done { flow: None, result: Err(Error::new(Kind::PluginFailed, why)), end: true };
         match self {
             Work::Task(task) => {
                 Pin::new(task).poll(cx).map(|done| done.unwrap_or_else(|error| gone(error.to_string())))
@@ -338,38 +334,24 @@ impl Drop for Work {
 
 async fn go_through(
     run: &Run,
-    flow: Flow,
-    stages: &mut [Stage],
+    flow: &mut Flow,
     arrived: Arrived,
-    trailer_hooks: bool,
-    state: &mut Box<HookState>,
+    came: u64,
+    of_trailers: Option<Hook>,
 ) -> Result<(Bytes, Option<HeaderMap>), Error> {
-    let (mut piece, end, late, trailers) = match arrived {
-        Arrived::Piece { data, end } => (data, end, false, HeaderMap::new()),
-        Arrived::End(trailers) => (Bytes::new(), true, false, trailers),
-        Arrived::Late => (Bytes::new(), false, true, HeaderMap::new()),
+    let mut state = run.state().await;
+    let (step, trailers) = match arrived {
+        Arrived::Piece { data, end } => (flow.arrived(data, end), end.then(HeaderMap::new)),
+        Arrived::End(trailers) => (flow.arrived(Bytes::new(), true), Some(trailers)),
+        Arrived::Late => (flow.late(Instant::now()), None),
     };
-    let now = Instant::now();
-    for stage in stages {
-        piece = match late && stage.gives_up_at().is_some_and(|until| until <= now) {
-            true => {
-                // What a plugin before it has let go comes behind what this one has.
-                stage.hold_more(piece);
-                stage.give_up(run, flow, state).await?
-            }
-            false => stage.take(run, flow, state, piece, end).await?,
-        };
+    let piece = run.go_on(flow, step, came, &mut state).await?;
+    let Some(mut trailers) = trailers else { return Ok((piece, None)) };
+    if let Some(hook) = of_trailers {
+        state.trailers = trailers;
+        let decided = run.decide(hook, &mut state).await;
+        trailers = std::mem::take(&mut state.trailers);
+        decided?;
     }
-    let some = |trailers: HeaderMap| Some(trailers).filter(|trailers| !trailers.is_empty());
-    if !end || !trailer_hooks {
-        return Ok((piece, some(trailers)));
-    }
-    state.trailers = trailers;
-    let decided = match flow.forward() {
-        true => heads::request_trailers(run, state).await,
-        false => heads::response_trailers(run, state).await,
-    };
-    let trailers = std::mem::take(&mut state.trailers);
-    decided?;
-    Ok((piece, some(trailers)))
+    Ok((piece, Some(trailers).filter(|trailers| !trailers.is_empty())))
 }

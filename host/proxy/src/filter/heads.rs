@@ -1,86 +1,40 @@
-//! The hooks that decide about a whole message: of its head and of its trailers. In route order on the way in, in
-//! reverse on the way out.
+//! The hooks of the heads, and of the end of an exchange.
 
-use odin_runtime::{BodyMode, Decision, Hook, HookState};
+use odin_chain::{Hook, HookState};
 
-use super::{Link, Run};
-use crate::error::{Error, Kind};
+use super::Run;
+use crate::error::Error;
 
-/// The request hooks. The error of a plugin that answers holds its reply.
-pub(crate) async fn request_headers(run: &Run) -> Result<(), Error> {
-    if !run.exports(Hook::RequestHeaders) {
-        return Ok(());
+impl Run {
+    /// The hooks of the request's head.
+    pub(crate) async fn request_headers(&self) -> Result<(), Error> {
+        self.headers(Hook::RequestHeaders).await
     }
-    let mut state = run.state().await;
-    for link in run.chain.iter().filter(|link| link.plugin.hooks().has(Hook::RequestHeaders)) {
-        let decided = link.call(&mut state, async |plugin, state| plugin.request_headers(state).await).await?;
-        if let Some(mode) = link.obey(decided)? {
-            link.ask_for_request(mode);
+
+    /// The hooks of the response's head.
+    pub(crate) async fn response_headers(&self) -> Result<(), Error> {
+        self.headers(Hook::ResponseHeaders).await
+    }
+
+    async fn headers(&self, hook: Hook) -> Result<(), Error> {
+        if !self.chain.has(hook) {
+            return Ok(());
         }
-    }
-    Ok(())
-}
-
-/// The response hooks. The error of a plugin that answers holds its reply.
-pub(crate) async fn response_headers(run: &Run) -> Result<(), Error> {
-    if !run.exports(Hook::ResponseHeaders) {
-        return Ok(());
-    }
-    let mut state = run.state().await;
-    for link in run.chain.iter().rev().filter(|link| link.plugin.hooks().has(Hook::ResponseHeaders)) {
-        let decided = link.call(&mut state, async |plugin, state| plugin.response_headers(state).await).await?;
-        if let Some(mode) = link.obey(decided)? {
-            link.ask_for_response(mode);
-        }
-    }
-    Ok(())
-}
-
-/// The trailer hooks of the request; `state.trailers` holds what came.
-pub(super) async fn request_trailers(run: &Run, state: &mut Box<HookState>) -> Result<(), Error> {
-    for link in run.chain.iter().filter(|link| link.plugin.hooks().has(Hook::RequestTrailers)) {
-        let decided = link.call(state, async |plugin, state| plugin.request_trailers(state).await).await?;
-        link.obey(decided)?;
-    }
-    Ok(())
-}
-
-/// The trailer hooks of the response; `state.trailers` holds what came.
-pub(super) async fn response_trailers(run: &Run, state: &mut Box<HookState>) -> Result<(), Error> {
-    for link in run.chain.iter().rev().filter(|link| link.plugin.hooks().has(Hook::ResponseTrailers)) {
-        let decided = link.call(state, async |plugin, state| plugin.response_trailers(state).await).await?;
-        link.obey(decided)?;
-    }
-    Ok(())
-}
-
-impl Link {
-    /// What a decision asks for of the body, unless it ends the exchange. A hook that failed and is passed over decided
-    /// nothing.
-    fn obey(&self, decided: Option<Decision>) -> Result<Option<BodyMode>, Error> {
-        match decided {
-            None | Some(Decision::Continue) => Ok(None),
-            Some(Decision::Read(mode)) => Ok(Some(mode)),
-            Some(Decision::Reply(reply)) => Err(Error::replied(reply, self.name())),
-            Some(Decision::Reject(reason)) => Err(self.ends(Kind::Rejected, reason)),
-            Some(Decision::Cut(reason)) => Err(self.ends(Kind::Cut, reason)),
-        }
+        self.decide(hook, &mut *self.state().await).await
     }
 
-    pub(super) fn ends(&self, kind: Kind, reason: String) -> Error {
-        let words = format!("plugin {:?}: {}", self.name(), self.plugin.said(reason));
-        Error::new(kind, words).by(self.name())
+    /// Some plugin wants to know of the end.
+    pub(crate) fn has_end(&self) -> bool {
+        self.chain.has(Hook::ExchangeEnd)
     }
 
-    fn ask_for_request(&self, mode: BodyMode) {
-        if self.plugin.hooks().has(Hook::RequestBody) {
-            self.request.set(mode);
-        }
-    }
-
-    fn ask_for_response(&self, mode: BodyMode) {
-        if self.plugin.hooks().has(Hook::ResponseBody) {
-            self.response.set(mode);
+    /// The hooks of the end. A failure is logged and costs nothing.
+    pub(crate) async fn end(&self, state: &mut Box<HookState>) {
+        state.request_open = false;
+        state.response_open = false;
+        for at in self.chain.due(Hook::ExchangeEnd) {
+            // Logged by now.
+            let _ = self.call(at, state, async |plugin, state| plugin.exchange_end(state).await).await;
         }
     }
 }

@@ -5,9 +5,7 @@
 //! Must never hold the lock on the state across anything but a hook.
 
 mod body;
-mod ends;
 mod heads;
-mod stage;
 pub(crate) mod stream;
 
 use std::cell::{Cell, RefCell};
@@ -16,12 +14,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use odin_runtime::{BodyMode, CallError, Hook, HookState, OnFailure, PinnedPlugin, WorkerPlugin};
+use odin_chain::{Answer, Chain, End, Failed, Filter, Hook, HookState, Hooks, Rules, Why};
+use odin_runtime::{CallError, PinnedPlugin, WorkerPlugin};
 use tokio::sync::{Mutex, MutexGuard};
 
 pub(crate) use body::{Side, attach};
-pub(crate) use ends::end;
-pub(crate) use heads::{request_headers, response_headers};
 
 use crate::error::{Error, Kind};
 use crate::http::head::Head;
@@ -35,7 +32,7 @@ use crate::upstream::local::LocalCluster;
 /// The state is behind a lock because a hook that waits for an outbound call keeps it meanwhile, and another hook of the
 /// same exchange may be due. Nothing contends for it otherwise.
 pub(crate) struct Run {
-    chain: Box<[Link]>,
+    chain: Chain<Link>,
     state: Mutex<Box<HookState>>,
     /// The endpoint of the call, for the plugins' facts: the cluster, the address and the number of the attempt.
     assigned: RefCell<Option<(Arc<str>, SocketAddr, u32)>>,
@@ -65,27 +62,22 @@ impl RoutePlugin {
 struct Link {
     plugin: Rc<PinnedPlugin>,
     place: RoutePlugin,
-    /// How it sees what comes from the client, and from the upstream.
-    request: Cell<BodyMode>,
-    response: Cell<BodyMode>,
-    /// It saw a TCP connection begin.
-    connected: Cell<bool>,
+}
+
+impl Filter for Link {
+    fn hooks(&self) -> Hooks {
+        self.plugin.hooks()
+    }
+
+    fn rules(&self) -> Rules {
+        self.plugin.plugin().spec().rules()
+    }
 }
 
 impl Run {
-    /// Pins the plugins of an exchange, or of a TCP connection when the state has no request. Allocates no chain when there are none.
+    /// Pins the plugins of an exchange or a TCP connection. Allocates no chain when there are none.
     pub(crate) fn new(plugins: &[RoutePlugin], state: Box<HookState>) -> Rc<Self> {
-        let mode = |exported| Cell::new(if exported { BodyMode::Stream } else { BodyMode::Skip });
-        let link = |place: &RoutePlugin| {
-            let plugin = place.plugin.pin();
-            let hooks = plugin.hooks();
-            let (request, response) = match state.request {
-                Some(_) => (mode(hooks.has(Hook::RequestBody)), mode(hooks.has(Hook::ResponseBody))),
-                None => (mode(hooks.has(Hook::DownstreamData)), mode(hooks.has(Hook::UpstreamData))),
-            };
-            Link { plugin, place: place.clone(), request, response, connected: Cell::new(false) }
-        };
-        let chain = plugins.iter().map(link).collect();
+        let chain = plugins.iter().map(|place| Link { plugin: place.plugin.pin(), place: place.clone() }).collect();
         Rc::new(Run { chain, state: Mutex::new(state), assigned: RefCell::default(), over: Cell::new(false) })
     }
 
@@ -119,7 +111,7 @@ impl Run {
 
     /// Some plugin reads the response's head when it has gone on.
     pub(crate) fn reads_response_later(&self) -> bool {
-        self.exports(Hook::ResponseBody) || self.exports(Hook::ResponseTrailers)
+        self.chain.has(Hook::ResponseBody) || self.chain.has(Hook::ResponseTrailers)
     }
 
     /// No plugin will be called.
@@ -127,46 +119,55 @@ impl Run {
         self.chain.is_empty()
     }
 
-    fn exports(&self, hook: Hook) -> bool {
-        self.chain.iter().any(|link| link.plugin.hooks().has(hook))
-    }
-}
-
-impl Link {
-    /// Calls a hook. None when it failed and the plugin says to go on without it.
+    /// Calls a hook of the plugin at this place, and counts what it cost on this route.
     async fn call<T>(
         &self,
+        at: usize,
         state: &mut Box<HookState>,
         hook: impl AsyncFnOnce(&PinnedPlugin, &mut Box<HookState>) -> Result<T, CallError>,
-    ) -> Result<Option<T>, Error> {
-        or_passed_over(&self.plugin, self.counted(state, hook).await)
-    }
-
-    /// Calls a hook whose failure costs nothing: it is logged.
-    async fn tell(
-        &self,
-        state: &mut Box<HookState>,
-        hook: impl AsyncFnOnce(&PinnedPlugin, &mut Box<HookState>) -> Result<(), CallError>,
-    ) {
-        if let Err(error) = self.counted(state, hook).await {
-            failed(&error);
-        }
-    }
-
-    /// Calls a hook and counts what it cost on this route.
-    async fn counted<T>(
-        &self,
-        state: &mut Box<HookState>,
-        hook: impl AsyncFnOnce(&PinnedPlugin, &mut Box<HookState>) -> Result<T, CallError>,
-    ) -> Result<T, CallError> {
+    ) -> Answer<T, Error> {
+        let Link { plugin, place } = self.chain.filter(at);
         let before = state.plugin_nanos;
-        let result = hook(&self.plugin, state).await;
-        self.place.took(state.plugin_nanos - before);
-        result
+        let result = hook(plugin, state).await;
+        place.took(state.plugin_nanos - before);
+        result.map_err(|error| failed(&error))
     }
 
-    fn name(&self) -> &str {
-        self.plugin.plugin().name()
+    /// Calls the hook of all plugins that have it, and does what they decide.
+    async fn decide(&self, hook: Hook, state: &mut Box<HookState>) -> Result<(), Error> {
+        for at in self.chain.due(hook) {
+            let answer = self.call(at, state, async |plugin, state| plugin.decide(hook, state).await).await;
+            self.chain.decided(at, hook, answer).map_err(|end| self.ended(end))?;
+        }
+        Ok(())
+    }
+
+    /// The error of an exchange or connection that a plugin has ended. That of a plugin which answers holds its reply.
+    fn ended(&self, End { filter, hook, why }: End<Error>) -> Error {
+        let plugin = &self.chain.filter(filter).plugin;
+        let (name, limits) = (plugin.plugin().name(), &plugin.plugin().spec().limits);
+        let says = |kind, reason| Error::new(kind, format!("plugin {name:?}: {}", plugin.said(reason))).by(name);
+        match why {
+            Why::Reply(reply) => Error::replied(reply, name),
+            Why::Reject(reason) => says(Kind::Rejected, reason),
+            Why::Cut(reason) => says(Kind::Cut, reason),
+            Why::Failed(error) => error,
+            Why::TooLarge => {
+                let kind = match hook {
+                    Hook::RequestBody => Kind::BodyTooLarge,
+                    Hook::ResponseBody => Kind::ResponseTooLarge,
+                    _ => Kind::PluginFailed,
+                };
+                let limit = limits.body_bytes;
+                Error::new(kind, format!("plugin {name:?} wants it whole, and it is over body-limit, {limit} bytes"))
+            }
+            Why::TooLate => {
+                let kind = if hook == Hook::ResponseBody { Kind::UpstreamTimeout } else { Kind::BodyTimeout };
+                let wait = limits.body_wait;
+                let words = format!("plugin {name:?} wants it whole, and it did not come within body-wait, {wait:?}");
+                Error::new(kind, words)
+            }
+        }
     }
 }
 
@@ -205,7 +206,7 @@ impl Caller for Run {
             if lends {
                 *head = take_back(&mut state);
             }
-            or_passed_over(&plugin, picked)
+            plugin.plugin().spec().on_failure.judge(picked.map_err(|error| failed(&error)))
         })
     }
 
@@ -215,22 +216,9 @@ impl Caller for Run {
     }
 }
 
-/// The answer of a hook; of one that failed the exchange's error, or none when the plugin says to go on without it.
-fn or_passed_over<T>(plugin: &PinnedPlugin, result: Result<T, CallError>) -> Result<Option<T>, Error> {
-    result.map(Some).or_else(|error| {
-        let failure = failed(&error);
-        match plugin.plugin().spec().on_failure {
-            // What a client makes the plugins compute must not get it past them.
-            OnFailure::Open if error.is_over_budget() => Err(failure),
-            OnFailure::Open => Ok(None),
-            OnFailure::Closed => Err(failure),
-        }
-    })
-}
-
 /// Logs the failure with the guest's backtrace, once, and turns it into the exchange's error. A pause was logged when it
 /// began, and what is past the plugin's log-rate is only counted.
-fn failed(error: &CallError) -> Error {
+fn failed(error: &CallError) -> Failed<Error> {
     let (cause, backtrace) = (error.to_string(), error.backtrace());
     if !error.is_told() {
         tracing::debug!(target: "plugin", plugin = error.plugin(), "{cause}");
@@ -239,5 +227,6 @@ fn failed(error: &CallError) -> Error {
     } else {
         tracing::error!(target: "plugin", plugin = error.plugin(), backtrace, "{cause}");
     }
-    Error::new(Kind::PluginFailed, cause).by(error.plugin())
+    let may_pass = !error.is_over_budget();
+    Failed { error: Error::new(Kind::PluginFailed, cause).by(error.plugin()), may_pass }
 }

@@ -1,29 +1,24 @@
 //! The hooks of a TCP connection: its begin and end, and the bytes of each direction on their way through the plugins
 //! that look at them.
 
+use std::time::Instant;
+
 use bytes::Bytes;
-use odin_runtime::{BodyMode, ConnectDecision, Hook};
+use odin_chain::{Flow, Hook};
 
 use super::Run;
-use super::stage::{Flow, Stage};
-use crate::error::{Error, Kind};
+use crate::error::Error;
 
 /// The hooks of the begin, in the listener's order. The error says why the connection must be closed.
 pub(crate) async fn connect(run: &Run) -> Result<(), Error> {
-    if !run.exports(Hook::Connect) {
+    if !run.chain.has(Hook::Connect) {
         return Ok(());
     }
     let mut state = run.state().await;
-    for link in run.chain.iter().filter(|link| link.plugin.hooks().has(Hook::Connect)) {
-        link.connected.set(true);
-        match link.call(&mut state, async |plugin, state| plugin.connect(state).await).await? {
-            None | Some(ConnectDecision::Continue) => {}
-            Some(ConnectDecision::SkipData) => {
-                link.request.set(BodyMode::Skip);
-                link.response.set(BodyMode::Skip);
-            }
-            Some(ConnectDecision::Reject(reason)) => return Err(link.ends(Kind::Rejected, reason)),
-        }
+    for at in run.chain.due(Hook::Connect) {
+        run.chain.connects(at);
+        let answer = run.call(at, &mut state, async |plugin, state| plugin.connect(state).await).await;
+        run.chain.connected(at, answer).map_err(|end| run.ended(end))?;
     }
     Ok(())
 }
@@ -32,30 +27,30 @@ pub(crate) async fn connect(run: &Run) -> Result<(), Error> {
 pub(crate) async fn close(run: &Run) {
     let mut state = run.state().await;
     state.request_open = false;
-    for link in run.chain.iter().filter(|link| link.connected.get()) {
-        link.tell(&mut state, async |plugin, state| plugin.close(state).await).await;
+    for at in run.chain.due_at_close() {
+        // Logged by now.
+        let _ = run.call(at, &mut state, async |plugin, state| plugin.close(state).await).await;
     }
 }
 
 /// The plugins that look at one direction.
 pub(crate) struct Through {
     flow: Flow,
-    stages: Vec<Stage>,
     came: u64,
 }
 
 impl Run {
     /// The plugins that look at what the client sends, and those that look at what the endpoint sends.
     pub(crate) fn through(&self) -> (Through, Through) {
-        let through = |flow| Through { flow, stages: self.stages(flow, true), came: 0 };
-        (through(Flow::FromDownstream), through(Flow::FromUpstream))
+        let through = |hook| Through { flow: Flow::new(&self.chain, hook, true, Instant::now()), came: 0 };
+        (through(Hook::DownstreamData), through(Hook::UpstreamData))
     }
 }
 
 impl Through {
     /// No plugin looks at this direction.
     pub(crate) fn is_empty(&self) -> bool {
-        self.stages.iter().all(Stage::is_done)
+        self.flow.is_idle()
     }
 
     /// Shows the plugins a piece; answers what goes on, which may be nothing.
@@ -65,14 +60,7 @@ impl Through {
             return Ok(piece);
         }
         let mut state = run.state().await;
-        match self.flow.forward() {
-            true => state.facts.bytes_received = self.came,
-            false => state.facts.bytes_sent = self.came,
-        }
-        let mut piece = piece;
-        for stage in &mut self.stages {
-            piece = stage.take(run, self.flow, &mut state, piece, end).await?;
-        }
-        Ok(piece)
+        let step = self.flow.arrived(piece, end);
+        run.go_on(&mut self.flow, step, self.came, &mut state).await
     }
 }

@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use http::request;
-use odin_runtime::{ConnectionInfo, HookState, Value};
+use odin_chain::{ConnectionInfo, HookState, Value};
 
 use crate::observe::finished::Finished;
 use crate::observe::log_text::{now, quoted, quoted_ascii, unix_seconds};

@@ -5,7 +5,7 @@ pub(crate) mod route;
 use std::sync::Arc;
 
 use http::Uri;
-use odin_runtime::Routing;
+use odin_chain::Routing;
 
 use crate::snapshot::{Listener, ListenerKind, Snapshot};
 

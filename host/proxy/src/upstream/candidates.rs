@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use odin_runtime::Endpoints;
+use odin_chain::Endpoints;
 
 use crate::upstream::cluster::Cluster;
 use crate::upstream::eligible::Set;

@@ -13,7 +13,8 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use http_body::Body as _;
-use odin_runtime::{ConnectionInfo, HookState, OutboundCall, OutboundError, Reply as Answer};
+use odin_chain::{ConnectionInfo, HookState, Reply as Answer};
+use odin_runtime::{OutboundCall, OutboundError};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::downstream::worker::Worker;

@@ -1,11 +1,9 @@
 //! What hooks answer, as it comes out of a component, checked and turned into the host's own words.
 //! Must never let through a reply that would break the framing of the client's connection.
 
-use http::{Response, StatusCode};
+use odin_chain::{BodyMode, ConnectDecision, Decision, PieceDecision, Reply};
 use wasmtime::component::{ComponentType, Lift};
 
-use crate::decision::{BodyMode, ConnectDecision, DataDecision, Decision, PieceDecision, Reply};
-use crate::fields::{Refused, checked};
 use crate::words;
 
 // Boxed slices and strings, where a `Vec` or `String` would do: an answer is moved a few times before it is looked at,
@@ -135,11 +133,10 @@ pub(crate) fn decision(answer: WitDecision, reads: Reads, max_head_bytes: usize)
     })
 }
 
-/// The decision of a body hook. `end`: it was called for the last piece, which cannot be held.
+/// The decision of a body hook.
 #[inline]
-pub(crate) fn piece(answer: WitPieceDecision, end: bool, max_head_bytes: usize) -> Result<PieceDecision, String> {
+pub(crate) fn piece(answer: WitPieceDecision, max_head_bytes: usize) -> Result<PieceDecision, String> {
     Ok(match answer {
-        WitPieceDecision::Hold if end => PieceDecision::Pass,
         WitPieceDecision::Pass => PieceDecision::Pass,
         WitPieceDecision::Replace(bytes) => PieceDecision::Replace(bytes.into()),
         WitPieceDecision::Append(bytes) => PieceDecision::Append(bytes.into()),
@@ -151,17 +148,16 @@ pub(crate) fn piece(answer: WitPieceDecision, end: bool, max_head_bytes: usize) 
     })
 }
 
-/// The decision of a data hook. `end`: it was called for the last piece, which cannot be held.
+/// The decision of a data hook: they are some of those about bodies.
 #[inline]
-pub(crate) fn data(answer: WitDataDecision, end: bool) -> DataDecision {
+pub(crate) fn data(answer: WitDataDecision) -> PieceDecision {
     match answer {
-        WitDataDecision::Hold if end => DataDecision::Pass,
-        WitDataDecision::Pass => DataDecision::Pass,
-        WitDataDecision::Replace(bytes) => DataDecision::Replace(bytes.into()),
-        WitDataDecision::Append(bytes) => DataDecision::Append(bytes.into()),
-        WitDataDecision::Hold => DataDecision::Hold,
-        WitDataDecision::Skip => DataDecision::Skip,
-        WitDataDecision::Cut(reason) => DataDecision::Cut(words::one_line(&reason)),
+        WitDataDecision::Pass => PieceDecision::Pass,
+        WitDataDecision::Replace(bytes) => PieceDecision::Replace(bytes.into()),
+        WitDataDecision::Append(bytes) => PieceDecision::Append(bytes.into()),
+        WitDataDecision::Hold => PieceDecision::Hold,
+        WitDataDecision::Skip => PieceDecision::Skip,
+        WitDataDecision::Cut(reason) => PieceDecision::Cut(words::one_line(&reason)),
     }
 }
 
@@ -185,24 +181,8 @@ fn body_mode(mode: WitBodyMode) -> BodyMode {
 
 #[cold]
 fn reply(answer: WitResponse, max_head_bytes: usize) -> Result<Box<Reply>, String> {
-    let code = answer.status;
-    let status = match StatusCode::from_u16(code) {
-        Ok(status) if (200..=599).contains(&code) => status,
-        _ => return Err(format!("a reply with status {code}, which is not 200 to 599")),
-    };
-    if matches!(code, 204 | 205 | 304) && !(answer.body.is_empty() && answer.trailers.is_empty()) {
-        return Err(format!("a reply with status {code} and a body"));
-    }
-    let in_words = |what: Refused<'_>| match what {
-        Refused::Field(name, error) => format!("a reply whose field {name:?} is refused: {}", error.in_words()),
-        Refused::TooLarge => format!("a reply with a head over {max_head_bytes} bytes"),
-    };
-    let headers = checked(&answer.fields, max_head_bytes).map_err(in_words)?;
-    let trailers = checked(&answer.trailers, max_head_bytes).map_err(in_words)?;
-    let (mut head, ()) = Response::new(()).into_parts();
-    head.status = status;
-    head.headers = headers;
-    Ok(Box::new(Reply { head, body: answer.body.into(), trailers }))
+    let WitResponse { status, fields, body, trailers } = answer;
+    Reply::checked(status, &fields, body.into(), &trailers, max_head_bytes).map(Box::new)
 }
 
 #[cfg(test)]
@@ -259,12 +239,5 @@ mod tests {
         assert!(matches!(read(Reads::Yes), Ok(Decision::Read(BodyMode::Hold))));
         assert!(matches!(read(Reads::NoBodyHook), Ok(Decision::Continue)));
         assert!(read(Reads::TooLate).unwrap_err().contains("only a header hook"));
-    }
-
-    #[test]
-    fn the_end_cannot_be_held() {
-        assert!(matches!(piece(WitPieceDecision::Hold, true, 0), Ok(PieceDecision::Pass)));
-        assert!(matches!(piece(WitPieceDecision::Hold, false, 0), Ok(PieceDecision::Hold)));
-        assert_eq!(data(WitDataDecision::Hold, true), DataDecision::Pass);
     }
 }

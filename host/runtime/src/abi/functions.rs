@@ -6,8 +6,8 @@ use wasmtime::component::{ComponentNamedList, ComponentType, Instance, Lift, Low
 use crate::abi::answer::{WitConnectDecision, WitDataDecision, WitDecision, WitPieceDecision};
 use crate::abi::steer::{WitBinding, WitWeight};
 use crate::generation::Exports;
-use crate::hook::{Hook, for_each_hook};
 use crate::store::StoreData;
+use odin_chain::{Hook, for_each_hook};
 
 /// What every hook answers: its decision, or the plugin's own words.
 pub(crate) type Answer<R> = (Result<R, Box<str>>,);

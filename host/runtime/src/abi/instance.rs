@@ -16,14 +16,14 @@ use crate::deadline::NEXT_TICK;
 use crate::error::Cause;
 use crate::failure::{self, Failure};
 use crate::generation::Generation;
-use crate::hook::Hook;
 use crate::outbound::OutboundSender;
 use crate::slot::Slot;
 use crate::spec::Limits;
 use crate::stamp::Stamp;
-use crate::state::{Endpoints, HookState};
 use crate::store::{StoreData, on_deadline};
 use crate::words;
+use odin_chain::Hook;
+use odin_chain::{Endpoints, HookState};
 
 /// Handles that a guest may hold at once.
 const MAX_HANDLES: usize = 4_096;

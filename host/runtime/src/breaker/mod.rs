@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use crate::hook::Hook;
 use crate::spec::BreakerPolicy;
-use crate::state::HookState;
+use odin_chain::Hook;
+use odin_chain::HookState;
 use unit::{Happened, Unit};
 
 /// Whether a hook is called on a route.

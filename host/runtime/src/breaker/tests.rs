@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::state::ConnectionInfo;
+use odin_chain::ConnectionInfo;
 
 const HOOK: Hook = Hook::RequestHeaders;
 const SECOND: Duration = Duration::from_secs(1);

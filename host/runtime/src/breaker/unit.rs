@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{BreakerState, BreakerUnit};
-use crate::hook::Hook;
 use crate::spec::BreakerPolicy;
-use crate::state::HookState;
+use odin_chain::Hook;
+use odin_chain::HookState;
 
 /// After a pause: so many percent of the calls are made, each share for as long as the first pause, then the next.
 const SHARES: [u32; 3] = [1, 5, 25];

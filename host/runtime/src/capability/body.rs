@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 
-use crate::hook::Hook;
 use crate::store::{Ctx, Link, StoreData};
+use odin_chain::Hook;
 
 pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
     linker.instance("odin:plugin/body@0.1.0")?.func_wrap("read", |store: Ctx<'_>, (offset, length): (u32, u32)| {

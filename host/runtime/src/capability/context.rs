@@ -2,8 +2,8 @@
 
 use wasmtime::component::{ComponentType, Lift, Lower, WasmStr};
 
-use crate::state::{ContextFull, FACTS, Value};
 use crate::store::{Ctx, Link, StoreData};
+use odin_chain::{ContextFull, FACTS, Value};
 
 /// `value` of wit/context.wit.
 #[derive(ComponentType, Lift, Lower)]

@@ -3,8 +3,8 @@
 
 use wasmtime::ensure;
 
-use crate::state::Endpoints;
 use crate::store::{Ctx, Link};
+use odin_chain::Endpoints;
 
 pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
     let mut endpoints = linker.instance("odin:plugin/endpoints@0.1.0")?;

@@ -2,18 +2,47 @@
 //! A getter copies only what was asked for; a setter of a message that is closed changes nothing.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use wasmtime::component::{LinkerInstance, WasmList, WasmStr};
+use odin_chain::FieldError;
+use odin_chain::fields::{self, Fields};
+use wasmtime::component::{ComponentType, LinkerInstance, Lower, WasmList, WasmStr};
 use wasmtime::{Result, ensure};
 
-use crate::fields::{self, FieldError, Fields};
 use crate::store::{Ctx, StoreData};
 
 /// The functions of one interface.
 pub(crate) type Interface<'a> = LinkerInstance<'a, StoreData>;
+/// A change that was made, or what is wrong with it.
+type Checked = std::result::Result<(), FieldError>;
 /// What a setter answers, or a trap.
-pub(crate) type Changed = Result<(std::result::Result<(), FieldError>,)>;
-/// A value that was checked, or what is wrong with it.
-pub(crate) type Checked<T> = std::result::Result<T, FieldError>;
+type Changed = Result<(std::result::Result<(), WitFieldError>,)>;
+
+/// `field-error` of wit/types.wit.
+#[derive(Clone, Copy, ComponentType, Lower)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum WitFieldError {
+    #[component(name = "invalid-name")]
+    InvalidName,
+    #[component(name = "invalid-value")]
+    InvalidValue,
+    #[component(name = "forbidden")]
+    Forbidden,
+    #[component(name = "too-large")]
+    TooLarge,
+    #[component(name = "too-late")]
+    TooLate,
+}
+
+/// What a setter answers, as the guest sees it.
+pub(crate) fn answer(changed: Checked) -> Changed {
+    Ok((changed.map_err(|error| match error {
+        FieldError::InvalidName => WitFieldError::InvalidName,
+        FieldError::InvalidValue => WitFieldError::InvalidValue,
+        FieldError::Forbidden => WitFieldError::Forbidden,
+        FieldError::TooLarge => WitFieldError::TooLarge,
+        FieldError::TooLate => WitFieldError::TooLate,
+    }),))
+}
 
 /// What has fields.
 pub(crate) trait Message: 'static {
@@ -50,8 +79,8 @@ pub(crate) fn link_fields<M: Message>(interface: &mut Interface<'_>) -> Result<(
     })?;
     interface.func_wrap("remove", |mut store: Ctx<'_>, (name,): (WasmStr,)| -> Changed {
         let name = store.data().names.get(&name.to_str(&store)?);
-        let Some(fields) = M::open(store.data_mut())? else { return Ok((Err(FieldError::TooLate),)) };
-        Ok((name.map(|name| fields.remove(name)),))
+        let Some(fields) = M::open(store.data_mut())? else { return answer(Err(FieldError::TooLate)) };
+        answer(name.map(|name| fields.remove(name)))
     })
 }
 
@@ -66,15 +95,15 @@ fn change<M: Message>(
     mut store: Ctx<'_>,
     name: &WasmStr,
     value: &WasmList<u8>,
-    with: fn(Fields<'_>, HeaderName, HeaderValue) -> Checked<()>,
+    with: fn(Fields<'_>, HeaderName, HeaderValue) -> Checked,
 ) -> Changed {
     let name = store.data().names.get(&name.to_str(&store)?);
     let value = fields::value(value.as_le_slice(&store));
-    let Some(fields) = M::open(store.data_mut())? else { return Ok((Err(FieldError::TooLate),)) };
-    Ok((match (name, value) {
+    let Some(fields) = M::open(store.data_mut())? else { return answer(Err(FieldError::TooLate)) };
+    answer(match (name, value) {
         (Ok(name), Ok(value)) => with(fields, name, value),
         (Err(error), _) | (_, Err(error)) => Err(error),
-    },))
+    })
 }
 
 /// A guest may name one large field many times: what is copied for it is capped like what it passes in.

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
+use odin_chain::fields::{Refused, checked};
+use odin_chain::{Reply, heads};
 use tokio::sync::oneshot;
 use wasmtime::Trap;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
-use crate::capability::request;
-use crate::decision::Reply;
-use crate::fields::{Refused, checked};
 use crate::outbound::{OutboundCall, OutboundError};
 use crate::store::{Ctx, Link, StoreData};
 
@@ -159,7 +158,7 @@ fn send(data: &mut StoreData, request: WitRequest) -> Result<Answer, OutboundErr
 
 fn authority(name: Option<&str>) -> Result<Option<http::HeaderValue>, OutboundError> {
     let invalid = |name| OutboundError::Invalid(format!("the authority {name:?} is no host with or without a port"));
-    name.map(|name| request::authority(name).map_err(|_| invalid(name))).transpose()
+    name.map(|name| heads::authority(name).map_err(|_| invalid(name))).transpose()
 }
 
 fn http_request(
@@ -169,8 +168,8 @@ fn http_request(
     body: Bytes,
 ) -> Result<Request<Bytes>, OutboundError> {
     let invalid = |what: String| OutboundError::Invalid(what);
-    let method = request::method(method).map_err(|_| invalid(format!("the method {method:?} is not allowed")))?;
-    let path = request::path_and_query(path).map_err(|_| invalid(format!("the path {path:?} is not allowed")))?;
+    let method = heads::method(method).map_err(|_| invalid(format!("the method {method:?} is not allowed")))?;
+    let path = heads::path_and_query(path).map_err(|_| invalid(format!("the path {path:?} is not allowed")))?;
     let fields = checked(fields, MAX_HEAD_BYTES).map_err(|refused| match refused {
         Refused::Field(name, error) => invalid(format!("the field {name:?} is refused: {}", error.in_words())),
         Refused::TooLarge => invalid(format!("its fields are over {MAX_HEAD_BYTES} bytes")),

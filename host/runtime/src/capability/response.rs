@@ -1,11 +1,11 @@
-//! `odin:plugin/response`: the head of the response. Must never let a plugin change how its body is framed.
+//! `odin:plugin/response`: the head of the response.
 
 use http::header::HeaderMap;
-use http::{StatusCode, response};
+use http::response;
+use odin_chain::fields::Fields;
 use wasmtime::{Result, bail};
 
-use crate::capability::message::{self, Changed, Checked, Message};
-use crate::fields::{FieldError, Fields};
+use crate::capability::message::{self, Message, answer};
 use crate::store::{Ctx, Link, StoreData};
 
 const NO_RESPONSE: &str = "there is no response here";
@@ -18,13 +18,8 @@ impl Message for Response {
     }
 
     fn open(data: &mut StoreData) -> Result<Option<Fields<'_>>> {
-        let state = &mut *data.state;
-        let Some(head) = &mut state.response else { bail!(NO_RESPONSE) };
-        Ok(state.response_open.then_some(Fields {
-            fields: &mut head.headers,
-            size: &mut state.response_size,
-            max: state.max_head_bytes,
-        }))
+        head(data)?;
+        Ok(data.state.open_response())
     }
 }
 
@@ -42,41 +37,8 @@ pub(crate) fn link(linker: &mut Link) -> Result<()> {
         head(store.data())?;
         Ok((store.data().state.response_has_body,))
     })?;
-    response.func_wrap("set-status", |mut store: Ctx<'_>, (status,): (u16,)| -> Changed {
-        let state = &mut *store.data_mut().state;
-        let Some(head) = &mut state.response else { bail!(NO_RESPONSE) };
-        if !state.response_open {
-            return Ok((Err(FieldError::TooLate),));
-        }
-        Ok((replacement(head.status, status).map(|status| head.status = status),))
+    response.func_wrap("set-status", |mut store: Ctx<'_>, (status,): (u16,)| {
+        head(store.data())?;
+        answer(store.data_mut().state.set_status(status))
     })
-}
-
-/// Not between codes that have a body, codes that cannot, and 101: what follows the head is framed already.
-fn replacement(old: StatusCode, new: u16) -> Checked<StatusCode> {
-    // What follows the head: a body, nothing, or another protocol.
-    let follows = |status: StatusCode| match status.as_u16() {
-        101 => 2,
-        204 | 205 | 304 => 1,
-        _ => 0,
-    };
-    match StatusCode::from_u16(new) {
-        Ok(status) if (200..=599).contains(&new) && follows(old) == follows(status) => Ok(status),
-        _ => Err(FieldError::InvalidValue),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_keeps_its_framing() {
-        let status = |code| StatusCode::from_u16(code).unwrap();
-        assert_eq!(replacement(status(200), 404), Ok(status(404)));
-        assert_eq!(replacement(status(304), 204), Ok(status(204)));
-        for (old, new) in [(200, 204), (200, 304), (204, 200), (200, 101), (200, 199), (200, 600), (200, 0)] {
-            assert_eq!(replacement(status(old), new), Err(FieldError::InvalidValue), "{old} to {new}");
-        }
-    }
 }

@@ -3,11 +3,11 @@
 use std::sync::LazyLock;
 
 use http::header::HeaderMap;
+use odin_chain::Hook;
+use odin_chain::fields::Fields;
 use wasmtime::Result;
 
 use crate::capability::message::{self, Message};
-use crate::fields::Fields;
-use crate::hook::Hook;
 use crate::store::{Link, StoreData};
 
 static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
@@ -20,13 +20,7 @@ impl Message for Trailers {
     }
 
     fn open(data: &mut StoreData) -> Result<Option<Fields<'_>>> {
-        let here = here(data);
-        let state = &mut *data.state;
-        Ok(here.then_some(Fields {
-            fields: &mut state.trailers,
-            size: &mut state.trailers_size,
-            max: state.max_head_bytes,
-        }))
+        Ok(if here(data) { Some(data.state.open_trailers()) } else { None })
     }
 }
 

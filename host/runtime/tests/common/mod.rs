@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use http::{HeaderValue, Request, Response};
+use odin_chain::{ConnectionInfo, Decision, Endpoints, Hook, HookState};
 use odin_runtime::{
-    CallError, Capability, ConnectionInfo, Decision, Endpoints, Grants, HookState, LoadError, Plugin, PluginSpec,
-    Runtime, RuntimeOptions, WorkerPlugin,
+    CallError, Capability, Grants, LoadError, Plugin, PluginSpec, Runtime, RuntimeOptions, WorkerPlugin,
 };
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -198,7 +198,7 @@ pub(crate) fn in_turns<R>(call: impl Future<Output = R>) -> R {
 
 /// Calls a request hook with this code once.
 pub(crate) fn call_request(code: &str, state: &mut Box<HookState>) -> Result<Decision, CallError> {
-    now(worker_of("request-headers", code).pin().request_headers(state))
+    now(worker_of("request-headers", code).pin().decide(Hook::RequestHeaders, state))
 }
 
 /// `GET /path?query` with one field, from a client to `example.com`; the request may be changed.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use odin_runtime::{ConnectionInfo, CpuBudget, HookState, Routed};
+use odin_chain::{ConnectionInfo, CpuBudget, HookState, Routed};
 use tokio::net::TcpStream;
 
 use crate::downstream::drain::{DRAINED, Drain};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use odin_runtime::Endpoints;
+use odin_chain::Endpoints;
 
 use super::*;
 use crate::upstream::candidates::take_turn;

@@ -4,28 +4,21 @@
 use std::cell::RefCell;
 
 use http::header::{Entry, HeaderMap, HeaderName, HeaderValue};
-use wasmtime::component::{ComponentType, Lower};
 
 /// `field-error` of wit/types.wit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lower)]
-#[component(enum)]
-#[repr(u8)]
-pub(crate) enum FieldError {
-    #[component(name = "invalid-name")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it; the contract is wit/types.wit")]
+pub enum FieldError {
     InvalidName,
-    #[component(name = "invalid-value")]
     InvalidValue,
-    #[component(name = "forbidden")]
     Forbidden,
-    #[component(name = "too-large")]
     TooLarge,
-    #[component(name = "too-late")]
     TooLate,
 }
 
 impl FieldError {
     /// Why a field was refused, for an operator.
-    pub(crate) fn in_words(self) -> &'static str {
+    pub fn in_words(self) -> &'static str {
         match self {
             FieldError::InvalidName => "the name is not a token",
             FieldError::InvalidValue => "the value holds a control character",
@@ -39,7 +32,7 @@ impl FieldError {
 /// The bytes of a head, counted when a plugin first changes it and kept up to date. The host may change a head between
 /// two hooks: then the number of its fields gives that away, nearly always, and it is counted anew.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Size {
+pub struct Size {
     bytes: usize,
     /// How many fields there were when `bytes` was counted.
     fields: usize,
@@ -49,7 +42,7 @@ pub(crate) struct Size {
 const FIELD_OVERHEAD: usize = 4;
 
 /// A name that a plugin may change: a token (RFC 9110, section 5.1) that does not frame the message.
-pub(crate) fn name(name: &str) -> Result<HeaderName, FieldError> {
+pub fn name(name: &str) -> Result<HeaderName, FieldError> {
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| FieldError::InvalidName)?;
     match name.as_str() {
         "connection" | "content-length" | "host" | "keep-alive" | "proxy-connection" | "te" | "trailer"
@@ -61,11 +54,11 @@ pub(crate) fn name(name: &str) -> Result<HeaderName, FieldError> {
 /// The names that an instance has changed lately. A plugin names the same few fields again and again, and to clone a
 /// name costs a third of what it costs to check it and allocate it anew.
 #[derive(Default)]
-pub(crate) struct Names([RefCell<Option<HeaderName>>; 16]);
+pub struct Names([RefCell<Option<HeaderName>>; 16]);
 
 impl Names {
     /// The same as [`name`].
-    pub(crate) fn get(&self, text: &str) -> Result<HeaderName, FieldError> {
+    pub fn get(&self, text: &str) -> Result<HeaderName, FieldError> {
         let (first, last) = (text.as_bytes().first(), text.as_bytes().last());
         let mix = text.len() ^ usize::from(first.copied().unwrap_or(0)) ^ usize::from(last.copied().unwrap_or(0)) << 1;
         let place = &self.0[mix % self.0.len()];
@@ -81,19 +74,19 @@ impl Names {
 }
 
 /// A value without control characters (RFC 9110, section 5.5); white space around it is not part of it.
-pub(crate) fn value(value: &[u8]) -> Result<HeaderValue, FieldError> {
+pub fn value(value: &[u8]) -> Result<HeaderValue, FieldError> {
     let first = value.iter().position(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or(value.len());
     let end = value.iter().rposition(|byte| !matches!(byte, b' ' | b'\t')).map_or(first, |last| last + 1);
     HeaderValue::from_bytes(&value[first..end]).map_err(|_| FieldError::InvalidValue)
 }
 
 /// The bytes that a field takes in a head.
-pub(crate) fn size(name: &HeaderName, value: &HeaderValue) -> usize {
+pub fn size(name: &HeaderName, value: &HeaderValue) -> usize {
     name.as_str().len() + value.len() + FIELD_OVERHEAD
 }
 
 /// The fields of a head with their size.
-pub(crate) struct Fields<'a> {
+pub struct Fields<'a> {
     pub(crate) fields: &'a mut HeaderMap,
     pub(crate) size: &'a mut Size,
     pub(crate) max: usize,
@@ -101,7 +94,7 @@ pub(crate) struct Fields<'a> {
 
 impl Fields<'_> {
     /// Replaces every value of the field.
-    pub(crate) fn set(self, name: HeaderName, value: HeaderValue) -> Result<(), FieldError> {
+    pub fn set(self, name: HeaderName, value: HeaderValue) -> Result<(), FieldError> {
         let bytes = self.bytes();
         let added = size(&name, &value);
         let bytes = match self.fields.try_entry(name).map_err(|_| FieldError::TooLarge)? {
@@ -122,7 +115,7 @@ impl Fields<'_> {
     }
 
     /// Adds a value and keeps those that are there.
-    pub(crate) fn append(self, name: HeaderName, value: HeaderValue) -> Result<(), FieldError> {
+    pub fn append(self, name: HeaderName, value: HeaderValue) -> Result<(), FieldError> {
         let bytes = within(self.bytes(), 0, size(&name, &value), self.max)?;
         self.fields.try_append(name, value).map_err(|_| FieldError::TooLarge)?;
         *self.size = Size { bytes, fields: self.fields.len() };
@@ -130,7 +123,7 @@ impl Fields<'_> {
     }
 
     /// Removes every value of the field.
-    pub(crate) fn remove(self, name: HeaderName) {
+    pub fn remove(self, name: HeaderName) {
         if let Entry::Occupied(occupied) = self.fields.entry(name) {
             occupied.remove_entry_mult();
             *self.size = Size::default();
@@ -153,7 +146,7 @@ fn within(bytes: usize, freed: usize, added: usize, max: usize) -> Result<usize,
 
 /// What is wrong with a list of fields.
 #[derive(Debug)]
-pub(crate) enum Refused<'a> {
+pub enum Refused<'a> {
     /// This field.
     Field(&'a str, FieldError),
     /// All of them together.
@@ -161,7 +154,7 @@ pub(crate) enum Refused<'a> {
 }
 
 /// The fields that a guest lists, by the rules for those that it sets.
-pub(crate) fn checked(list: &[(String, Vec<u8>)], max_bytes: usize) -> Result<HeaderMap, Refused<'_>> {
+pub fn checked(list: &[(String, Vec<u8>)], max_bytes: usize) -> Result<HeaderMap, Refused<'_>> {
     let mut fields = HeaderMap::with_capacity(list.len().min(64));
     let mut bytes = 0;
     for (name, value) in list {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::{HookState, Value};
 
 /// Names that begin so are facts from the host.
-pub(crate) const FACTS: &str = "odin.";
+pub const FACTS: &str = "odin.";
 
 impl HookState {
     /// The public value of this name as a hook would read it: for the access log.
@@ -16,7 +16,7 @@ impl HookState {
     }
 
     /// A fact, or a value of the exchange, or one of its connection, in this order.
-    pub(crate) fn recall(&self, plugin: &str, name: &str) -> Option<Value> {
+    pub fn recall(&self, plugin: &str, name: &str) -> Option<Value> {
         if let Some(fact) = name.strip_prefix(FACTS) {
             return get(self, fact);
         }

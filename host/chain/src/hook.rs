@@ -1,11 +1,12 @@
 //! The table of hooks: what they are called, what they are for, where a component exports them, and with which types.
-//! A new hook is one entry here, one file in `wit/`, and one method of [`PinnedPlugin`](crate::PinnedPlugin).
+//! A new hook is one entry here, one file in `wit/`, and one method of the runtime's `PinnedPlugin`.
 
 use std::fmt;
 
 /// Hands the table to another macro. An entry is the hook, its name in logs and metrics, its role, and whether its
 /// answer decides anything; then the interface of `odin:plugin`, the function in it, and the field of an instance that
-/// holds the function. The types are those of `abi/functions.rs`.
+/// holds the function. The types are those of `abi/functions.rs` in the runtime, which is where they are looked up.
+#[macro_export]
 macro_rules! for_each_hook {
     ($then:ident) => {
         $then! {
@@ -40,7 +41,6 @@ macro_rules! for_each_hook {
         }
     };
 }
-pub(crate) use for_each_hook;
 
 macro_rules! table {
     ($($hook:ident: $name:literal, $role:ident, decides $decides:literal,
@@ -120,24 +120,25 @@ impl Hook {
     }
 
     /// Its function in the interface.
-    pub(crate) fn function(self) -> &'static str {
+    pub fn function(self) -> &'static str {
         self.entry().function
     }
 
     /// Whether it is called for an exchange or a connection, which has a context.
     #[inline]
-    pub(crate) fn has_exchange(self) -> bool {
+    pub fn has_exchange(self) -> bool {
         Hooks::WITH_EXCHANGE.has(self)
     }
 
     /// Whether its time is the exchange's. The hooks of the end have time of their own: what a client did before must not
     /// keep a plugin from noting it.
     #[inline]
-    pub(crate) fn is_budgeted(self) -> bool {
+    pub fn is_budgeted(self) -> bool {
         Hooks(Hooks::WITH_EXCHANGE.0 & Hooks::DECIDING.0).has(self)
     }
 
-    pub(crate) fn index(self) -> usize {
+    /// Its place in [`Hook::ALL`].
+    pub fn index(self) -> usize {
         self as usize
     }
 

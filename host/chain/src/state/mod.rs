@@ -16,9 +16,8 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::budget::{CPU_BUDGET, CpuBudget};
 use crate::fields::Size;
-pub(crate) use context::Setter;
-pub use context::{Context, ContextFull, Value};
-pub(crate) use facts::FACTS;
+pub use context::{Context, ContextFull, Setter, Value};
+pub use facts::FACTS;
 
 /// One exchange (or one TCP connection, which has neither head) as hooks see it.
 ///
@@ -100,7 +99,7 @@ impl HookState {
     }
 
     /// What an instance holds between calls.
-    pub(crate) fn idle() -> Box<Self> {
+    pub fn idle() -> Box<Self> {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         HookState::new(Arc::new(ConnectionInfo::new(nowhere, nowhere, Arc::from(""))), 0)
     }
@@ -125,7 +124,8 @@ impl ConnectionInfo {
         ConnectionInfo { peer, local, listener, context: Mutex::new(Context::new()) }
     }
 
-    pub(crate) fn context(&self) -> MutexGuard<'_, Context> {
+    /// What it remembers.
+    pub fn context(&self) -> MutexGuard<'_, Context> {
         self.context.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -186,6 +186,15 @@ pub enum Routed {
     Cluster(Box<str>),
     /// The routes are to be matched again, as the request is now; [`Routing::matches`] said that one does.
     Rematch,
+}
+
+/// `routing-error` of wit/routing.wit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it; the contract is wit/routing.wit")]
+pub enum RoutingError {
+    UnknownCluster,
+    NoRoute,
+    TooLate,
 }
 
 /// Clusters and routes, as `routing` of wit/routing.wit asks for them.

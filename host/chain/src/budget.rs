@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 /// What an exchange has unless it is told otherwise.
-pub(crate) const CPU_BUDGET: Duration = Duration::from_millis(50);
+pub const CPU_BUDGET: Duration = Duration::from_millis(50);
 /// A byte that a hook is shown adds so many nanoseconds: more than it takes to hash it.
 const NANOS_PER_BYTE: u64 = 15;
 
@@ -43,14 +43,14 @@ impl CpuBudget {
     }
 
     /// The whole of the exchange's.
-    pub(crate) fn whole(&self) -> Duration {
+    pub fn whole(&self) -> Duration {
         Duration::from_nanos(self.all.whole)
     }
 
     /// What a call may compute that has `most` nanoseconds at most, of a plugin with this budget of its own; and whose
     /// budget it is that bounds it, if one does.
     #[inline]
-    pub(crate) fn grant(&mut self, most: u64, own: Option<(usize, Duration)>) -> (u64, Option<Whose>) {
+    pub fn grant(&mut self, most: u64, own: Option<(usize, Duration)>) -> (u64, Option<Whose>) {
         if own.is_none() && self.all.left >= most {
             return (most, None);
         }
@@ -68,7 +68,7 @@ impl CpuBudget {
 
     /// A call of the plugin computed for so many nanoseconds.
     #[inline]
-    pub(crate) fn spend(&mut self, nanos: u64, own: Option<(usize, Duration)>) {
+    pub fn spend(&mut self, nanos: u64, own: Option<(usize, Duration)>) {
         self.all.left = self.all.left.saturating_sub(nanos);
         if let Some((plugin, whole)) = own {
             let store = self.own(plugin, whole);
@@ -77,7 +77,7 @@ impl CpuBudget {
     }
 
     /// So many bytes are shown to a hook of the plugin.
-    pub(crate) fn shown(&mut self, bytes: usize, own: Option<(usize, Duration)>) {
+    pub fn shown(&mut self, bytes: usize, own: Option<(usize, Duration)>) {
         self.all.add(bytes as u64 * NANOS_PER_BYTE);
         if let Some((plugin, whole)) = own {
             self.own(plugin, whole).add(bytes as u64 * NANOS_PER_BYTE);

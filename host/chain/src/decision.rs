@@ -1,8 +1,10 @@
 //! What hooks answer, in the host's own words: checked, so that the host can act without asking again.
-//! Must hold plain data only.
+//! Plain data only.
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Response, StatusCode};
+
+use crate::fields::{Refused, checked};
 
 /// What a header or trailer hook decided.
 #[derive(Debug)]
@@ -44,7 +46,35 @@ pub struct Reply {
     pub trailers: HeaderMap,
 }
 
-/// What becomes of a piece of a body: `piece-decision` of wit/types.wit.
+/// Fields as a filter gives them: names and values.
+type List = [(String, Vec<u8>)];
+
+impl Reply {
+    /// A reply by what a filter says, or what is wrong with it: it must not break the framing of the receiver's connection.
+    #[cold]
+    pub fn checked(code: u16, fields: &List, body: Bytes, trailers: &List, max_bytes: usize) -> Result<Self, String> {
+        let status = match StatusCode::from_u16(code) {
+            Ok(status) if (200..=599).contains(&code) => status,
+            _ => return Err(format!("a reply with status {code}, which is not 200 to 599")),
+        };
+        if matches!(code, 204 | 205 | 304) && !(body.is_empty() && trailers.is_empty()) {
+            return Err(format!("a reply with status {code} and a body"));
+        }
+        let in_words = |what: Refused<'_>| match what {
+            Refused::Field(name, error) => format!("a reply whose field {name:?} is refused: {}", error.in_words()),
+            Refused::TooLarge => format!("a reply with a head over {max_bytes} bytes"),
+        };
+        let headers = checked(fields, max_bytes).map_err(in_words)?;
+        let trailers = checked(trailers, max_bytes).map_err(in_words)?;
+        let (mut head, ()) = Response::new(()).into_parts();
+        head.status = status;
+        head.headers = headers;
+        Ok(Reply { head, body, trailers })
+    }
+}
+
+/// What becomes of a piece of a body, or of a TCP stream: `piece-decision` of wit/types.wit and `data-decision` of
+/// wit/tcp-data.wit, which has some of it.
 #[derive(Debug)]
 pub enum PieceDecision {
     /// It goes on, with what was held back before it.
@@ -53,32 +83,15 @@ pub enum PieceDecision {
     Replace(Bytes),
     /// It goes on, and this behind it.
     Append(Bytes),
-    /// Keep it back for the next call. Never at the end.
+    /// Keep it back for the next call. At the end it means `Pass`.
     Hold,
-    /// It goes on, and so does the rest: no further call for this body.
+    /// It goes on, and so does the rest: no further call for this body or direction.
     Skip,
     /// As in [`Decision`].
     Reply(Box<Reply>),
     /// As in [`Decision`].
     Reject(String),
     /// As in [`Decision`].
-    Cut(String),
-}
-
-/// What becomes of a piece of a TCP stream: `data-decision` of wit/tcp-data.wit.
-#[derive(Debug, PartialEq, Eq)]
-pub enum DataDecision {
-    /// It goes on, with what was held back before it.
-    Pass,
-    /// This goes on in its place, and in place of what was held back.
-    Replace(Bytes),
-    /// It goes on, and this behind it.
-    Append(Bytes),
-    /// Keep it back for the next call. Never at the end.
-    Hold,
-    /// It goes on, and so does the rest: no further call for this direction.
-    Skip,
-    /// Close the connection; the reason is for the access log.
     Cut(String),
 }
 

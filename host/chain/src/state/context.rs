@@ -45,9 +45,11 @@ pub enum ContextFull {
 
 /// A plugin, and what stands for it whatever becomes of its slot.
 #[derive(Clone, Copy)]
-pub(crate) struct Setter<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) id: u64,
+pub struct Setter<'a> {
+    /// Its name in the config.
+    pub name: &'a str,
+    /// Not 0, which is the host.
+    pub id: u64,
 }
 
 #[derive(Debug)]
@@ -99,15 +101,18 @@ impl Context {
         self.entries.iter().filter(|entry| entry.owner.is_none()).map(|entry| (&*entry.name, &entry.value))
     }
 
-    pub(crate) fn get_as(&self, plugin: &str, name: &str) -> Option<&Value> {
+    /// The value under `name` as this plugin sees it.
+    pub fn get_as(&self, plugin: &str, name: &str) -> Option<&Value> {
         self.position(name, owner_of(plugin, name)).map(|at| &self.entries[at].value)
     }
 
-    pub(crate) fn set_as(&mut self, plugin: Setter<'_>, name: &str, value: Value) -> Result<(), ContextFull> {
+    /// Sets or replaces a value as this plugin.
+    pub fn set_as(&mut self, plugin: Setter<'_>, name: &str, value: Value) -> Result<(), ContextFull> {
         self.put(name, owner_of(plugin.name, name), plugin.id, value)
     }
 
-    pub(crate) fn remove_as(&mut self, plugin: &str, name: &str) {
+    /// Removes a value as this plugin.
+    pub fn remove_as(&mut self, plugin: &str, name: &str) {
         self.delete(name, owner_of(plugin, name));
     }
 
