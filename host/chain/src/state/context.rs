@@ -52,7 +52,7 @@ pub struct Setter<'a> {
     pub id: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     name: Box<str>,
     /// The plugin that alone may see a `private:` value.
@@ -69,7 +69,7 @@ impl Entry {
 }
 
 /// The values of one exchange or connection, in the order in which they were first set.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Context {
     entries: Vec<Entry>,
     bytes: usize,
@@ -99,6 +99,11 @@ impl Context {
     /// The public values, in the order in which they were first set.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.entries.iter().filter(|entry| entry.owner.is_none()).map(|entry| (&*entry.name, &entry.value))
+    }
+
+    /// Every value, private ones too.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.entries.iter().map(|entry| (&*entry.name, &entry.value))
     }
 
     /// The value under `name` as this plugin sees it.

@@ -1,7 +1,7 @@
 //! A balancer's `pick`, over endpoints that the test describes.
 
 use super::chain::must_load;
-use super::scene::{RequestHead, SCENE, Scene, Target};
+use super::scene::{SCENE, Scene, Target};
 use crate::Subject;
 use crate::export::Exports;
 
@@ -47,8 +47,8 @@ impl Endpoint {
 /// `assert_eq!(testing::pick::<RoundRobin>((), &endpoints, 3), [Some(0), Some(1), Some(0)]);`
 pub fn pick<P: Exports>(config: impl serde::Serialize, endpoints: &[Endpoint], turns: usize) -> Vec<Option<u32>> {
     let plugin = must_load::<P>(config);
-    let mut scene = Scene::new();
-    scene.request = Some(RequestHead { method: "GET".to_owned(), path: "/".to_owned(), ..RequestHead::default() });
+    let mut scene = Scene::default();
+    scene.state.request = Some(Box::new(http::Request::new(()).into_parts().0));
     scene.endpoints = Some(endpoints.iter().map(|endpoint| endpoint.0.clone()).collect());
     SCENE.set(scene);
     let picks = (0..turns).map(|_| match plugin.call(|plugin| plugin.choose(Subject::Request)) {

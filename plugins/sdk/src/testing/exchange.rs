@@ -1,11 +1,12 @@
 //! One HTTP exchange, described: plugins, request, upstream. What happens to it is in `run`.
 
+use odin_chain::{BodyOverflow, Context, OnFailure};
+
 use super::chain::{Link, must_load};
-use super::fields::Fields;
 use super::outcome::{Outcome, Seen, Upstream};
 use super::run;
-use super::scene::{RequestHead, Values};
-use super::stage::Limits;
+use super::scene::{HEAD_BYTES, Routes};
+use crate::Field;
 use crate::bindings::imports::context::Value;
 use crate::export::Exports;
 
@@ -14,45 +15,42 @@ type Answer = Box<dyn FnOnce(&Seen) -> Upstream>;
 /// One HTTP exchange through one plugin or more. `GET /` to `odin.test` unless it says otherwise.
 pub struct Exchange {
     pub(super) chain: Vec<Link>,
-    pub(super) head: RequestHead,
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) scheme: String,
+    pub(super) authority: String,
+    pub(super) fields: Vec<Field>,
     pub(super) body: Option<Vec<Vec<u8>>>,
-    pub(super) trailers: Fields,
+    pub(super) trailers: Vec<Field>,
     pub(super) end_with_last_piece: bool,
     pub(super) upstream: Answer,
-    pub(super) limits: Limits,
     pub(super) max_head_bytes: usize,
-    pub(super) clusters: Vec<String>,
-    pub(super) routes: Vec<(String, String)>,
+    pub(super) routes: Routes,
     pub(super) facts: Vec<(String, Value)>,
     pub(super) context: Vec<(String, Value)>,
-    pub(super) connection: Values,
+    pub(super) connection: Context,
 }
 
 impl Exchange {
     /// Through this plugin. `config` is its section: `json!({…})`, any type that serde knows, or `()` for none; one that
     /// the plugin refuses panics.
     pub fn new<P: Exports>(config: impl serde::Serialize) -> Self {
-        let head = RequestHead {
+        Self {
+            chain: vec![must_load::<P>(config)],
             method: "GET".to_owned(),
             path: "/".to_owned(),
             scheme: "http".to_owned(),
             authority: "odin.test".to_owned(),
-            ..RequestHead::default()
-        };
-        Self {
-            chain: vec![must_load::<P>(config)],
-            head,
+            fields: Vec::new(),
             body: None,
-            trailers: Fields::default(),
+            trailers: Vec::new(),
             end_with_last_piece: false,
             upstream: Box::new(|_| Upstream::new(200)),
-            limits: Limits { body: 1 << 20, partial: false },
-            max_head_bytes: 64 << 10,
-            clusters: Vec::new(),
-            routes: Vec::new(),
+            max_head_bytes: HEAD_BYTES,
+            routes: Routes::default(),
             facts: Vec::new(),
             context: Vec::new(),
-            connection: Values::default(),
+            connection: Context::new(),
         }
     }
 
@@ -64,25 +62,25 @@ impl Exchange {
 
     /// The request line.
     pub fn request(mut self, method: &str, path: &str) -> Self {
-        (self.head.method, self.head.path) = (method.to_owned(), path.to_owned());
+        (self.method, self.path) = (method.to_owned(), path.to_owned());
         self
     }
 
     /// `Host`, or `:authority`.
     pub fn authority(mut self, authority: &str) -> Self {
-        self.head.authority = authority.to_owned();
+        self.authority = authority.to_owned();
         self
     }
 
     /// `http` or `https`.
     pub fn scheme(mut self, scheme: &str) -> Self {
-        self.head.scheme = scheme.to_owned();
+        self.scheme = scheme.to_owned();
         self
     }
 
     /// Adds a field of the request.
     pub fn field(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
-        self.head.fields.push(name, value);
+        self.fields.push((name.to_owned(), value.into()));
         self
     }
 
@@ -94,7 +92,7 @@ impl Exchange {
 
     /// Adds a field behind the request's body.
     pub fn trailer(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
-        self.trailers.push(name, value);
+        self.trailers.push((name.to_owned(), value.into()));
         self
     }
 
@@ -112,19 +110,19 @@ impl Exchange {
 
     /// `on-failure = "open"`, for every plugin so far.
     pub fn fail_open(mut self) -> Self {
-        self.chain.iter_mut().for_each(|link| link.open = true);
+        self.chain.iter_mut().for_each(|link| link.set(|rules| rules.on_failure = OnFailure::Open));
         self
     }
 
-    /// `body-limit`, in bytes, for every plugin; 1 MiB unless set.
+    /// `body-limit`, in bytes, for every plugin so far; 1 MiB unless set.
     pub fn body_limit(mut self, bytes: usize) -> Self {
-        self.limits.body = bytes;
+        self.chain.iter_mut().for_each(|link| link.set(|rules| rules.body_bytes = bytes));
         self
     }
 
-    /// `body-overflow = "partial"`, for every plugin.
+    /// `body-overflow = "partial"`, for every plugin so far.
     pub fn body_overflow_partial(mut self) -> Self {
-        self.limits.partial = true;
+        self.chain.iter_mut().for_each(|link| link.set(|rules| rules.body_overflow = BodyOverflow::Partial));
         self
     }
 
@@ -136,13 +134,13 @@ impl Exchange {
 
     /// The clusters that there are; any name is one unless this was called.
     pub fn clusters<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
-        self.clusters.extend(names.into_iter().map(str::to_owned));
+        self.routes.clusters.extend(names.into_iter().map(str::to_owned));
         self
     }
 
     /// A route by path prefix, for `rematch_route`. There is none unless this was called.
     pub fn route(mut self, prefix: &str, cluster: &str) -> Self {
-        self.routes.push((prefix.to_owned(), cluster.to_owned()));
+        self.routes.routes.push((prefix.to_owned(), cluster.to_owned()));
         self
     }
 

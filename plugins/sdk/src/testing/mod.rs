@@ -48,12 +48,10 @@
 mod balancer;
 mod chain;
 mod exchange;
-mod fields;
 pub(crate) mod host;
 mod outcome;
 mod run;
 mod scene;
-mod stage;
 mod steer;
 mod tcp;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What came of an exchange: what the upstream saw and what the client got.
 
-use super::fields::Fields;
-use super::scene::Values;
+use odin_chain::Context;
+
 use crate::bindings::imports::context::Value;
 use crate::decisions::Field;
 
@@ -76,9 +76,9 @@ message!(Received);
 #[derive(Clone, Debug, Default)]
 pub struct Upstream {
     pub(super) status: u16,
-    pub(super) fields: Fields,
+    pub(super) fields: Vec<Field>,
     pub(super) body: Option<Vec<Vec<u8>>>,
-    pub(super) trailers: Fields,
+    pub(super) trailers: Vec<Field>,
 }
 
 impl Upstream {
@@ -89,7 +89,7 @@ impl Upstream {
 
     /// Adds a field.
     pub fn field(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
-        self.fields.push(name, value);
+        self.fields.push((name.to_owned(), value.into()));
         self
     }
 
@@ -101,7 +101,7 @@ impl Upstream {
 
     /// Adds a field behind the body.
     pub fn trailer(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
-        self.trailers.push(name, value);
+        self.trailers.push((name.to_owned(), value.into()));
         self
     }
 }
@@ -117,8 +117,9 @@ pub struct Outcome {
     pub failures: Vec<String>,
     /// Why the exchange was refused or failed.
     pub error: Option<String>,
-    pub(super) context: Values,
-    pub(super) connection: Values,
+    /// Values of the exchange, and then of the connection.
+    pub(super) context: Vec<(String, Value)>,
+    pub(super) connection: Context,
 }
 
 impl Outcome {
@@ -129,11 +130,7 @@ impl Outcome {
 
     /// A value of the context at the end, of the exchange or else of the connection.
     pub fn context(&self, name: &str) -> Option<&Value> {
-        let find = |values: &'_ Values| values.0.iter().find(|((_, key), _)| key == name).map(|(key, _)| key.clone());
-        match find(&self.context) {
-            Some(key) => self.context.0.get(&key),
-            None => find(&self.connection).and_then(|key| self.connection.0.get(&key)),
-        }
+        self.context.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
     /// A text of the context at the end.

@@ -1,36 +1,21 @@
-//! What the hooks of one exchange or connection see: its heads, the running piece, its context. One for each test
+//! What the hooks of one exchange or connection see, as in Odin, and what the test says in place of it. One for each test
 //! thread, since there is never a second one.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::fields::Fields;
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+use odin_chain::{ConnectionInfo, Context, HookState, Routed, Routing};
+
 use super::world::WORLD;
-use crate::bindings::imports::context::{ContextError, Value};
+use crate::Field;
+use crate::bindings::imports::context::Value;
 
-/// A head as it stands.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RequestHead {
-    pub(crate) method: String,
-    pub(crate) path: String,
-    pub(crate) scheme: String,
-    pub(crate) authority: String,
-    pub(crate) fields: Fields,
-    pub(crate) has_body: bool,
-}
-
-/// A status whose responses cannot have a body, as on the host.
-pub(crate) fn bodiless(status: u16) -> bool {
-    matches!(status, 204 | 205 | 304)
-}
-
-/// A head as it stands.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ResponseHead {
-    pub(crate) status: u16,
-    pub(crate) fields: Fields,
-    pub(crate) has_body: bool,
-}
+/// How large a head may grow unless the test says otherwise, in bytes.
+pub(crate) const HEAD_BYTES: usize = 64 << 10;
 
 /// One endpoint of the cluster that a balancer picks from.
 #[derive(Clone, Debug)]
@@ -51,31 +36,17 @@ pub(crate) struct Active {
     pub(crate) alone: bool,
 }
 
-#[derive(Default)]
 pub(crate) struct Scene {
     pub(crate) active: Option<Active>,
-    pub(crate) request: Option<RequestHead>,
-    pub(crate) request_open: bool,
-    pub(crate) response: Option<ResponseHead>,
-    pub(crate) response_open: bool,
-    pub(crate) max_head_bytes: usize,
-    pub(crate) piece: Vec<u8>,
-    /// None outside the trailer hooks.
-    pub(crate) trailers: Option<Fields>,
-    pub(crate) context: Values,
-    pub(crate) connection: Values,
+    pub(crate) state: Box<HookState>,
+    /// Facts that the test gives, without `odin.`.
     pub(crate) facts: BTreeMap<String, Value>,
-    pub(crate) started: std::time::Duration,
-    /// Bytes of bodies so far.
-    pub(crate) received: usize,
-    pub(crate) sent: usize,
+    started: (Duration, Duration),
+    /// A trailer hook runs.
+    pub(crate) at_trailers: bool,
     /// The words of every hook that failed.
     pub(crate) failures: Vec<String>,
-    /// Also true in `on_connect`, where there is no request.
-    pub(crate) routing_open: bool,
-    /// The clusters that there are; every name is one when none was given.
-    pub(crate) clusters: Vec<String>,
-    pub(crate) routes: Vec<(String, String)>,
+    routes: Arc<Routes>,
     pub(crate) cluster: String,
     pub(crate) endpoints: Option<Vec<Target>>,
     pub(crate) turn: u64,
@@ -85,99 +56,129 @@ thread_local! {
     pub(crate) static SCENE: RefCell<Scene> = RefCell::default();
 }
 
-/// Values by name; a private one by its owner too.
+/// The clusters that there are, every name when none was given, and the routes: a path's prefix and its cluster.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Values(pub(crate) BTreeMap<Key, Value>, BTreeMap<Key, &'static str>);
+pub(crate) struct Routes {
+    pub(crate) clusters: Vec<String>,
+    pub(crate) routes: Vec<(String, String)>,
+}
 
-/// The owner of a private value, and its name. Beside the values stands which plugin has set each.
-type Key = (Option<&'static str>, String);
-
-/// A value in the context, over all names and values of one exchange.
-const MAX_VALUES: usize = 64;
-const MAX_BYTES: usize = 64 << 10;
-
-impl Values {
-    pub(crate) fn get(&self, owner: &'static str, name: &str) -> Option<&Value> {
-        self.0.get(&key(owner, name))
+impl Routing for Routes {
+    fn has_cluster(&self, name: &str) -> bool {
+        self.clusters.is_empty() || self.clusters.iter().any(|cluster| cluster == name)
     }
 
-    pub(crate) fn set(&mut self, owner: &'static str, name: &str, value: Value) -> Result<(), ContextError> {
-        let key = key(owner, name);
-        let others = self.0.iter().filter(|(other, _)| **other != key);
-        let bytes: usize = others.map(|((_, name), value)| size(name, value)).sum();
-        let count = self.0.len() + usize::from(!self.0.contains_key(&key));
-        if count > MAX_VALUES || bytes + size(name, &value) > MAX_BYTES {
-            return Err(ContextError::TooLarge);
-        }
-        let own = |(other, _): &(&Key, &Value)| **other != key && self.1.get(*other) == Some(&owner);
-        let (count, bytes) =
-            self.0.iter().filter(own).fold((1, size(name, &value)), |(count, bytes), ((_, name), value)| {
-                (count + 1, bytes + size(name, value))
-            });
-        if count > MAX_VALUES / 2 || bytes > MAX_BYTES / 2 {
-            return Err(ContextError::OverShare);
-        }
-        self.1.entry(key.clone()).or_insert(owner);
-        self.0.insert(key, value);
-        Ok(())
-    }
-
-    pub(crate) fn remove(&mut self, owner: &'static str, name: &str) {
-        self.0.remove(&key(owner, name));
-        self.1.remove(&key(owner, name));
+    fn matches(&self, _authority: &str, uri: &http::Uri) -> bool {
+        self.of(uri).is_some()
     }
 }
 
-fn key(owner: &'static str, name: &str) -> (Option<&'static str>, String) {
-    (name.starts_with("private:").then_some(owner), name.to_owned())
+impl Routes {
+    /// The cluster of the longest prefix.
+    fn of(&self, uri: &http::Uri) -> Option<&str> {
+        let matching = self.routes.iter().filter(|(prefix, _)| uri.path().starts_with(prefix.as_str()));
+        matching.max_by_key(|(prefix, _)| prefix.len()).map(|(_, cluster)| cluster.as_str())
+    }
 }
 
-fn size(name: &str, value: &Value) -> usize {
-    name.len()
-        + match value {
-            Value::Boolean(_) => 1,
-            Value::Integer(_) | Value::Float(_) => 8,
-            Value::Text(text) => text.len(),
-            Value::Bytes(bytes) => bytes.len(),
-        }
+impl Default for Scene {
+    fn default() -> Self {
+        Scene::new(Routes::default(), Vec::new())
+    }
 }
 
 impl Scene {
     /// A scene with the facts that are known from the beginning.
-    pub(crate) fn new() -> Self {
-        let (now, monotonic) = WORLD.with_borrow(|world| (world.now, world.monotonic));
-        let mut scene = Self { max_head_bytes: 64 << 10, started: monotonic, ..Self::default() };
-        scene.cluster = "web".to_owned();
-        for (name, text) in
-            [("client-address", "192.0.2.1:50000"), ("local-address", "192.0.2.2:80"), ("listener", "test")]
-        {
-            scene.know(name, Value::Text(text.to_owned()));
+    pub(crate) fn new(routes: Routes, facts: Vec<(String, Value)>) -> Self {
+        let started = WORLD.with_borrow(|world| (world.now, world.monotonic));
+        let (client, local) = (([192, 0, 2, 1], 50000).into(), ([192, 0, 2, 2], 80).into());
+        let mut state = HookState::new(Arc::new(ConnectionInfo::new(client, local, "test".into())), HEAD_BYTES);
+        let routes = Arc::new(routes);
+        state.routing = Some(routes.clone());
+        Scene {
+            active: None,
+            state,
+            facts: facts.into_iter().collect(),
+            started,
+            at_trailers: false,
+            failures: Vec::new(),
+            routes,
+            cluster: "web".to_owned(),
+            endpoints: None,
+            turn: 0,
         }
-        scene.know("tls", Value::Boolean(false));
-        scene.know("started", integer(now.as_nanos()));
-        scene.count();
-        scene
     }
 
-    pub(crate) fn know(&mut self, name: &str, value: Value) {
-        self.facts.insert(format!("odin.{name}"), value);
-    }
-
-    /// Makes facts of the bytes so far.
-    pub(crate) fn count(&mut self) {
-        self.know("bytes-received", integer(self.received as u128));
-        self.know("bytes-sent", integer(self.sent as u128));
-    }
-
-    pub(crate) fn fact(&self, name: &str) -> Option<Value> {
-        if name == "odin.elapsed" {
-            let elapsed = WORLD.with_borrow(|world| world.monotonic).saturating_sub(self.started);
-            return Some(integer(elapsed.as_nanos()));
+    /// Sends the exchange or connection where the plugins want it to go.
+    pub(crate) fn route(&mut self) {
+        match (self.state.routed.take(), &self.state.request) {
+            (Some(Routed::Cluster(name)), _) => self.cluster = name.into(),
+            (Some(Routed::Rematch), Some(head)) => {
+                self.cluster = self.routes.of(&head.uri).map_or_else(String::new, str::to_owned);
+            }
+            _ => {}
         }
-        self.facts.get(name).cloned()
+        self.state.facts.cluster = Some(self.cluster.as_str().into());
+    }
+
+    /// What a plugin finds under this name. Time is that of the test.
+    pub(crate) fn recall(&self, plugin: &str, name: &str) -> Option<Value> {
+        let (now, monotonic) = self.started;
+        let fact = name.strip_prefix(odin_chain::FACTS).unwrap_or_default();
+        match (self.facts.get(fact), fact) {
+            (Some(fact), _) => Some(fact.clone()),
+            (None, "started") => Some(nanos(now)),
+            (None, "elapsed") => Some(nanos(WORLD.with_borrow(|world| world.monotonic).saturating_sub(monotonic))),
+            _ => self.state.recall(plugin, name).map(Into::into),
+        }
     }
 }
 
-fn integer(number: u128) -> Value {
-    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+fn nanos(time: Duration) -> Value {
+    Value::Integer(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// All values, private ones too.
+pub(crate) fn values(context: &Context) -> Vec<(String, Value)> {
+    context.all().map(|(name, value)| (name.to_owned(), value.clone().into())).collect()
+}
+
+/// Fields of a message; what cannot be one panics.
+pub(crate) fn map(fields: Vec<Field>) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in fields {
+        let field = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(&value));
+        let (Ok(name), Ok(value)) = field else { panic!("{name:?} with {value:?} is no field") };
+        map.append(name, value);
+    }
+    map
+}
+
+/// The fields of a message, names in lower case.
+pub(crate) fn list(map: &HeaderMap) -> Vec<Field> {
+    map.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
+}
+
+impl From<odin_chain::Value> for Value {
+    fn from(value: odin_chain::Value) -> Self {
+        match value {
+            odin_chain::Value::Boolean(value) => Value::Boolean(value),
+            odin_chain::Value::Integer(value) => Value::Integer(value),
+            odin_chain::Value::Float(value) => Value::Float(value),
+            odin_chain::Value::Text(value) => Value::Text(value),
+            odin_chain::Value::Bytes(value) => Value::Bytes(value),
+        }
+    }
+}
+
+impl From<Value> for odin_chain::Value {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Boolean(value) => odin_chain::Value::Boolean(value),
+            Value::Integer(value) => odin_chain::Value::Integer(value),
+            Value::Float(value) => odin_chain::Value::Float(value),
+            Value::Text(value) => odin_chain::Value::Text(value),
+            Value::Bytes(value) => odin_chain::Value::Bytes(value),
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! The hook `steer`, for a binding that the test describes.
 
+use odin_chain::{Filter as _, Hook};
+
 use super::chain::must_load;
 use super::scene::{SCENE, Scene};
-use crate::export::{Exports, Hook};
+use crate::export::Exports;
 use crate::steer::{Binding, Weight};
 
 /// An answer holds at most so many weights, and a listener's name so many bytes.
@@ -24,7 +26,7 @@ pub fn binding(address: &str, listeners: &[&str]) -> Binding {
 /// `assert_eq!(testing::steer::<Canary>(config, &binding), Ok(vec![Weight::listener("web", 1)]));`
 pub fn steer<P: Exports>(config: impl serde::Serialize, binding: &Binding) -> Result<Vec<Weight>, String> {
     let plugin = must_load::<P>(config);
-    if !plugin.has(Hook::Steer) {
+    if !plugin.hooks().has(Hook::Steer) {
         return Ok(Vec::new());
     }
     SCENE.set(Scene::default());

@@ -1,11 +1,12 @@
 //! One TCP connection through the hooks: `on_connect`, data both ways, `on_close`.
 
+use odin_chain::{Chain, End, Flow, Hook, OnFailure, Why};
+
 use super::chain::{Link, must_load};
-use super::scene::{SCENE, Scene, Values};
-use super::stage::{End, Flow, Limits, Stage, passed_over};
+use super::run::pour;
+use super::scene::{Routes, SCENE, Scene, values};
 use crate::bindings::imports::context::Value;
-use crate::export::{Exports, Hook};
-use crate::{BodyMode, Connect};
+use crate::export::Exports;
 
 /// One TCP connection through one plugin or more.
 ///
@@ -29,8 +30,7 @@ pub struct Connection {
     chain: Vec<Link>,
     from_client: Vec<Vec<u8>>,
     from_endpoint: Vec<Vec<u8>>,
-    limits: Limits,
-    clusters: Vec<String>,
+    routes: Routes,
     facts: Vec<(String, Value)>,
 }
 
@@ -47,13 +47,13 @@ pub struct Relayed {
     pub closed: Option<String>,
     /// The words of every hook that failed.
     pub failures: Vec<String>,
-    context: Values,
+    context: Vec<(String, Value)>,
 }
 
 impl Relayed {
     /// A value of the context at the end.
     pub fn context(&self, name: &str) -> Option<&Value> {
-        self.context.0.iter().find(|((_, key), _)| key == name).map(|(_, value)| value)
+        self.context.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 }
 
@@ -64,8 +64,7 @@ impl Connection {
             chain: vec![must_load::<P>(config)],
             from_client: Vec::new(),
             from_endpoint: Vec::new(),
-            limits: Limits { body: 1 << 20, partial: false },
-            clusters: Vec::new(),
+            routes: Routes::default(),
             facts: Vec::new(),
         }
     }
@@ -88,15 +87,15 @@ impl Connection {
         self
     }
 
-    /// `body-limit`, in bytes.
+    /// `body-limit`, in bytes, for every plugin so far.
     pub fn body_limit(mut self, bytes: usize) -> Self {
-        self.limits.body = bytes;
+        self.chain.iter_mut().for_each(|link| link.set(|rules| rules.body_bytes = bytes));
         self
     }
 
     /// The clusters that there are; any name is one unless this was called.
     pub fn clusters<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
-        self.clusters.extend(names.into_iter().map(str::to_owned));
+        self.routes.clusters.extend(names.into_iter().map(str::to_owned));
         self
     }
 
@@ -108,103 +107,60 @@ impl Connection {
 
     /// `on-failure = "open"`, for every plugin so far.
     pub fn fail_open(mut self) -> Self {
-        self.chain.iter_mut().for_each(|link| link.open = true);
+        self.chain.iter_mut().for_each(|link| link.set(|rules| rules.on_failure = OnFailure::Open));
         self
     }
 
     /// Runs it to its end.
     pub fn run(self) -> Relayed {
-        let mut scene = Scene::new();
-        scene.clusters = self.clusters;
-        for (name, value) in self.facts {
-            scene.know(&name, value);
-        }
-        SCENE.set(scene);
-
+        SCENE.set(Scene::new(self.routes, self.facts));
         let mut relayed = Relayed {
             to_endpoint: Vec::new(),
             to_client: Vec::new(),
             cluster: None,
             closed: None,
             failures: Vec::new(),
-            context: Values::default(),
+            context: Vec::new(),
         };
-        let (greeted, skipped, result) = connect(&self.chain);
-        let (chain, skipped) = (&self.chain, &skipped);
-        let stages = |hook: Hook| {
-            let sees = move |index: &usize| chain[*index].has(hook) && !skipped.contains(index);
-            (0..chain.len()).filter(sees).map(|index| Stage::new(&chain[index], BodyMode::Stream))
-        };
-        let result = result.and_then(|()| {
+        let chain: Chain<Link> = self.chain.into_iter().collect();
+        let relay = || {
+            connect(&chain)?;
             relayed.cluster = Some(SCENE.with_borrow_mut(|scene| {
-                scene.know("cluster", Value::Text(scene.cluster.clone()));
+                scene.route();
                 scene.cluster.clone()
             }));
-            let forth = stages(Hook::DownstreamData).collect();
-            flow(Flow::FromDownstream, forth, self.limits, self.from_client, &mut relayed.to_endpoint)?;
-            let back = stages(Hook::UpstreamData).rev().collect();
-            flow(Flow::FromUpstream, back, self.limits, self.from_endpoint, &mut relayed.to_client)
-        });
-        relayed.closed = match result {
-            Ok(()) => None,
-            Err(End::Rejected(words) | End::Cut(words) | End::Failed(words)) => Some(words),
-            Err(End::Reply(_)) => Some("a TCP connection has no reply".to_owned()),
-            Err(End::TooLarge) => Some("a plugin holds back more than body-limit".to_owned()),
+            flow(&chain, Hook::DownstreamData, self.from_client, &mut relayed.to_endpoint)?;
+            flow(&chain, Hook::UpstreamData, self.from_endpoint, &mut relayed.to_client)
         };
-        for link in self.chain[..greeted].iter().filter(|link| link.has(Hook::Connection)) {
-            if let Err(words) = link.call(|plugin| plugin.close()) {
-                SCENE.with_borrow_mut(|scene| scene.failures.push(words));
-            }
+        relayed.closed = Result::err(relay()).map(|end| match end.why {
+            Why::Reject(words) | Why::Cut(words) | Why::Failed(words) => words,
+            Why::Reply(_) => "a TCP connection has no reply".to_owned(),
+            Why::TooLarge | Why::TooLate => "a plugin holds back more than body-limit".to_owned(),
+        });
+        for at in chain.due_at_close() {
+            chain.filter(at).tell(|plugin| plugin.close());
         }
         let scene = SCENE.take();
-        (relayed.failures, relayed.context) = (scene.failures, scene.connection);
+        relayed.failures = scene.failures;
+        relayed.context = values(&scene.state.context);
+        relayed.context.extend(values(&scene.state.connection.context()));
         relayed
     }
 }
 
-/// How many plugins were asked, which of them want no data, and whether the connection goes on.
-fn connect(chain: &[Link]) -> (usize, Vec<usize>, Result<(), End>) {
-    let mut skipped = Vec::new();
-    SCENE.with_borrow_mut(|scene| scene.routing_open = true);
-    let mut result = Ok(());
-    let mut greeted = 0;
-    for (index, link) in chain.iter().enumerate() {
-        greeted += 1;
-        if !link.has(Hook::Connection) {
-            continue;
-        }
-        match passed_over(link, link.call(|plugin| plugin.connect())) {
-            Ok(None | Some(Connect::Continue)) => {}
-            Ok(Some(Connect::SkipData)) => skipped.push(index),
-            Ok(Some(Connect::Reject(reason))) => result = Err(End::Rejected(reason)),
-            Err(end) => result = Err(end),
-        }
-        if result.is_err() {
-            break;
-        }
-    }
-    SCENE.with_borrow_mut(|scene| scene.routing_open = false);
-    (greeted, skipped, result)
+fn connect(chain: &Chain<Link>) -> Result<(), End<String>> {
+    SCENE.with_borrow_mut(|scene| scene.state.request_open = true);
+    let connected = chain.due(Hook::Connect).try_for_each(|at| {
+        chain.connects(at);
+        chain.connected(at, chain.filter(at).connect())
+    });
+    SCENE.with_borrow_mut(|scene| scene.state.request_open = false);
+    connected
 }
 
 /// One direction, to its end.
-fn flow(
-    flow: Flow,
-    mut stages: Vec<Stage<'_>>,
-    limits: Limits,
-    pieces: Vec<Vec<u8>>,
-    out: &mut Vec<u8>,
-) -> Result<(), End> {
+fn flow(chain: &Chain<Link>, hook: Hook, pieces: Vec<Vec<u8>>, out: &mut Vec<u8>) -> Result<(), End<String>> {
+    let mut flow = Flow::new(chain, hook, true, std::time::Instant::now());
     let ends = pieces.into_iter().map(|piece| (piece, false)).chain([(Vec::new(), true)]);
-    for (piece, end) in ends {
-        SCENE.with_borrow_mut(|scene| {
-            match flow {
-                Flow::FromDownstream => scene.received += piece.len(),
-                _ => scene.sent += piece.len(),
-            }
-            scene.count();
-        });
-        out.extend(stages.iter_mut().try_fold(piece, |piece, stage| stage.take(flow, limits, piece, end))?);
-    }
-    Ok(())
+    pour(chain, &mut flow, ends.collect(), out)
 }

@@ -207,7 +207,6 @@ pub(crate) mod shared {
 pub(crate) mod outbound {
     use crate::bindings::imports::outbound::{OutboundError, Request};
     use crate::bindings::imports::types::Response;
-    use crate::testing::fields::checked_name;
     use crate::testing::host::active;
     use crate::testing::world::WORLD;
 
@@ -218,7 +217,7 @@ pub(crate) mod outbound {
         if !request.path.starts_with('/') {
             return Err(OutboundError::Invalid("the path does not begin with /".to_owned()));
         }
-        if let Some((name, _)) = request.fields.iter().find(|(name, _)| checked_name(name).is_err()) {
+        if let Some((name, _)) = request.fields.iter().find(|(name, _)| odin_chain::fields::name(name).is_err()) {
             return Err(OutboundError::Invalid(format!("the field {name:?}")));
         }
         // Taken out meanwhile: the answer may ask the simulated host itself.

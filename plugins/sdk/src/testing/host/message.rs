@@ -1,66 +1,78 @@
-//! Heads, bodies and trailers.
+//! Heads, bodies and trailers, by the rules of `odin-chain`.
+
+use http::HeaderMap;
+use odin_chain::fields::{self, Fields};
 
 use crate::bindings::imports::types::FieldError;
-use crate::testing::fields::{Fields, is_token};
 use crate::testing::host::trap;
-use crate::testing::scene::{RequestHead, ResponseHead, SCENE, bodiless};
+use crate::testing::scene::{SCENE, list};
+
+type Checked = Result<(), odin_chain::FieldError>;
+
+fn answer(changed: Checked) -> Result<(), FieldError> {
+    changed.map_err(|error| match error {
+        odin_chain::FieldError::InvalidName => FieldError::InvalidName,
+        odin_chain::FieldError::InvalidValue => FieldError::InvalidValue,
+        odin_chain::FieldError::Forbidden => FieldError::Forbidden,
+        odin_chain::FieldError::TooLarge => FieldError::TooLarge,
+        odin_chain::FieldError::TooLate => FieldError::TooLate,
+    })
+}
 
 macro_rules! fields {
     () => {
         pub(crate) fn has(name: &str) -> bool {
-            read(|fields| fields.get(name).is_some())
+            read(|fields| fields.contains_key(name))
         }
 
         pub(crate) fn get(name: &str) -> Option<Vec<u8>> {
-            read(|fields| fields.get(name).map(<[u8]>::to_vec))
+            read(|fields| fields.get(name).map(|value| value.as_bytes().to_vec()))
         }
 
         pub(crate) fn get_all(name: &str) -> Vec<Vec<u8>> {
-            read(|fields| fields.get_all(name))
+            read(|fields| fields.get_all(name).iter().map(|value| value.as_bytes().to_vec()).collect())
         }
 
         pub(crate) fn fields() -> Vec<crate::Field> {
-            read(|fields| fields.0.clone())
+            read(list)
         }
 
         pub(crate) fn set(name: &str, value: &[u8]) -> Result<(), FieldError> {
-            change(|fields, max| fields.set(name, value, max))
+            change(|open| open.set(fields::name(name)?, fields::value(value)?))
         }
 
         pub(crate) fn append(name: &str, value: &[u8]) -> Result<(), FieldError> {
-            change(|fields, max| fields.append(name, value, max))
+            change(|open| open.append(fields::name(name)?, fields::value(value)?))
         }
 
         pub(crate) fn remove(name: &str) -> Result<(), FieldError> {
-            change(|fields, _| fields.remove(name))
+            change(|open| Ok(open.remove(fields::name(name)?)))
         }
     };
 }
 
 pub(crate) mod request {
+    use odin_chain::HookState;
+
     use super::*;
 
-    fn head<T>(ask: impl FnOnce(&RequestHead) -> T) -> T {
-        SCENE.with_borrow(|scene| match &scene.request {
+    fn head<T>(ask: impl FnOnce(&http::request::Parts) -> T) -> T {
+        SCENE.with_borrow(|scene| match &scene.state.request {
             Some(head) => ask(head),
             None => trap("there is no request here"),
         })
     }
 
-    fn open(change: impl FnOnce(&mut RequestHead, usize) -> Result<(), FieldError>) -> Result<(), FieldError> {
-        SCENE.with_borrow_mut(|scene| match (scene.request.as_mut(), scene.request_open) {
-            (None, _) => trap("there is no request here"),
-            (Some(_), false) => Err(FieldError::TooLate),
-            (Some(head), true) => change(head, scene.max_head_bytes),
-        })
+    fn read<T>(ask: impl FnOnce(&HeaderMap) -> T) -> T {
+        head(|head| ask(&head.headers))
     }
 
-    fn read<T>(ask: impl FnOnce(&Fields) -> T) -> T {
-        head(|head| ask(&head.fields))
-    }
-
-    fn change(change: impl FnOnce(&mut Fields, usize) -> Result<(), FieldError>) -> Result<(), FieldError> {
-        open(|head, max| change(&mut head.fields, max))
+    fn change(change: impl FnOnce(Fields<'_>) -> Checked) -> Result<(), FieldError> {
+        head(|_| ());
+        answer(SCENE.with_borrow_mut(|scene| match scene.state.open_request() {
+            Some(fields) => change(fields),
+            None => Err(odin_chain::FieldError::TooLate),
+        }))
     }
 
     fields!();
@@ -70,80 +82,72 @@ pub(crate) mod request {
     }
 
     pub(crate) fn has_body() -> bool {
-        head(|head| head.has_body)
+        state(|state| state.request_has_body)
     }
 
     pub(crate) fn method() -> String {
-        head(|head| head.method.clone())
+        head(|head| head.method.to_string())
     }
 
     pub(crate) fn set_method(method: &str) -> Result<(), FieldError> {
-        let good = is_token(method) && method != "CONNECT";
-        replace(good, method, |head| &mut head.method)
+        replace(|state| state.set_method(method))
     }
 
     pub(crate) fn path() -> String {
-        head(|head| head.path.clone())
+        head(|head| head.uri.path_and_query().map(ToString::to_string).unwrap_or_default())
     }
 
     pub(crate) fn set_path(path: &str) -> Result<(), FieldError> {
-        let good = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-        replace(good, path, |head| &mut head.path)
+        replace(|state| state.set_path(path))
     }
 
     pub(crate) fn scheme() -> String {
-        head(|head| head.scheme.clone())
+        state(|state| state.scheme.to_string())
     }
 
     pub(crate) fn set_scheme(scheme: &str) -> Result<(), FieldError> {
-        replace(matches!(scheme, "http" | "https"), scheme, |head| &mut head.scheme)
+        replace(|state| state.set_scheme(scheme))
     }
 
     pub(crate) fn authority() -> String {
-        head(|head| head.authority.clone())
+        state(|state| String::from_utf8_lossy(state.authority.as_bytes()).into_owned())
     }
 
     pub(crate) fn set_authority(authority: &str) -> Result<(), FieldError> {
-        let good = !authority.is_empty()
-            && authority.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]!$&'()*+,;=%".contains(&byte));
-        replace(good, authority, |head| &mut head.authority)
+        replace(|state| state.set_authority(authority))
     }
 
-    fn replace(good: bool, value: &str, place: fn(&mut RequestHead) -> &mut String) -> Result<(), FieldError> {
-        open(|head, _| match good {
-            true => {
-                *place(head) = value.to_owned();
-                Ok(())
-            }
-            false => Err(FieldError::InvalidValue),
-        })
+    fn state<T>(ask: impl FnOnce(&HookState) -> T) -> T {
+        head(|_| ());
+        SCENE.with_borrow(|scene| ask(&scene.state))
+    }
+
+    fn replace(change: impl FnOnce(&mut HookState) -> Checked) -> Result<(), FieldError> {
+        head(|_| ());
+        answer(SCENE.with_borrow_mut(|scene| change(&mut scene.state)))
     }
 }
 
 pub(crate) mod response {
     use super::*;
 
-    fn head<T>(ask: impl FnOnce(&ResponseHead) -> T) -> T {
-        SCENE.with_borrow(|scene| match &scene.response {
+    fn head<T>(ask: impl FnOnce(&http::response::Parts) -> T) -> T {
+        SCENE.with_borrow(|scene| match &scene.state.response {
             Some(head) => ask(head),
             None => trap("there is no response yet"),
         })
     }
 
-    fn open(change: impl FnOnce(&mut ResponseHead, usize) -> Result<(), FieldError>) -> Result<(), FieldError> {
-        SCENE.with_borrow_mut(|scene| match (scene.response.as_mut(), scene.response_open) {
-            (None, _) => trap("there is no response yet"),
-            (Some(_), false) => Err(FieldError::TooLate),
-            (Some(head), true) => change(head, scene.max_head_bytes),
-        })
+    fn read<T>(ask: impl FnOnce(&HeaderMap) -> T) -> T {
+        head(|head| ask(&head.headers))
     }
 
-    fn read<T>(ask: impl FnOnce(&Fields) -> T) -> T {
-        head(|head| ask(&head.fields))
-    }
-
-    fn change(change: impl FnOnce(&mut Fields, usize) -> Result<(), FieldError>) -> Result<(), FieldError> {
-        open(|head, max| change(&mut head.fields, max))
+    fn change(change: impl FnOnce(Fields<'_>) -> Checked) -> Result<(), FieldError> {
+        head(|_| ());
+        answer(SCENE.with_borrow_mut(|scene| match scene.state.open_response() {
+            Some(fields) => change(fields),
+            None => Err(odin_chain::FieldError::TooLate),
+        }))
     }
 
     fields!();
@@ -153,36 +157,32 @@ pub(crate) mod response {
     }
 
     pub(crate) fn has_body() -> bool {
-        head(|head| head.has_body)
+        head(|_| ());
+        SCENE.with_borrow(|scene| scene.state.response_has_body)
     }
 
     pub(crate) fn status() -> u16 {
-        head(|head| head.status)
+        head(|head| head.status.as_u16())
     }
 
     pub(crate) fn set_status(status: u16) -> Result<(), FieldError> {
-        open(|head, _| match (200..=599).contains(&status) && bodiless(status) == bodiless(head.status) {
-            true => {
-                head.status = status;
-                Ok(())
-            }
-            false => Err(FieldError::InvalidValue),
-        })
+        head(|_| ());
+        answer(SCENE.with_borrow_mut(|scene| scene.state.set_status(status)))
     }
 }
 
 pub(crate) mod trailers {
     use super::*;
 
-    fn read<T>(ask: impl FnOnce(&Fields) -> T) -> T {
-        SCENE.with_borrow(|scene| ask(scene.trailers.as_ref().unwrap_or(&Fields::default())))
+    fn read<T>(ask: impl FnOnce(&HeaderMap) -> T) -> T {
+        SCENE.with_borrow(|scene| if scene.at_trailers { ask(&scene.state.trailers) } else { ask(&HeaderMap::new()) })
     }
 
-    fn change(change: impl FnOnce(&mut Fields, usize) -> Result<(), FieldError>) -> Result<(), FieldError> {
-        SCENE.with_borrow_mut(|scene| match &mut scene.trailers {
-            Some(trailers) => change(trailers, scene.max_head_bytes),
-            None => Err(FieldError::TooLate),
-        })
+    fn change(change: impl FnOnce(Fields<'_>) -> Checked) -> Result<(), FieldError> {
+        answer(SCENE.with_borrow_mut(|scene| match scene.at_trailers {
+            true => change(scene.state.open_trailers()),
+            false => Err(odin_chain::FieldError::TooLate),
+        }))
     }
 
     fields!();
@@ -193,9 +193,10 @@ pub(crate) mod body {
 
     pub(crate) fn read(offset: u32, length: u32) -> Vec<u8> {
         SCENE.with_borrow(|scene| {
-            let start = (offset as usize).min(scene.piece.len());
-            let end = start.saturating_add(length as usize).min(scene.piece.len());
-            scene.piece[start..end].to_vec()
+            let piece = &scene.state.piece;
+            let start = (offset as usize).min(piece.len());
+            let end = start.saturating_add(length as usize).min(piece.len());
+            piece[start..end].to_vec()
         })
     }
 }

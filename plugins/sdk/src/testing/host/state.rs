@@ -1,81 +1,71 @@
 //! Context, routing and endpoints.
 
 pub(crate) mod context {
+    use odin_chain::{ContextFull, FACTS, Setter};
+
     use crate::bindings::imports::context::{ContextError, Value};
     use crate::testing::host::active;
-    use crate::testing::scene::{SCENE, Scene, Values};
+    use crate::testing::scene::SCENE;
 
     pub(crate) fn get(name: &str) -> Option<Value> {
         let plugin = active();
         if plugin.alone {
             return None;
         }
-        SCENE.with_borrow(|scene| match name.starts_with("odin.") {
-            true => scene.fact(name),
-            false => scene.context.get(plugin.id, name).or_else(|| scene.connection.get(plugin.id, name)).cloned(),
-        })
+        SCENE.with_borrow(|scene| scene.recall(plugin.id, name))
     }
 
     pub(crate) fn set(name: &str, value: &Value) -> Result<(), ContextError> {
-        // A TCP connection has no exchange of its own.
-        write(name, value, |scene| match scene.request {
-            Some(_) => &mut scene.context,
-            None => &mut scene.connection,
+        write(name, |setter| {
+            SCENE.with_borrow_mut(|scene| scene.state.context.set_as(setter, name, value.clone().into()))
         })
     }
 
     pub(crate) fn set_on_connection(name: &str, value: &Value) -> Result<(), ContextError> {
-        write(name, value, |scene| &mut scene.connection)
+        write(name, |setter| {
+            SCENE.with_borrow(|scene| scene.state.connection.context().set_as(setter, name, value.clone().into()))
+        })
     }
 
-    fn write(name: &str, value: &Value, place: fn(&mut Scene) -> &mut Values) -> Result<(), ContextError> {
+    fn write(name: &str, set: impl FnOnce(Setter<'_>) -> Result<(), ContextFull>) -> Result<(), ContextError> {
         let plugin = active();
         if plugin.alone {
             return Err(ContextError::NoExchange);
         }
-        if name.starts_with("odin.") {
+        if name.starts_with(FACTS) {
             return Err(ContextError::ReadOnly);
         }
-        SCENE.with_borrow_mut(|scene| place(scene).set(plugin.id, name, value.clone()))
+        // The address of the name is as good as any number: it is the plugin's own.
+        set(Setter { name: plugin.id, id: plugin.id.as_ptr().addr() as u64 }).map_err(|full| match full {
+            ContextFull::Context => ContextError::TooLarge,
+            ContextFull::Share => ContextError::OverShare,
+        })
     }
 
     pub(crate) fn remove(name: &str) {
         let plugin = active();
-        SCENE.with_borrow_mut(|scene| match scene.request {
-            Some(_) => scene.context.remove(plugin.id, name),
-            None => scene.connection.remove(plugin.id, name),
-        });
+        SCENE.with_borrow_mut(|scene| scene.state.context.remove_as(plugin.id, name));
     }
 }
 
 pub(crate) mod routing {
     use crate::bindings::imports::routing::RoutingError;
-    use crate::testing::scene::{SCENE, Scene};
+    use crate::testing::scene::SCENE;
 
     pub(crate) fn set_cluster(name: &str) -> Result<(), RoutingError> {
-        SCENE.with_borrow_mut(|scene| {
-            open(scene)?;
-            if !scene.clusters.is_empty() && !scene.clusters.iter().any(|cluster| cluster == name) {
-                return Err(RoutingError::UnknownCluster);
-            }
-            scene.cluster = name.to_owned();
-            Ok(())
-        })
+        SCENE.with_borrow_mut(|scene| scene.state.set_cluster(name, true)).map_err(wit)
     }
 
     pub(crate) fn rematch() -> Result<(), RoutingError> {
-        SCENE.with_borrow_mut(|scene| {
-            open(scene)?;
-            let path = scene.request.as_ref().map(|request| request.path.clone()).ok_or(RoutingError::NoRoute)?;
-            let matching = scene.routes.iter().filter(|(prefix, _)| path.starts_with(prefix.as_str()));
-            let longest = matching.max_by_key(|(prefix, _)| prefix.len()).ok_or(RoutingError::NoRoute)?;
-            scene.cluster = longest.1.clone();
-            Ok(())
-        })
+        SCENE.with_borrow_mut(|scene| scene.state.rematch()).map_err(wit)
     }
 
-    fn open(scene: &Scene) -> Result<(), RoutingError> {
-        if scene.request_open || scene.routing_open { Ok(()) } else { Err(RoutingError::TooLate) }
+    fn wit(error: odin_chain::RoutingError) -> RoutingError {
+        match error {
+            odin_chain::RoutingError::UnknownCluster => RoutingError::UnknownCluster,
+            odin_chain::RoutingError::NoRoute => RoutingError::NoRoute,
+            odin_chain::RoutingError::TooLate => RoutingError::TooLate,
+        }
     }
 }
 
