@@ -27,7 +27,7 @@ fn a_body_hook_says_what_becomes_of_a_piece() {
     assert!(matches!(piece(&[0, 1, 1152, 9], false), PieceDecision::Replace(bytes) if bytes == words));
     assert!(matches!(piece(&[0, 2, 1152, 9], false), PieceDecision::Append(bytes) if bytes == words));
     assert!(matches!(piece(&[0, 3], false), PieceDecision::Hold));
-    assert!(matches!(piece(&[0, 3], true), PieceDecision::Pass));
+    assert!(matches!(piece(&[0, 3], true), PieceDecision::Hold));
     assert!(matches!(piece(&[0, 4], false), PieceDecision::Skip));
     let PieceDecision::Reply(reply) = piece(&[0, 5, 403, 0, 0, 1152, 9, 0, 0], false) else { panic!("no reply") };
     assert_eq!((reply.head.status.as_u16(), reply.body), (403, words));
