@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use odin_chain::{Endpoints, Hook, HookState};
 use wasmtime::component::{ComponentNamedList, Lift, Lower};
 
 use crate::abi::functions::{Answer, Function, Functions};
@@ -20,8 +21,6 @@ use crate::plugin::Plugin;
 use crate::spec::Isolation;
 use crate::stamp::Stamp;
 use crate::waiting::{WARM_PER_PLUGIN, Waiting};
-use odin_chain::Hook;
-use odin_chain::{Endpoints, HookState};
 
 /// What is to be called, and with what.
 pub(crate) struct Request<P, R> {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use odin_chain::{Hook, Whose};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::UpdateDeadline;
@@ -17,8 +18,6 @@ use crate::clock::Hands;
 use crate::error::Cause;
 use crate::slot::Slot;
 use crate::stamp::Stamp;
-use odin_chain::Hook;
-use odin_chain::Whose;
 
 /// A call that took no longer, in nanoseconds, is nothing to look at.
 const SHORT: u64 = 500_000;

@@ -5,8 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use odin_chain::Hook;
-use odin_chain::Whose;
+use odin_chain::{Hook, Whose};
 
 /// The engine could not be started.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@ use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use odin_chain::{Hook, Hooks};
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 use wit_component::ComponentEncoder;
@@ -18,7 +19,6 @@ use crate::runtime::Runtime;
 use crate::spec::PluginSpec;
 use crate::store::StoreData;
 use crate::words;
-use odin_chain::{Hook, Hooks};
 
 /// What every WebAssembly file begins with, and the versions that follow it.
 const MAGIC: &[u8] = b"\0asm";

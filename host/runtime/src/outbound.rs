@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
-
 use odin_chain::Reply;
 
 /// Where the calls of a worker's plugins go. The receiver makes them, on the same worker.

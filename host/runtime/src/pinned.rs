@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use odin_chain::{ConnectDecision, Decision, Endpoints, Hook, HookState, Hooks, PieceDecision};
+
 use crate::abi::answer::{self, Reads, WitDataDecision, WitDecision, WitPieceDecision};
 use crate::abi::functions::{Function, Functions, PieceFunction, Subject};
 use crate::call::{Caller, Request};
@@ -11,9 +13,6 @@ use crate::generation::Generation;
 use crate::outbound::OutboundSender;
 use crate::plugin::Plugin;
 use crate::words;
-use odin_chain::{ConnectDecision, Decision, PieceDecision};
-use odin_chain::{Endpoints, HookState};
-use odin_chain::{Hook, Hooks};
 
 /// One generation on one worker, with its warm instances. Dropped with the last exchange that keeps it.
 ///

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use odin_chain::Hooks;
 
 use crate::abi::instance::{Instance, NoInstance};
 use crate::breaker::BreakerUnit;
@@ -15,7 +16,6 @@ use crate::runtime::Runtime;
 use crate::slot::Slot;
 use crate::spec::PluginSpec;
 use crate::stats::StatsSnapshot;
-use odin_chain::Hooks;
 
 /// The slot of one plugin.
 pub struct Plugin {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use odin_chain::{Hook, HookState, Setter};
+
 use crate::breaker::Breaker;
 use crate::clock::Hands;
 use crate::error::{CallError, Cause, LoadError};
@@ -16,8 +18,6 @@ use crate::spec::PluginSpec;
 use crate::stats::WorkerStats;
 use crate::waiting::Waiting;
 use crate::words;
-use odin_chain::Hook;
-use odin_chain::{HookState, Setter};
 
 /// See the module.
 pub(crate) struct Slot {

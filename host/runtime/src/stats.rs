@@ -3,8 +3,9 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use crate::error::Cause;
 use odin_chain::Hook;
+
+use crate::error::Cause;
 
 /// Upper bounds of the histogram's buckets in nanoseconds; the last bucket of a histogram has no bound.
 pub const BUCKETS_NANOS: [u64; 12] =

@@ -5,6 +5,8 @@
 
 use std::time::Instant;
 
+use odin_chain::{Hook, HookState};
+
 use crate::abi::instance::{How, Instance, Running, at_once};
 use crate::abi::steer::{SteerBinding, SteerWeight, WitBinding, checked};
 use crate::call::not_exported;
@@ -12,8 +14,6 @@ use crate::error::{CallError, Cause};
 use crate::failure::Failure;
 use crate::plugin::Plugin;
 use crate::stamp::Stamp;
-use odin_chain::Hook;
-use odin_chain::HookState;
 
 impl Plugin {
     /// Asks the steer hook how to share out the new connections of a binding. An empty answer, which is also that of a

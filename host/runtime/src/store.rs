@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use odin_chain::fields::Names;
+use odin_chain::{Endpoints, Hook, HookState, Whose};
 use wasmtime::component::Linker;
 use wasmtime::{StoreContextMut, UpdateDeadline, bail};
 
@@ -16,10 +18,6 @@ use crate::shared;
 use crate::slot::Slot;
 use crate::stamp::Stamp;
 use crate::stats::WorkerStats;
-use odin_chain::Hook;
-use odin_chain::Whose;
-use odin_chain::fields::Names;
-use odin_chain::{Endpoints, HookState};
 
 /// `configure` may take so many times the time limit of a call: it runs once for many calls.
 const CONFIGURE_FACTOR: u32 = 10;

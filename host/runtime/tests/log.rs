@@ -3,11 +3,11 @@
 
 mod common;
 
-use odin_chain::Hook;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use common::*;
+use odin_chain::Hook;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};

@@ -1,5 +1,6 @@
 //! The functions of a component, with their types: one field for each entry of the table of hooks.
 
+use odin_chain::{Hook, for_each_hook};
 use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, ComponentType, Instance, Lift, Lower, TypedFunc};
 
@@ -7,7 +8,6 @@ use crate::abi::answer::{WitConnectDecision, WitDataDecision, WitDecision, WitPi
 use crate::abi::steer::{WitBinding, WitWeight};
 use crate::generation::Exports;
 use crate::store::StoreData;
-use odin_chain::{Hook, for_each_hook};
 
 /// What every hook answers: its decision, or the plugin's own words.
 pub(crate) type Answer<R> = (Result<R, Box<str>>,);

@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use odin_chain::{Endpoints, Hook, HookState};
 use wasmtime::Store;
 
 use crate::abi::functions::{Answer, Functions};
@@ -22,8 +23,6 @@ use crate::spec::Limits;
 use crate::stamp::Stamp;
 use crate::store::{StoreData, on_deadline};
 use crate::words;
-use odin_chain::Hook;
-use odin_chain::{Endpoints, HookState};
 
 /// Handles that a guest may hold at once.
 const MAX_HANDLES: usize = 4_096;

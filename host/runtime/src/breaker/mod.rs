@@ -16,10 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use odin_chain::{Hook, HookState};
 
 use crate::spec::BreakerPolicy;
-use odin_chain::Hook;
-use odin_chain::HookState;
 use unit::{Happened, Unit};
 
 /// Whether a hook is called on a route.

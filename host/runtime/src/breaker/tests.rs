@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::*;
 use odin_chain::ConnectionInfo;
+
+use super::*;
 
 const HOOK: Hook = Hook::RequestHeaders;
 const SECOND: Duration = Duration::from_secs(1);

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use odin_chain::{Hook, HookState};
+
 use super::{BreakerState, BreakerUnit};
 use crate::spec::BreakerPolicy;
-use odin_chain::Hook;
-use odin_chain::HookState;
 
 /// After a pause: so many percent of the calls are made, each share for as long as the first pause, then the next.
 const SHARES: [u32; 3] = [1, 5, 25];

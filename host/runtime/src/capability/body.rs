@@ -2,9 +2,9 @@
 //! the host keeps them into the guest's memory.
 
 use bytes::Bytes;
+use odin_chain::Hook;
 
 use crate::store::{Ctx, Link, StoreData};
-use odin_chain::Hook;
 
 pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
     linker.instance("odin:plugin/body@0.1.0")?.func_wrap("read", |store: Ctx<'_>, (offset, length): (u32, u32)| {

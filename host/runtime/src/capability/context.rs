@@ -1,9 +1,9 @@
 //! `odin:plugin/context`: what an exchange or connection remembers, and what the host knows of it.
 
+use odin_chain::{ContextFull, FACTS, Value};
 use wasmtime::component::{ComponentType, Lift, Lower, WasmStr};
 
 use crate::store::{Ctx, Link, StoreData};
-use odin_chain::{ContextFull, FACTS, Value};
 
 /// `value` of wit/context.wit.
 #[derive(ComponentType, Lift, Lower)]

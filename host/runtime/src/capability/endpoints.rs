@@ -1,10 +1,10 @@
 //! `odin:plugin/endpoints`: the endpoints that a running `pick` chooses from.
 //! Must check every index before the implementor of `Endpoints` sees it.
 
+use odin_chain::Endpoints;
 use wasmtime::ensure;
 
 use crate::store::{Ctx, Link};
-use odin_chain::Endpoints;
 
 pub(crate) fn link(linker: &mut Link) -> wasmtime::Result<()> {
     let mut endpoints = linker.instance("odin:plugin/endpoints@0.1.0")?;
