@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Hands the table to another macro. An entry is the hook, its name in logs and metrics, its role, and whether its
 /// answer decides anything; then the interface of `odin:plugin`, the function in it, and the field of an instance that
-/// holds the function. The types are those of `abi/functions.rs` in the runtime, which is where they are looked up.
+/// holds the function. The types are those of `abi/component/` in the runtime, which is where they are looked up.
 #[macro_export]
 macro_rules! for_each_hook {
     ($then:ident) => {
@@ -19,7 +19,7 @@ macro_rules! for_each_hook {
             RequestTrailers: "request-trailers", Route, decides true,
                 "request-trailers", "on-request-trailers", { request_trailers: Function<(), WitDecision> };
             Balancer: "balancer", Balancer, decides true,
-                "balancer", "pick", { pick: Function<(Subject,), Option<u32>> };
+                "balancer", "pick", { pick: Function<(WitSubject,), Option<u32>> };
             ResponseHeaders: "response-headers", Route, decides true,
                 "response-headers", "on-response-headers", { response_headers: Function<(), WitDecision> };
             ResponseBody: "response-body", Route, decides true,

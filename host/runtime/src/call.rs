@@ -7,10 +7,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use odin_chain::{Endpoints, Hook, HookState};
-use wasmtime::component::{ComponentNamedList, Lift, Lower};
+use odin_chain::HookState;
 
-use crate::abi::functions::{Answer, Function, Functions};
+use crate::abi::Ask;
 use crate::abi::instance::{How, Instance, Running};
 use crate::deadline;
 use crate::error::{CallError, Cause};
@@ -21,26 +20,6 @@ use crate::plugin::Plugin;
 use crate::spec::Isolation;
 use crate::stamp::Stamp;
 use crate::waiting::{WARM_PER_PLUGIN, Waiting};
-
-/// What is to be called, and with what.
-pub(crate) struct Request<P, R> {
-    hook: Hook,
-    function: fn(&Functions) -> Option<Function<P, R>>,
-    params: P,
-    endpoints: Option<Arc<dyn Endpoints>>,
-}
-
-impl<P, R> Request<P, R> {
-    pub(crate) fn new(hook: Hook, function: fn(&Functions) -> Option<Function<P, R>>, params: P) -> Self {
-        Request { hook, function, params, endpoints: None }
-    }
-
-    /// For `pick`: what it chooses from.
-    pub(crate) fn among(mut self, endpoints: Arc<dyn Endpoints>) -> Self {
-        self.endpoints = Some(endpoints);
-        self
-    }
-}
 
 /// Calls one generation of a plugin on one worker.
 pub(crate) struct Caller {
@@ -65,64 +44,41 @@ impl Caller {
         Caller { plugin, generation, worker, outbound, warm: Cell::new(None), waiters: RefCell::default() }
     }
 
-    /// Calls the hook, and checks what it answers.
-    pub(crate) async fn call<P, R, T>(
-        &self,
-        request: Request<P, R>,
-        state: &mut Box<HookState>,
-        check: impl FnOnce(R) -> Result<T, String>,
-    ) -> Result<T, CallError>
-    where
-        P: ComponentNamedList + Lower + Send + Sync + 'static,
-        R: Send + Sync + 'static,
-        Answer<R>: ComponentNamedList + Lift,
-    {
-        if self.generation.waits || self.plugin.slot().is_slow(request.hook) {
+    /// Asks the plugin.
+    pub(crate) async fn call<Q: Ask>(&self, question: Q, state: &mut Box<HookState>) -> Result<Q::Answer, CallError> {
+        if self.generation.waits || self.plugin.slot().is_slow(question.hook()) {
             // Boxed, for it is large, and the future of a plain call should be small.
-            Box::pin(self.call_waiting(request, state, check)).await
+            Box::pin(self.call_waiting(question, state)).await
         } else {
-            self.call_plain(request, state, check)
+            self.call_plain(question, state)
         }
     }
 
-    fn call_plain<P, R, T>(
-        &self,
-        request: Request<P, R>,
-        state: &mut Box<HookState>,
-        check: impl FnOnce(R) -> Result<T, String>,
-    ) -> Result<T, CallError>
-    where
-        P: ComponentNamedList + Lower,
-        Answer<R>: ComponentNamedList + Lift,
-    {
-        let hook = request.hook;
+    fn call_plain<Q: Ask>(&self, mut question: Q, state: &mut Box<HookState>) -> Result<Q::Answer, CallError> {
+        let hook = question.hook();
         let start = Stamp::now();
         let slot = self.plugin.slot();
         slot.breaker.admit(hook, state, Instant::now).map_err(|_| slot.paused(self.worker, hook))?;
         let mut unseen = false;
         let result = match self.plain_instance() {
-            Ok(mut instance) => match (request.function)(&instance.functions) {
-                Some(function) => {
-                    let how = How { start, fiber: None };
-                    let running = Running::begin(&mut instance, hook, state, request.endpoints, how);
-                    let result = if running.has_time() {
-                        let ticking = slot.clock.run(self.worker);
-                        let result = function.call(&mut running.instance.store, request.params);
-                        drop(ticking);
-                        unseen = running.is_unseen();
-                        drop(running);
-                        instance.outcome(result, check)
-                    } else {
-                        drop(running);
-                        Err(instance.overrun())
-                    };
-                    if self.keeps(&instance, &result) {
-                        self.warm.set(Some(instance));
-                    }
-                    result
+            Ok(mut instance) => {
+                let mut running = Running::begin(&mut instance, &mut question, state, How { start, fiber: None });
+                let result = if running.has_time() {
+                    let ticking = slot.clock.run(self.worker);
+                    let told = running.ask(question);
+                    drop(ticking);
+                    unseen = running.is_unseen();
+                    drop(running);
+                    instance.outcome(told)
+                } else {
+                    drop(running);
+                    Err(instance.overrun())
+                };
+                if self.keeps(&instance, &result) {
+                    self.warm.set(Some(instance));
                 }
-                None => Err(not_exported()),
-            },
+                result
+            }
             Err(cause) => Err(cause.into()),
         };
         let spent = start.elapsed();
@@ -133,18 +89,8 @@ impl Caller {
         slot.done(self.worker, hook, state, spent, result)
     }
 
-    async fn call_waiting<P, R, T>(
-        &self,
-        request: Request<P, R>,
-        state: &mut Box<HookState>,
-        check: impl FnOnce(R) -> Result<T, String>,
-    ) -> Result<T, CallError>
-    where
-        P: ComponentNamedList + Lower + Send + Sync + 'static,
-        R: Send + Sync + 'static,
-        Answer<R>: ComponentNamedList + Lift,
-    {
-        let hook = request.hook;
+    async fn call_waiting<Q: Ask>(&self, mut question: Q, state: &mut Box<HookState>) -> Result<Q::Answer, CallError> {
+        let hook = question.hook();
         let start = Stamp::now();
         let slot = self.plugin.slot();
         slot.breaker.admit(hook, state, Instant::now).map_err(|_| slot.paused(self.worker, hook))?;
@@ -156,28 +102,26 @@ impl Caller {
         };
         let (mut spent, mut unseen) = (0, false);
         let result = match self.waiting_instance() {
-            Ok(mut instance) => match (request.function)(&instance.functions) {
-                Some(function) => {
-                    let how = How { start, fiber: Some(!self.generation.waits) };
-                    let mut running = Running::begin(&mut instance, hook, state, request.endpoints, how);
-                    let result = if running.has_time() {
-                        running.spent = start.elapsed();
-                        let call = function.call_async(&mut running.instance.store, request.params);
-                        let result = timed(call, &mut running.spent, || slot.clock.run(self.worker)).await;
-                        (spent, unseen) = (running.spent, running.is_unseen());
-                        drop(running);
-                        instance.outcome(result, check)
-                    } else {
-                        drop(running);
-                        Err(instance.overrun())
-                    };
-                    if self.keeps(&instance, &result) {
-                        self.keep_waiter(instance);
-                    }
-                    result
+            Ok(mut instance) => {
+                let how = How { start, fiber: Some(!self.generation.waits) };
+                let mut running = Running::begin(&mut instance, &mut question, state, how);
+                let result = if running.has_time() {
+                    running.spent = start.elapsed();
+                    let Running { instance: inside, spent: counted, .. } = &mut running;
+                    let call = inside.functions.ask_waiting(question, &mut inside.store);
+                    let told = timed(call, counted, || slot.clock.run(self.worker)).await;
+                    (spent, unseen) = (running.spent, running.is_unseen());
+                    drop(running);
+                    instance.outcome(told)
+                } else {
+                    drop(running);
+                    Err(instance.overrun())
+                };
+                if self.keeps(&instance, &result) {
+                    self.keep_waiter(instance);
                 }
-                None => Err(not_exported()),
-            },
+                result
+            }
             Err(cause) => Err(cause.into()),
         };
         if unseen {
@@ -255,12 +199,6 @@ impl Drop for Caller {
     fn drop(&mut self) {
         self.cool_down();
     }
-}
-
-/// The exports said that it is there: this cannot be, but if it were it must not end the worker.
-#[cold]
-pub(crate) fn not_exported() -> Box<Failure> {
-    Cause::Instantiate("the hook is not exported".to_owned()).into()
 }
 
 /// Adds the time that polling takes, and no other, to `spent`; what `run` answers lives while it polls.

@@ -5,12 +5,13 @@ use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use odin_chain::{Hook, Hooks};
+use odin_chain::Hooks;
 use sha2::{Digest, Sha256};
-use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
+use wasmtime::component::{Component, InstancePre};
 use wit_component::ComponentEncoder;
 
-use crate::compile::{self, Scanned};
+use crate::abi::Exports;
+use crate::compile;
 use crate::engine::stack_class;
 use crate::error::LoadError;
 use crate::failure;
@@ -43,19 +44,6 @@ pub(crate) struct Generation {
     pub(crate) waits: bool,
 }
 
-/// Where the hooks are, by [`Hook::index`].
-pub(crate) struct Exports([Option<ComponentExportIndex>; Hook::ALL.len()]);
-
-impl Exports {
-    pub(crate) fn of(&self, hook: Hook) -> Option<&ComponentExportIndex> {
-        self.0[hook.index()].as_ref()
-    }
-
-    fn hooks(&self) -> Hooks {
-        Hook::ALL.into_iter().filter(|&hook| self.of(hook).is_some()).collect()
-    }
-}
-
 impl Generation {
     /// Compiles and links.
     pub(crate) fn load(runtime: &Runtime, spec: &PluginSpec, wasm: &[u8], number: u64) -> Result<Self, LoadError> {
@@ -66,12 +54,15 @@ impl Generation {
         let imports = scanned.imports.iter().map(String::as_str);
         let imports = grants::check(imports, spec, runtime.granting())?;
         let waits = imports.contains(&grants::OUTBOUND);
-        check_exports(&scanned.exports)?;
+        Exports::check(&scanned.exports)?;
         let stack_bytes = spec.limits.stack_bytes;
         let engine = runtime.engine(stack_bytes)?;
         let component = runtime.compilation().component(&engine, stack_class(stack_bytes), &bytes)?;
-        let exports = exports(&component, scanned)?;
+        let exports = Exports::of(&component);
         let hooks = exports.hooks();
+        if hooks == Hooks::default() {
+            return Err(LoadError::NoHook { exports: scanned.exports });
+        }
         let pre = engine
             .linker(waits)
             .instantiate_pre(&component)
@@ -119,31 +110,5 @@ fn beginning(bytes: &[u8]) -> String {
     match bytes.get(..24).unwrap_or(bytes) {
         [] => "nothing: the file is empty".to_owned(),
         some => format!("\"{}\"", some.escape_ascii()),
-    }
-}
-
-/// An error unless it exports an interface with a hook, and no interface of which this version has no hook.
-fn check_exports(names: &[String]) -> Result<(), LoadError> {
-    let known = |interface: &str| Hook::ALL.iter().any(|hook| hook.interface() == interface);
-    let ours = |name: &String| {
-        let (interface, version) = name.strip_prefix("odin:plugin/")?.split_once('@')?;
-        Some(known(interface) && version.starts_with("0.1."))
-    };
-    match names.iter().find(|name| ours(name) == Some(false)) {
-        Some(export) => Err(LoadError::UnknownHook { export: export.clone() }),
-        None if names.iter().all(|name| ours(name).is_none()) => Err(LoadError::NoHook { exports: names.to_vec() }),
-        None => Ok(()),
-    }
-}
-
-fn exports(component: &Component, scanned: Scanned) -> Result<Exports, LoadError> {
-    let find = |hook: Hook| {
-        let instance = component.get_export_index(None, format!("odin:plugin/{}@0.1.0", hook.interface()))?;
-        component.get_export_index(Some(&instance), hook.function())
-    };
-    let exports = Exports(Hook::ALL.map(find));
-    match exports.hooks() == Hooks::default() {
-        true => Err(LoadError::NoHook { exports: scanned.exports }),
-        false => Ok(exports),
     }
 }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use odin_chain::{ConnectDecision, Decision, Endpoints, Hook, HookState, Hooks, PieceDecision};
 
-use crate::abi::answer::{self, Reads, WitDataDecision, WitDecision, WitPieceDecision};
-use crate::abi::functions::{Function, Functions, PieceFunction, Subject};
-use crate::call::{Caller, Request};
+use crate::abi::ask::{Body, Connect, Data, Decide, Pick, Piece, Reads, Tell};
+use crate::call::Caller;
 use crate::error::CallError;
 use crate::generation::Generation;
 use crate::outbound::OutboundSender;
@@ -63,50 +62,37 @@ impl PinnedPlugin {
     /// The hook of a head or of trailers: `state` must have what it is for.
     pub async fn decide(&self, hook: Hook, state: &mut Box<HookState>) -> Result<Decision, CallError> {
         let read = |body| if self.hooks().has(body) { Reads::Yes } else { Reads::NoBodyHook };
-        let (function, reads): (fn(&Functions) -> Option<Function<(), WitDecision>>, _) = match hook {
+        let reads = match hook {
             _ if !self.hooks().has(hook) => return Ok(Decision::Continue),
-            Hook::RequestHeaders => (|functions| functions.request_headers, read(Hook::RequestBody)),
-            Hook::RequestTrailers => (|functions| functions.request_trailers, Reads::TooLate),
-            Hook::ResponseHeaders => (|functions| functions.response_headers, read(Hook::ResponseBody)),
-            Hook::ResponseTrailers => (|functions| functions.response_trailers, Reads::TooLate),
-            _ => return Ok(Decision::Continue),
+            Hook::RequestHeaders => read(Hook::RequestBody),
+            Hook::ResponseHeaders => read(Hook::ResponseBody),
+            _ => Reads::TooLate,
         };
-        let max = state.max_head_bytes;
-        let request = Request::new(hook, function, ());
-        self.0.call(request, state, |answer| answer::decision(answer, reads, max)).await
+        self.0.call(Decide { hook, reads, max_head_bytes: state.max_head_bytes }, state).await
     }
 
     /// The hook of a body or of a direction of a TCP stream, for `state.piece`; `end` says that it is the last.
     pub async fn piece(&self, hook: Hook, state: &mut Box<HookState>, end: bool) -> Result<PieceDecision, CallError> {
-        let (params, max) = ((u32::try_from(state.piece.len()).unwrap_or(u32::MAX), end), state.max_head_bytes);
-        let body: fn(&Functions) -> Option<PieceFunction<WitPieceDecision>> = match hook {
-            _ if !self.hooks().has(hook) => return Ok(PieceDecision::Pass),
-            Hook::RequestBody => |functions| functions.request_body,
-            Hook::ResponseBody => |functions| functions.response_body,
-            Hook::DownstreamData => return self.data(hook, |functions| functions.downstream_data, params, state).await,
-            Hook::UpstreamData => return self.data(hook, |functions| functions.upstream_data, params, state).await,
-            _ => return Ok(PieceDecision::Pass),
-        };
-        self.0.call(Request::new(hook, body, params), state, |answer| answer::piece(answer, max)).await
-    }
-
-    async fn data(
-        &self,
-        hook: Hook,
-        function: fn(&Functions) -> Option<PieceFunction<WitDataDecision>>,
-        params: (u32, bool),
-        state: &mut Box<HookState>,
-    ) -> Result<PieceDecision, CallError> {
-        self.0.call(Request::new(hook, function, params), state, |answer| Ok(answer::data(answer))).await
+        let piece = Piece::of(state, end);
+        match hook {
+            _ if !self.hooks().has(hook) => Ok(PieceDecision::Pass),
+            Hook::DownstreamData | Hook::UpstreamData => self.0.call(Data { hook, piece }, state).await,
+            _ => self.0.call(Body { hook, piece, max_head_bytes: state.max_head_bytes }, state).await,
+        }
     }
 
     /// `on-exchange-end`.
     pub async fn exchange_end(&self, state: &mut Box<HookState>) -> Result<(), CallError> {
-        if !self.hooks().has(Hook::ExchangeEnd) {
-            return Ok(());
-        }
-        let request = Request::new(Hook::ExchangeEnd, |functions| functions.exchange_end, ());
-        self.0.call(request, state, Ok).await
+        self.tell(Hook::ExchangeEnd, state).await
+    }
+
+    /// `on-close`.
+    pub async fn close(&self, state: &mut Box<HookState>) -> Result<(), CallError> {
+        self.tell(Hook::Close, state).await
+    }
+
+    async fn tell(&self, hook: Hook, state: &mut Box<HookState>) -> Result<(), CallError> {
+        if self.hooks().has(hook) { self.0.call(Tell(hook), state).await } else { Ok(()) }
     }
 
     /// Asks the balancer. An index that it answers is in range; it is not checked to be eligible.
@@ -118,32 +104,13 @@ impl PinnedPlugin {
         if !self.hooks().has(Hook::Balancer) {
             return Ok(None);
         }
-        let len = endpoints.len();
-        let subject = if state.request.is_some() { Subject::Request } else { Subject::Connection };
-        let request = Request::new(Hook::Balancer, |functions| functions.pick, (subject,)).among(endpoints);
-        let in_range = |picked| match picked {
-            Some(index) if index >= len => Err(format!("endpoint index {index} is past the end: there are {len}")),
-            picked => Ok(picked),
-        };
-        self.0.call(request, state, in_range).await
+        let (len, exchange) = (endpoints.len(), state.request.is_some());
+        self.0.call(Pick { among: Some(endpoints), len, exchange }, state).await
     }
 
     /// `on-connect`.
     pub async fn connect(&self, state: &mut Box<HookState>) -> Result<ConnectDecision, CallError> {
-        if !self.hooks().has(Hook::Connect) {
-            return Ok(ConnectDecision::Continue);
-        }
-        let request = Request::new(Hook::Connect, |functions| functions.connect, ());
-        self.0.call(request, state, |answer| Ok(answer::connect(answer))).await
-    }
-
-    /// `on-close`.
-    pub async fn close(&self, state: &mut Box<HookState>) -> Result<(), CallError> {
-        if !self.hooks().has(Hook::Close) {
-            return Ok(());
-        }
-        let request = Request::new(Hook::Close, |functions| functions.close, ());
-        self.0.call(request, state, Ok).await
+        if self.hooks().has(Hook::Connect) { self.0.call(Connect, state).await } else { Ok(ConnectDecision::Continue) }
     }
 
     pub(crate) fn of(&self) -> &Arc<Generation> {

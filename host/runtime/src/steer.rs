@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use odin_chain::{Hook, HookState};
 
+use crate::abi::ask::Weigh;
 use crate::abi::instance::{How, Instance, Running, at_once};
-use crate::abi::steer::{SteerBinding, SteerWeight, WitBinding, checked};
-use crate::call::not_exported;
 use crate::error::{CallError, Cause};
 use crate::failure::Failure;
 use crate::plugin::Plugin;
 use crate::stamp::Stamp;
+use crate::steer_words::{SteerBinding, SteerWeight};
 
 impl Plugin {
     /// Asks the steer hook how to share out the new connections of a binding. An empty answer, which is also that of a
@@ -49,14 +49,16 @@ fn weigh(
     binding: &SteerBinding<'_>,
     no_exchange: &mut Box<HookState>,
 ) -> Result<Vec<SteerWeight>, Box<Failure>> {
-    let Some(function) = instance.functions.weigh else { return Err(not_exported()) };
-    let params = (WitBinding::from(binding),);
-    let how = How { start: Stamp::now(), fiber: None };
-    let running = Running::begin(instance, Hook::Steer, no_exchange, None, how);
+    let mut question = Weigh(*binding);
+    let mut running = Running::begin(instance, &mut question, no_exchange, How { start: Stamp::now(), fiber: None });
     let clock = running.instance.store.data().slot.clock.clone();
     let _ticking = clock.run(usize::MAX);
-    let store = &mut running.instance.store;
-    let result = if waits { at_once(function.call_async(store, params)) } else { function.call(store, params) };
+    let told = if waits {
+        let Instance { functions, store, .. } = &mut *running.instance;
+        at_once(functions.ask_waiting(question, store))
+    } else {
+        running.ask(question)
+    };
     drop(running);
-    instance.outcome(result, |weights| checked(weights, binding))
+    instance.outcome(told)
 }

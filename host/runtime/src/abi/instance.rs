@@ -8,11 +8,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use odin_chain::{Endpoints, Hook, HookState};
+use odin_chain::{Hook, HookState};
 use wasmtime::Store;
 
-use crate::abi::functions::{Answer, Functions};
-use crate::abi::trap;
+use crate::abi::ask::{Configure, Question};
+use crate::abi::{Ask, Functions, Refusal, Told, trap};
 use crate::deadline::NEXT_TICK;
 use crate::error::Cause;
 use crate::failure::{self, Failure};
@@ -85,9 +85,11 @@ impl Instance {
         };
         let instance =
             instance.map_err(|error| NoInstance::Instantiate(instantiation_failure(&error, store.data())))?;
-        let functions = Functions::of(&instance, &generation.exports, &mut store)
-            .map_err(|(hook, error)| NoInstance::Mismatch(hook, failure::one_line(&error)))?;
-        configure(&functions, generation.waits, &mut store)?;
+        let functions = generation.exports.functions(&instance, &mut store);
+        let functions = functions.map_err(|(hook, error)| NoInstance::Mismatch(hook, failure::one_line(&error)))?;
+        if generation.hooks.has(Hook::Configure) {
+            configure(&functions, generation.waits, &mut store)?;
+        }
         let memory = store.data().meter.memory_bytes();
         Ok(Instance {
             store,
@@ -104,14 +106,10 @@ impl Instance {
 
     /// What became of a call. To be asked after the exchange has been taken out.
     #[inline]
-    pub(crate) fn outcome<R, T>(
-        &self,
-        result: wasmtime::Result<Answer<R>>,
-        check: impl FnOnce(R) -> Result<T, String>,
-    ) -> Result<T, Box<Failure>> {
-        match result {
-            Ok((Ok(answer),)) => check(answer).map_err(|what| Cause::BadAnswer(words::one_line(&what)).into()),
-            Ok((Err(words),)) => Err(refused(&words)),
+    pub(crate) fn outcome<T>(&self, told: Told<T>) -> Result<T, Box<Failure>> {
+        match told {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(refusal)) => Err(refused(refusal)),
             Err(error) => Err(self.trapped(&error)),
         }
     }
@@ -129,8 +127,12 @@ impl Instance {
 }
 
 #[cold]
-fn refused(words: &str) -> Box<Failure> {
-    Cause::Refused(words::one_line(words)).into()
+fn refused(refusal: Refusal) -> Box<Failure> {
+    match refusal {
+        Refusal::Words(words) => Cause::Refused(words::one_line(&words)).into(),
+        Refusal::BadAnswer(what) => Cause::BadAnswer(words::one_line(&what)).into(),
+        Refusal::NotExported => Cause::Instantiate("the hook is not exported".to_owned()).into(),
+    }
 }
 
 /// How a call is made.
@@ -156,18 +158,23 @@ impl<'a> Running<'a> {
     #[inline]
     pub(crate) fn begin(
         instance: &'a mut Instance,
-        hook: Hook,
+        question: &mut impl Question,
         state: &'a mut Box<HookState>,
-        endpoints: Option<Arc<dyn Endpoints>>,
         how: How,
     ) -> Self {
         instance.calls_left = instance.calls_left.saturating_sub(1);
         let data = instance.store.data_mut();
         std::mem::swap(&mut data.state, state);
-        data.endpoints = endpoints;
-        data.begin_call(hook, how.start, how.fiber);
+        data.endpoints = question.among();
+        data.begin_call(question.hook(), how.start, how.fiber);
         instance.store.set_epoch_deadline(NEXT_TICK);
         Running { instance, state, spent: 0 }
+    }
+
+    /// Asks on this thread's stack.
+    #[inline]
+    pub(crate) fn ask<Q: Ask>(&mut self, question: Q) -> Told<Q::Answer> {
+        self.instance.functions.ask(question, &mut self.instance.store)
     }
 
     /// Whether there is CPU time left for the call.
@@ -203,13 +210,12 @@ pub(crate) fn at_once<R>(future: impl Future<Output = wasmtime::Result<R>>) -> w
 }
 
 fn configure(functions: &Functions, waits: bool, store: &mut Store<StoreData>) -> Result<(), NoInstance> {
-    let Some(configure) = functions.configure else { return Ok(()) };
-    let config = (store.data().slot.spec.config.clone(),);
-    let answer =
-        if waits { at_once(configure.call_async(&mut *store, config)) } else { configure.call(&mut *store, config) };
-    match answer {
-        Ok((Ok(()),)) => Ok(()),
-        Ok((Err(words),)) => Err(NoInstance::Refused(words::one_line(&words))),
+    let configure = Configure(store.data().slot.spec.config.clone());
+    let told = if waits { at_once(functions.ask_waiting(configure, store)) } else { functions.ask(configure, store) };
+    match told {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Refusal::Words(words))) => Err(NoInstance::Refused(words::one_line(&words))),
+        Ok(Err(refusal)) => Err(NoInstance::Configure(refused(refusal).cause)),
         Err(error) => Err(NoInstance::Configure(trap::failure(&error, store.data()).cause)),
     }
 }

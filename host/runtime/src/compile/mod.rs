@@ -24,7 +24,7 @@ use crate::failure;
 use cache::Cache;
 
 pub use child::compile_child;
-pub(crate) use scan::{Scanned, scan};
+pub(crate) use scan::scan;
 
 /// Where plugins are compiled.
 #[derive(Clone, Debug, Default)]

@@ -1,9 +1,7 @@
-//! What the steer hook is asked and answers, as it comes out of a component, checked and turned into the host's own words.
-//! Must never let an answer out that cannot be put into the steering table as it is.
+//! What the steer hook is asked and answers. Must never let an answer out that cannot be put into the steering table as it
+//! is.
 
 use std::collections::HashSet;
-
-use wasmtime::component::{ComponentType, Lift, Lower};
 
 /// An answer holds at most so many weights.
 const MAX_WEIGHTS: usize = 4_096;
@@ -34,46 +32,13 @@ pub struct SteerWeight {
     pub weight: u32,
 }
 
-/// `binding` of wit/steer.wit.
-#[derive(ComponentType, Lower)]
-#[component(record)]
-pub(crate) struct WitBinding {
-    address: String,
-    listener: String,
-    workers: u32,
-    listeners: Vec<String>,
-}
-
-impl From<&SteerBinding<'_>> for WitBinding {
-    fn from(binding: &SteerBinding<'_>) -> Self {
-        WitBinding {
-            address: binding.address.to_owned(),
-            listener: binding.listener.to_owned(),
-            workers: binding.workers,
-            listeners: binding.listeners.iter().map(|&name| name.to_owned()).collect(),
-        }
-    }
-}
-
-/// `weight` of wit/steer.wit.
-#[derive(ComponentType, Lift)]
-#[component(record)]
-pub(crate) struct WitWeight {
-    listener: String,
-    worker: Option<u32>,
-    weight: u32,
-}
-
-/// The answer in the host's own words, or what is wrong with it.
-pub(crate) fn checked(answer: Vec<WitWeight>, binding: &SteerBinding<'_>) -> Result<Vec<SteerWeight>, String> {
-    if answer.is_empty() {
-        return Ok(Vec::new());
-    }
+/// The answer, or what is wrong with it.
+pub(crate) fn checked(answer: Vec<SteerWeight>, binding: &SteerBinding<'_>) -> Result<Vec<SteerWeight>, String> {
     if answer.len() > MAX_WEIGHTS {
         return Err(format!("{} weights, which is more than {MAX_WEIGHTS}", answer.len()));
     }
     let known: HashSet<&str> = binding.listeners.iter().copied().collect();
-    for WitWeight { listener, worker, .. } in &answer {
+    for SteerWeight { listener, worker, .. } in &answer {
         if listener.len() > MAX_NAME_BYTES {
             let bytes = listener.len();
             return Err(format!("the name of a listener of {bytes} bytes, which is more than {MAX_NAME_BYTES}"));
@@ -86,11 +51,10 @@ pub(crate) fn checked(answer: Vec<WitWeight>, binding: &SteerBinding<'_>) -> Res
             return Err(format!("worker {worker} of the listener {listener:?} is past the end: there are {workers}"));
         }
     }
-    if answer.iter().all(|weight| weight.weight == 0) {
+    if !answer.is_empty() && answer.iter().all(|weight| weight.weight == 0) {
         return Err("weights that add up to 0".to_owned());
     }
-    let own = |WitWeight { listener, worker, weight }| SteerWeight { listener, worker, weight };
-    Ok(answer.into_iter().map(own).collect())
+    Ok(answer)
 }
 
 #[cfg(test)]
@@ -100,11 +64,11 @@ mod tests {
     const BINDING: SteerBinding<'_> =
         SteerBinding { address: "0.0.0.0:80", listener: "web", workers: 2, listeners: &["web", "canary"] };
 
-    fn weight(listener: &str, worker: Option<u32>, weight: u32) -> WitWeight {
-        WitWeight { listener: listener.to_owned(), worker, weight }
+    fn weight(listener: &str, worker: Option<u32>, weight: u32) -> SteerWeight {
+        SteerWeight { listener: listener.to_owned(), worker, weight }
     }
 
-    fn refusal(answer: Vec<WitWeight>) -> String {
+    fn refusal(answer: Vec<SteerWeight>) -> String {
         checked(answer, &BINDING).unwrap_err()
     }
 

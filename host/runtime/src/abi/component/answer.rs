@@ -4,6 +4,7 @@
 use odin_chain::{BodyMode, ConnectDecision, Decision, PieceDecision, Reply};
 use wasmtime::component::{ComponentType, Lift};
 
+use crate::abi::ask::Reads;
 use crate::words;
 
 // Boxed slices and strings, where a `Vec` or `String` would do: an answer is moved a few times before it is looked at,
@@ -104,17 +105,6 @@ pub(crate) enum WitConnectDecision {
     SkipData,
     #[component(name = "reject")]
     Reject(Box<str>),
-}
-
-/// Who may answer `read(body-mode)`.
-#[derive(Clone, Copy)]
-pub(crate) enum Reads {
-    /// A header hook of a plugin with the body hook.
-    Yes,
-    /// A header hook of a plugin without it: it means `continue`.
-    NoBodyHook,
-    /// A trailer hook: a bad answer.
-    TooLate,
 }
 
 /// The decision of a header or trailer hook, or what is wrong with it.
