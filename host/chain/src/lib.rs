@@ -18,6 +18,7 @@ pub mod heads;
 mod hook;
 mod rules;
 mod state;
+mod steer;
 
 pub use budget::{CPU_BUDGET, CpuBudget, Whose};
 pub use chain::{Answer, Chain, End, Failed, Filter, Why};
@@ -30,3 +31,4 @@ pub use state::{
     ConnectionInfo, Context, ContextFull, Endpoints, FACTS, Facts, HookState, Routed, Routing, RoutingError, Setter,
     Value,
 };
+pub use steer::{SteerBinding, SteerWeight, checked_weights};

@@ -5,7 +5,8 @@ use std::cell::LazyCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use odin_runtime::{Plugin, SteerBinding, SteerWeight};
+use odin_chain::{SteerBinding, SteerWeight};
+use odin_runtime::Plugin;
 use odin_steer::{Binding, Weight};
 
 use crate::assemble::Assembly;

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use odin_chain::{Hook, HookState};
+use odin_chain::{Hook, HookState, SteerBinding, SteerWeight};
 
 use crate::abi::ask::Weigh;
 use crate::abi::instance::{How, Instance, Running, at_once};
@@ -13,7 +13,6 @@ use crate::error::{CallError, Cause};
 use crate::failure::Failure;
 use crate::plugin::Plugin;
 use crate::stamp::Stamp;
-use crate::steer_words::{SteerBinding, SteerWeight};
 
 impl Plugin {
     /// Asks the steer hook how to share out the new connections of a binding. An empty answer, which is also that of a

@@ -7,11 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::*;
-use odin_chain::{Hook, Hooks};
-use odin_runtime::{
-    BreakerPolicy, CallError, Cause, CustomValue, LoadError, Plugin, PluginSpec, SteerBinding, SteerWeight,
-    WorkerPlugin,
-};
+use odin_chain::{Hook, Hooks, SteerBinding, SteerWeight};
+use odin_runtime::{BreakerPolicy, CallError, Cause, CustomValue, LoadError, Plugin, PluginSpec, WorkerPlugin};
 
 const BINDING: SteerBinding<'_> =
     SteerBinding { address: "192.0.2.0/24:80", listener: "web", workers: 2, listeners: &["web", "canary", "other"] };

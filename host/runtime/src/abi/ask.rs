@@ -3,9 +3,7 @@
 
 use std::sync::Arc;
 
-use odin_chain::{ConnectDecision, Decision, Endpoints, Hook, HookState, PieceDecision};
-
-use crate::steer_words::{SteerBinding, SteerWeight};
+use odin_chain::{ConnectDecision, Decision, Endpoints, Hook, HookState, PieceDecision, SteerBinding, SteerWeight};
 
 /// A question to a plugin.
 pub(crate) trait Question {

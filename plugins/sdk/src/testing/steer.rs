@@ -1,15 +1,11 @@
 //! The hook `steer`, for a binding that the test describes.
 
-use odin_chain::{Filter as _, Hook};
+use odin_chain::{Filter as _, Hook, SteerBinding, SteerWeight, checked_weights};
 
 use super::chain::must_load;
 use super::scene::{SCENE, Scene};
 use crate::export::Exports;
 use crate::steer::{Binding, Weight};
-
-/// An answer holds at most so many weights, and a listener's name so many bytes.
-const MAX_WEIGHTS: usize = 4_096;
-const MAX_NAME_BYTES: usize = 256;
 
 /// A binding of the first of these listeners, on two workers.
 ///
@@ -31,30 +27,12 @@ pub fn steer<P: Exports>(config: impl serde::Serialize, binding: &Binding) -> Re
     }
     SCENE.set(Scene::default());
     let weights = plugin.call_alone(|plugin| plugin.weigh(binding))?;
-    match fault(&weights, binding) {
-        Some(what) => Err(plugin.bad(&what)),
-        None => Ok(weights),
+    let names: Vec<&str> = binding.listeners.iter().map(String::as_str).collect();
+    let Binding { address, listener, workers, .. } = binding;
+    let asked = SteerBinding { address, listener, workers: *workers, listeners: &names };
+    let told = |Weight { listener, worker, weight }| SteerWeight { listener, worker, weight };
+    match checked_weights(weights.iter().cloned().map(told).collect(), &asked) {
+        Ok(_) => Ok(weights),
+        Err(what) => Err(plugin.bad(&what)),
     }
-}
-
-/// What the host would refuse in an answer, in its words.
-fn fault(weights: &[Weight], binding: &Binding) -> Option<String> {
-    if weights.len() > MAX_WEIGHTS {
-        return Some(format!("{} weights, which is more than {MAX_WEIGHTS}", weights.len()));
-    }
-    for Weight { listener, worker, .. } in weights {
-        if listener.len() > MAX_NAME_BYTES {
-            let bytes = listener.len();
-            return Some(format!("the name of a listener of {bytes} bytes, which is more than {MAX_NAME_BYTES}"));
-        }
-        if !binding.has_listener(listener) {
-            return Some(format!("the listener {listener:?}, which is none that is steered"));
-        }
-        if let Some(worker) = worker.filter(|&worker| worker >= binding.workers) {
-            let workers = binding.workers;
-            return Some(format!("worker {worker} of the listener {listener:?} is past the end: there are {workers}"));
-        }
-    }
-    let nothing = !weights.is_empty() && weights.iter().all(|weight| weight.weight == 0);
-    nothing.then(|| "weights that add up to 0".to_owned())
 }

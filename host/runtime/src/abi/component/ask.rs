@@ -1,12 +1,11 @@
 //! How a component is asked: the function of each hook, what it is given, and its answer in the host's words.
 
-use odin_chain::{ConnectDecision, Decision, Hook, PieceDecision};
+use odin_chain::{ConnectDecision, Decision, Hook, PieceDecision, SteerBinding, SteerWeight, checked_weights};
 use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Lower};
 
 use super::answer::{self, WitConnectDecision, WitDataDecision, WitDecision, WitPieceDecision};
 use super::functions::{Function, Functions};
 use crate::abi::ask::{Body, Configure, Connect, Data, Decide, Pick, Question, Tell, Weigh};
-use crate::steer_words::{SteerBinding, SteerWeight, checked};
 
 /// A question by a function with types.
 pub(crate) trait Typed: Question {
@@ -210,6 +209,6 @@ impl Typed for Weigh<'_> {
 
     fn told(self, answer: Vec<WitWeight>) -> Result<Vec<SteerWeight>, String> {
         let own = |WitWeight { listener, worker, weight }| SteerWeight { listener, worker, weight };
-        checked(answer.into_iter().map(own).collect(), &self.0)
+        checked_weights(answer.into_iter().map(own).collect(), &self.0)
     }
 }

@@ -32,8 +32,8 @@ pub struct SteerWeight {
     pub weight: u32,
 }
 
-/// The answer, or what is wrong with it.
-pub(crate) fn checked(answer: Vec<SteerWeight>, binding: &SteerBinding<'_>) -> Result<Vec<SteerWeight>, String> {
+/// The answer of the hook, or what is wrong with it.
+pub fn checked_weights(answer: Vec<SteerWeight>, binding: &SteerBinding<'_>) -> Result<Vec<SteerWeight>, String> {
     if answer.len() > MAX_WEIGHTS {
         return Err(format!("{} weights, which is more than {MAX_WEIGHTS}", answer.len()));
     }
@@ -69,18 +69,18 @@ mod tests {
     }
 
     fn refusal(answer: Vec<SteerWeight>) -> String {
-        checked(answer, &BINDING).unwrap_err()
+        checked_weights(answer, &BINDING).unwrap_err()
     }
 
     #[test]
     fn a_good_answer_stays_as_it_is() {
         let answer =
             vec![weight("web", None, u32::MAX), weight("canary", Some(1), 0), weight("web", Some(0), u32::MAX)];
-        let checked_answer = checked(answer, &BINDING).unwrap();
+        let checked_answer = checked_weights(answer, &BINDING).unwrap();
         assert_eq!(checked_answer.len(), 3);
         let second = SteerWeight { listener: "canary".to_owned(), worker: Some(1), weight: 0 };
         assert_eq!(checked_answer[1], second);
-        assert_eq!(checked(Vec::new(), &BINDING), Ok(Vec::new()));
+        assert_eq!(checked_weights(Vec::new(), &BINDING), Ok(Vec::new()));
     }
 
     #[test]
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn an_answer_has_bounds() {
         let many = |count| (0..count).map(|_| weight("web", None, 1)).collect();
-        assert!(checked(many(4_096), &BINDING).is_ok());
+        assert!(checked_weights(many(4_096), &BINDING).is_ok());
         assert_eq!(refusal(many(4_097)), "4097 weights, which is more than 4096");
         let long = refusal(vec![weight(&"x".repeat(257), None, 1)]);
         assert_eq!(long, "the name of a listener of 257 bytes, which is more than 256");
