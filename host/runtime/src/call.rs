@@ -10,11 +10,11 @@ use std::time::Instant;
 use odin_chain::HookState;
 
 use crate::abi::Ask;
-use crate::abi::instance::{How, Instance, Running};
 use crate::deadline;
 use crate::error::{CallError, Cause};
 use crate::failure::Failure;
 use crate::generation::Generation;
+use crate::instance::{How, Instance, Running};
 use crate::outbound::OutboundSender;
 use crate::plugin::Plugin;
 use crate::spec::Isolation;

@@ -24,6 +24,7 @@ mod error;
 mod failure;
 mod generation;
 mod grants;
+mod instance;
 mod meter;
 mod metrics;
 mod outbound;

@@ -7,11 +7,11 @@ use std::time::{Instant, SystemTime};
 use arc_swap::ArcSwap;
 use odin_chain::Hooks;
 
-use crate::abi::instance::{Instance, NoInstance};
 use crate::breaker::BreakerUnit;
 use crate::error::LoadError;
 use crate::generation::{self, Generation};
 use crate::grants;
+use crate::instance::{Instance, NoInstance};
 use crate::runtime::Runtime;
 use crate::slot::Slot;
 use crate::spec::PluginSpec;

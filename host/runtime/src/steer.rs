@@ -8,9 +8,9 @@ use std::time::Instant;
 use odin_chain::{Hook, HookState, SteerBinding, SteerWeight};
 
 use crate::abi::ask::Weigh;
-use crate::abi::instance::{How, Instance, Running, at_once};
 use crate::error::{CallError, Cause};
 use crate::failure::Failure;
+use crate::instance::{How, Instance, Running, at_once};
 use crate::plugin::Plugin;
 use crate::stamp::Stamp;
 

@@ -97,7 +97,7 @@ impl StoreData {
         self.deadline.begin_call(Stamp::now(), (time, None), self.times.slice, None);
     }
 
-    /// A call begins, for the exchange that is here; `fiber` as in [`How`](crate::abi::instance::How).
+    /// A call begins, for the exchange that is here; `fiber` as in [`How`](crate::instance::How).
     #[inline]
     pub(crate) fn begin_call(&mut self, hook: Hook, start: Stamp, fiber: Option<bool>) {
         self.hook = hook;

@@ -4,10 +4,9 @@
 
 pub(crate) mod ask;
 mod component;
-pub(crate) mod instance;
 #[cfg(test)]
 mod plain;
-mod trap;
+pub(crate) mod trap;
 
 use odin_chain::{Hook, Hooks};
 use wasmtime::Store;
