@@ -7,7 +7,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::*;
 use crate::settings::{Limits, Timeouts};
 use crate::snapshot::{AccessLog, ListenerCounters, Route, RouteTable};
-use crate::upstream::cluster::Protocol;
+use crate::transport::connector::Protocol;
 
 const MANY: usize = 10_000;
 
