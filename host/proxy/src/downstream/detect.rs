@@ -66,7 +66,12 @@ pub(crate) fn ends(drain: &Drain) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
+    use crate::transport::pair::pair;
 
     #[test]
     fn a_protocol_is_told_as_soon_as_it_can_be() {
@@ -75,6 +80,37 @@ mod tests {
         assert_eq!(told_by(&[HTTP2_PREFACE, b"more"].concat()), Some(Detected::Http2));
         for http1 in [&b"G"[..], b"PO", b"PRI * HTTP/2.1", b"\r\n", b"\x16\x03"] {
             assert_eq!(told_by(http1), Some(Detected::Http1), "{http1:?}");
+        }
+    }
+
+    /// What is detected of a client that sends this byte by byte, and then ends, or says no more in time.
+    async fn detected(sent: &[u8], ends: bool) -> Option<Detected> {
+        let (mut client, conn) = pair(1);
+        let mut new = NewConnection { conn, reader: Reader::new(), deadline: Deadline::default() };
+        if !ends {
+            new.deadline.set(Duration::from_millis(50));
+        }
+        let drain = Drain::default();
+        let says = async {
+            client.write_all(sent).await.unwrap();
+            if ends {
+                client.shutdown().await.unwrap();
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            detected = detect(&mut new, &drain) => detected,
+            () = says => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_ends_or_is_late_has_said_what_it_has_said() {
+        assert_eq!(detected(HTTP2_PREFACE, true).await, Some(Detected::Http2));
+        assert_eq!(detected(b"GET / HTTP/1.1\r\n\r\n", true).await, Some(Detected::Http1));
+        for ends in [true, false] {
+            assert_eq!(detected(b"PRI *", ends).await, Some(Detected::Http1));
+            assert_eq!(detected(b"", ends).await, None);
         }
     }
 }

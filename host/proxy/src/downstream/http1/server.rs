@@ -365,3 +365,6 @@ fn encoding(head: &response::Parts, body: &RecordedBody, answered: &Answered<'_>
         (false, None) => Encoding::Chunked,
     }
 }
+
+#[cfg(test)]
+mod tests;
