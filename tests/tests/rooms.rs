@@ -1,5 +1,5 @@
-//! The rooms of the data path, as docs/architecture.md draws them: who may use whom, and no circles there or in the
-//! runtime.
+//! The rooms of the data path, as docs/architecture.md draws them: who may use whom, who may name a socket, and no circles
+//! there or in the runtime.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,6 +27,21 @@ fn arrows_between_the_rooms_of_the_data_path_point_the_way_that_the_page_says() 
             let fine = fine || allowed[from.unwrap()].iter().any(|room| Some(room.as_str()) == to);
             assert!(fine, "host/proxy/src: {file} uses {used}, and docs/architecture.md has no such arrow");
         }
+    }
+}
+
+#[test]
+fn only_transport_and_relay_name_a_socket() {
+    let mut files = BTreeMap::new();
+    read(&root().join("host/proxy/src"), "", &mut files);
+    assert!(files.contains_key("transport::conn"), "the files were not found");
+    files.retain(|file, _| !matches!(room(file), Some("transport" | "relay")));
+    for (file, text) in files {
+        let named = text.lines().map(|line| line.split("//").next().unwrap_or("")).find(|line| {
+            let mut words = line.split(|letter: char| !letter.is_alphanumeric());
+            words.any(|word| ["TcpStream", "OwnedReadHalf", "OwnedWriteHalf"].contains(&word))
+        });
+        assert_eq!(named, None, "host/proxy/src: {file} names a socket; a connection is a `Conn` there");
     }
 }
 

@@ -26,6 +26,7 @@ pub use snapshot::{
     AccessLog, CpuTime, DURATION_BUCKETS_MS, Listener, ListenerCounters, ListenerKind, ListenerTotals, PluginUse,
     Route, RouteTable, Snapshot,
 };
+pub use transport::connector::Protocol;
 pub use upstream::candidates::{candidates, take_turn};
-pub use upstream::cluster::{Began, Cluster, Endpoint, EndpointTotals, Protocol};
+pub use upstream::cluster::{Began, Cluster, Endpoint, EndpointTotals};
 pub use worker::proxy::{Applying, Hurry, Proxy};

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request, response};
 use odin_chain::{CpuBudget, HookState, Routed};
-use tokio::net::TcpStream;
 
 use crate::downstream::local::{LocalKind, Target};
 use crate::downstream::record::{Origin, Record, RecordedBody};
@@ -20,6 +19,7 @@ use crate::http::fields;
 use crate::http::head::{Head, Wishes};
 use crate::http::path::PathRules;
 use crate::http::upload::Upload;
+use crate::transport::conn::Conn;
 use crate::transport::timer::Deadline;
 use crate::upstream::attempt::{Call, Caller, Reply};
 use crate::upstream::call;
@@ -47,7 +47,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Switched {
     pub(crate) head: response::Parts,
     pub(crate) protocol: HeaderValue,
-    pub(crate) io: TcpStream,
+    pub(crate) io: Conn,
     /// What the upstream sent right behind its `101`.
     pub(crate) early: Bytes,
     pub(crate) record: Box<Record>,

@@ -8,25 +8,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use odin_chain::ConnectionInfo;
-use rustix::net::SocketFlags;
 use socket2::{Domain, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::downstream::Downstream;
-use crate::downstream::detect::{self, Detected};
+use crate::downstream::accept::accepted;
 use crate::downstream::handle::Door;
-use crate::downstream::http1::server as http1;
-use crate::downstream::http2::server as http2;
-use crate::downstream::local::LocalKind;
 use crate::downstream::orders::{Applied, Closing};
-use crate::downstream::tcp;
 use crate::downstream::worker::Worker;
-use crate::snapshot::ListenerCounters;
+use crate::transport::conn::Conn;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -65,8 +57,8 @@ pub(crate) async fn accept(socket: Arc<StdListener>, door: Rc<Door>, worker: Rc<
     };
     let accepting = async {
         loop {
-            match socket.async_io(Interest::READABLE, |socket| next(socket)).await {
-                Ok((stream, peer)) => accepted(stream, peer, &door, &worker),
+            match socket.async_io(Interest::READABLE, |socket| Conn::accept(socket)).await {
+                Ok((conn, peer)) => accepted(conn, peer, &door, &worker),
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     tracing::warn!(listener = %name, %error, "accept failed; trying again");
@@ -101,21 +93,13 @@ fn watched(socket: Arc<StdListener>) -> io::Result<AsyncFd<Arc<StdListener>>> {
 /// Takes what is in the queue. Asks the system and not the driver, which may not have heard of it yet.
 fn accept_waiting(socket: &StdListener, door: &Rc<Door>, worker: &Rc<Worker>) {
     loop {
-        match next(socket) {
-            Ok((stream, peer)) => accepted(stream, peer, door, worker),
+        match Conn::accept(socket) {
+            Ok((conn, peer)) => accepted(conn, peer, door, worker),
             Err(error) if is_connection_error(&error) => {}
             // Nothing is waiting, or nothing can be done about it.
             Err(_) => return,
         }
     }
-}
-
-/// One connection from the queue. In one system call, which the standard library would need two for.
-fn next(socket: &StdListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (stream, peer) = rustix::net::acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-    let peer = peer.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))?;
-    Ok((TcpStream::from_std(stream.into())?, peer))
 }
 
 /// The connection was gone before it was accepted; the socket is fine.
@@ -177,56 +161,4 @@ impl Stop {
             }
         }
     }
-}
-
-fn accepted(stream: TcpStream, peer: SocketAddr, door: &Door, worker: &Rc<Worker>) {
-    let handle = door.handle();
-    let listener = handle.current();
-    let share = listener.shared.counters.share(worker.id);
-    if worker.connections() >= listener.snapshot.limits.connections {
-        share.refused.add(1);
-        return;
-    }
-    share.accepted.add(1);
-    let _ = stream.set_nodelay(true);
-    let local = stream.local_addr().unwrap_or(peer);
-    let name: Arc<str> = listener.name.clone();
-    let info = Arc::new(ConnectionInfo::new(plain(peer), plain(local), name));
-    let (drain, on) = (handle.drain.clone(), worker.clone());
-    let counted = Counted { counters: listener.shared.counters.clone(), worker: worker.id };
-    worker.serve(drain.clone(), async move {
-        let _counted = counted;
-        match &listener.kind {
-            LocalKind::Tcp => Box::pin(tcp::serve(stream, info, &listener, &drain, &on)).await,
-            LocalKind::Http { .. } => {
-                // Each exchange asks for what is current; the connection must not hold on to what was.
-                drop(listener);
-                let downstream = Downstream::new(info, drain);
-                match detect::detect(stream, &handle, &downstream.drain).await {
-                    Some((Detected::Http1, new)) => http1::serve(new, handle, downstream, on).await,
-                    // Boxed: a few connections must not make all of them large.
-                    Some((Detected::Http2, new)) => Box::pin(http2::serve(new, &handle, &downstream, &on)).await,
-                    None => {}
-                }
-            }
-        }
-    });
-}
-
-/// Counts the end of a connection, however it comes. Holds on to the counters alone: with the listener it would keep the
-/// routes of a config that is gone, and free them all on the worker.
-struct Counted {
-    counters: Arc<ListenerCounters>,
-    worker: usize,
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.counters.share(self.worker).closed.add(1);
-    }
-}
-
-/// A socket of both families names an IPv4 address as IPv6 would.
-fn plain(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -137,4 +137,4 @@ impl Drop for LocalListener {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,5 +1,6 @@
 //! What clients reach: listeners, connections, and the exchange.
 
+pub(crate) mod accept;
 pub(crate) mod detect;
 pub(crate) mod drain;
 pub(crate) mod exchange;

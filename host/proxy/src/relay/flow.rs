@@ -1,7 +1,7 @@
-//! One direction of a relay: source socket → sink socket.
+//! One direction of a relay: source → sink.
 //!
 //! Small messages go through a buffer that all relays of the worker share; a bulk transfer goes through a pipe with
-//! `splice(2)` and never enters user space. What the sink would not take is held (one left-over of the buffer or one
+//! `splice(2)` and never enters user space, if both ends are sockets. What the sink would not take is held (one left-over of the buffer or one
 //! pipe, never more) and the source is left alone until it is delivered: that is the backpressure.
 //! Must never read while it holds something, and never hold a pipe while it waits for the source.
 
@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use tokio::io::Interest;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, Interest, ReadBuf};
 
 use super::{pipe::Pipe, socket::Socket, sys};
 
@@ -79,6 +79,8 @@ pub(super) struct Flow<'s> {
     sink: &'s Socket,
     held: Held,
     mode: Mode,
+    /// The sink may still keep some of what it took, if it is a stream.
+    unflushed: bool,
     /// The source said that it ended.
     ended: bool,
     closed: bool,
@@ -93,12 +95,27 @@ impl<'s> Flow<'s> {
     /// `early` is written to `sink` before anything that `source` sends.
     pub(super) fn new(source: &'s Socket, sink: &'s Socket, early: Bytes) -> Flow<'s> {
         let held = if early.is_empty() { Held::Nothing } else { Held::Bytes(early) };
-        let mode = Mode::Copy { large: 0 };
-        Flow { source, sink, held, mode, ended: false, closed: false, truncated: false, moved: 0, delivered: 0 }
+        let sockets = source.is_socket() && sink.is_socket();
+        Flow {
+            source,
+            sink,
+            held,
+            mode: if sockets { Mode::Copy { large: 0 } } else { Mode::CopyOnly },
+            unflushed: false,
+            ended: false,
+            closed: false,
+            truncated: false,
+            moved: 0,
+            delivered: 0,
+        }
     }
 
     /// True while bytes are underway that an early end would lose.
-    pub(super) fn holds_bytes(&self) -> bool {
+    pub(super) fn is_cut(&self) -> bool {
+        self.holds_bytes() || self.unflushed
+    }
+
+    fn holds_bytes(&self) -> bool {
         !matches!(self.held, Held::Nothing)
     }
 
@@ -110,54 +127,74 @@ impl<'s> Flow<'s> {
         let turn_ends_at = self.moved + 2 * TURN_BYTES as u64;
         for _ in 0..TURN_ROUNDS {
             while self.holds_bytes() {
-                self.deliver().map_err(Fault::Sink)?;
-                if self.holds_bytes() && ready(self.sink.poll_write_ready(cx)).map_err(Fault::Sink)?.is_none() {
+                let delivered = ready(self.deliver(cx)).map_err(Fault::Sink)?;
+                if delivered.is_none()
+                    || self.holds_bytes() && ready(self.sink.poll_write_ready(cx)).map_err(Fault::Sink)?.is_none()
+                {
                     return Ok(Turn::SinkFull);
                 }
             }
             if self.ended {
-                self.close();
-                return Ok(Turn::Closed);
+                return Ok(self.close(cx));
             }
             if self.moved >= turn_ends_at {
                 break;
             }
             if ready(self.source.poll_read_ready(cx)).map_err(Fault::Source)?.is_none() {
-                return Ok(Turn::SourceEmpty);
+                return self.wait(cx);
             }
             match self.mode {
                 Mode::Splice { small } => self.splice(small)?,
-                Mode::Copy { .. } | Mode::CopyOnly => self.copy()?,
+                Mode::Copy { .. } | Mode::CopyOnly => {
+                    if self.copy(cx)?.is_pending() {
+                        return self.wait(cx);
+                    }
+                }
             }
         }
         Ok(Turn::Spent)
     }
 
-    /// Passes the end of the source on. A sink that is gone already is found by whoever reads it.
-    fn close(&mut self) {
-        if !self.truncated {
-            let _ = self.sink.shutdown_write();
+    /// The source has nothing for now: what the sink has taken goes out.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Result<Turn, Fault> {
+        if self.unflushed {
+            self.unflushed = ready(self.sink.poll_flush(cx)).map_err(Fault::Sink)?.is_none();
         }
-        self.closed = true;
+        Ok(Turn::SourceEmpty)
     }
 
-    /// One read into the shared buffer and one write out of it; only what the sink refuses is copied.
-    fn copy(&mut self) -> Result<(), Fault> {
+    /// Passes the end of the source on. A sink that is gone already is found by whoever reads it.
+    fn close(&mut self, cx: &mut Context<'_>) -> Turn {
+        let last = if self.truncated { self.sink.poll_flush(cx) } else { self.sink.poll_shutdown_write(cx) };
+        (self.closed, self.unflushed) = (last.is_ready(), last.is_pending());
+        if self.closed { Turn::Closed } else { Turn::SinkFull }
+    }
+
+    /// One read into the shared buffer and one write out of it; only what the sink refuses is copied. Pending when the
+    /// source is a stream that has nothing.
+    fn copy(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Fault> {
         SCRATCH.with_borrow_mut(|scratch| {
-            let Some(count) = receive(self.source, scratch).map_err(Fault::Source)? else { return Ok(()) };
+            let count = match receive(self.source, scratch, cx) {
+                Poll::Ready(Ok(Some(count))) => count,
+                Poll::Ready(Ok(None)) => return Ok(Poll::Ready(())),
+                // It is known that it failed: its last bytes were read.
+                Poll::Ready(Err(_)) if self.truncated => 0,
+                Poll::Ready(Err(error)) => return Err(Fault::Source(error)),
+                Poll::Pending => return Ok(Poll::Pending),
+            };
             let received = &scratch[..count];
             if received.is_empty() {
                 self.ended = true;
-                return Ok(());
+                return Ok(Poll::Ready(()));
             }
             self.moved += count as u64;
             self.count_large(count);
-            let sent = transmit(self.sink, received).map_err(Fault::Sink)?;
+            let sent = ready(transmit(self.sink, received, cx)).map_err(Fault::Sink)?.unwrap_or(0);
             self.count_delivered(sent);
             if sent < count {
                 self.held = Held::Bytes(Bytes::copy_from_slice(&received[sent..]));
             }
-            Ok(())
+            Ok(Poll::Ready(()))
         })
     }
 
@@ -189,21 +226,24 @@ impl<'s> Flow<'s> {
         Ok(())
     }
 
-    /// Writes as much of what is held as the sink takes now.
-    fn deliver(&mut self) -> io::Result<()> {
+    /// Writes as much of what is held as the sink takes now. Pending when it is a stream that takes nothing.
+    fn deliver(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match std::mem::replace(&mut self.held, Held::Nothing) {
             Held::Nothing => {}
             Held::Bytes(mut bytes) => {
-                let sent = transmit(self.sink, &bytes)?;
-                self.count_delivered(sent);
-                bytes.advance(sent);
+                let polled = transmit(self.sink, &bytes, cx)?;
+                if let Poll::Ready(sent) = polled {
+                    self.count_delivered(sent);
+                    bytes.advance(sent);
+                }
                 if bytes.has_remaining() {
                     self.held = Held::Bytes(bytes);
                 }
+                return polled.map(|_| Ok(()));
             }
             Held::Pipe(pipe) => self.deliver_pipe(pipe)?,
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     fn deliver_pipe(&mut self, mut pipe: Pipe) -> io::Result<()> {
@@ -232,6 +272,7 @@ impl<'s> Flow<'s> {
     fn count_delivered(&mut self, count: usize) {
         self.moved += count as u64;
         self.delivered += count as u64;
+        self.unflushed = true;
     }
 
     fn count_large(&mut self, count: usize) {
@@ -247,8 +288,12 @@ impl<'s> Flow<'s> {
 
 /// A read that also tells tokio when it emptied the socket, so that the next one waits for the driver and does not
 /// spend a system call on `EAGAIN`. Sound with edge-triggered epoll: whatever arrives later raises a new event, and a
-/// FIN that came along keeps the socket readable. `None`: nothing there after all.
-fn receive(source: &Socket, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+/// FIN that came along keeps the socket readable. `None`: nothing there after all; pending only for a stream.
+fn receive(source: &Socket, buffer: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<Option<usize>>> {
+    let mut read = ReadBuf::new(buffer);
+    if let Some(polled) = source.stream(|stream| stream.poll_read(cx, &mut read)) {
+        return polled.map_ok(|()| Some(read.filled().len()));
+    }
     let mut count = None;
     let outcome = source.try_io(Interest::READABLE, |source| {
         let read = sys::recv(source, buffer)?;
@@ -256,21 +301,28 @@ fn receive(source: &Socket, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         if (1..buffer.len()).contains(&read) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     });
     match outcome {
-        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-        _ => Ok(count),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Poll::Ready(Err(error)),
+        _ => Poll::Ready(Ok(count)),
     }
 }
 
-/// A write that also tells tokio when it filled the socket. Answers how much was taken, 0 when the sink is full.
-fn transmit(sink: &Socket, bytes: &[u8]) -> io::Result<usize> {
+/// A write that also tells tokio when it filled the socket. Answers how much was taken, 0 when the sink is full; pending
+/// only for a stream.
+fn transmit(sink: &Socket, bytes: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    if let Some(polled) = sink.stream(|stream| stream.poll_write(cx, bytes)) {
+        return match polled {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            polled => polled,
+        };
+    }
     let mut sent = 0;
     let outcome = sink.try_io(Interest::WRITABLE, |sink| {
         sent = sys::send(sink, bytes)?;
         if sent < bytes.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
     });
     match outcome {
-        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-        _ => Ok(sent),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Poll::Ready(Err(error)),
+        _ => Poll::Ready(Ok(sent)),
     }
 }
 
@@ -281,7 +333,7 @@ fn cannot_splice(error: &io::Error) -> bool {
 }
 
 /// `None` while pending.
-fn ready(poll: Poll<io::Result<()>>) -> io::Result<Option<()>> {
+fn ready<T>(poll: Poll<io::Result<T>>) -> io::Result<Option<T>> {
     match poll {
         Poll::Ready(outcome) => outcome.map(Some),
         Poll::Pending => Ok(None),

@@ -1,10 +1,10 @@
-//! The relay: moves bytes between two TCP connections until both directions ended.
+//! The relay: moves bytes between two connections until both directions ended.
 //!
 //! It serves TCP listeners and what follows an HTTP upgrade. No byte is lost, reordered or changed, a slow receiver slows its
 //! sender down, and a stream that broke never ends like one that was finished: FIN is passed on as FIN, everything else
 //! as RST. Must never look at the bytes, spawn tasks, or hold more than one left-over or one pipe per direction.
 //!
-//! `flow` is one direction, `socket` a connection that can be muted, `pipe` the pool for `splice(2)`, `idle` the only timer,
+//! `flow` is one direction, `socket` a connection of the two, which can be muted if it is a socket, `pipe` the pool for `splice(2)`, `idle` the only timer,
 //! `sys` the system calls.
 
 mod flow;
@@ -20,15 +20,16 @@ use std::{
     io,
     pin::pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::{net::TcpStream, task::yield_now};
+use tokio::{io::AsyncWrite as _, task::yield_now};
 
 use crate::downstream::drain::{DRAINED, Drain};
 use crate::error::Blame;
+use crate::transport::conn::Conn;
 use flow::{Fault, Flow, Turn};
 use idle::IdleTimer;
 use socket::Socket;
@@ -119,10 +120,10 @@ pub(crate) enum Direction {
 /// one. Dropping the future earlier is such an end too.
 ///
 /// Needs a tokio runtime with I/O, and with time unless nothing ever fails and `idle` is `None`. Set `TCP_NODELAY` on
-/// both connections: the relay writes each piece as soon as it has it.
+/// both sockets: the relay writes each piece as soon as it has it.
 pub(crate) async fn relay(
-    a: TcpStream,
-    b: TcpStream,
+    a: Conn,
+    b: Conn,
     early_from_a: Bytes,
     early_from_b: Bytes,
     options: &RelayOptions,
@@ -140,8 +141,15 @@ pub(crate) async fn relay(
         whole: false,
     };
     let end = poll_fn(|cx| relay.poll(cx)).await;
-    let cut = relay.a_to_b.holds_bytes() || relay.b_to_a.holds_bytes();
+    let cut = relay.a_to_b.is_cut() || relay.b_to_a.is_cut();
     relay.whole = !cut && matches!(end, RelayEnd::Closed | RelayEnd::Idle);
+    if relay.whole {
+        // Dropping a socket is a regular end; a stream has to be told.
+        let mut cx = Context::from_waker(Waker::noop());
+        for end in [&a, &b] {
+            let _ = end.stream(|stream| stream.poll_shutdown(&mut cx));
+        }
+    }
     RelayReport { a_to_b: relay.a_to_b.delivered, b_to_a: relay.b_to_a.delivered, end }
 }
 

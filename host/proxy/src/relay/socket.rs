@@ -1,4 +1,5 @@
-//! A connection as the relay sees it: one that can be *muted* while nobody reads from it.
+//! A connection as the relay sees it: a socket that can be *muted* while nobody reads from it, or a stream, of which only a
+//! read or a write can tell whether it is ready.
 //!
 //! Tokio registers a socket once, for reading and writing, edge-triggered: every segment that arrives wakes the worker, also
 //! while the sink is full and nothing will be read. A fast sender before a slow receiver costs dozens of such wakes for each
@@ -11,15 +12,17 @@ use std::{
     io, mem,
     net::TcpStream as StdStream,
     os::fd::{AsFd, BorrowedFd},
+    pin::Pin,
     task::{Context, Poll},
 };
 
 use tokio::{
-    io::{Interest, unix::AsyncFd},
+    io::{AsyncWrite as _, Interest, unix::AsyncFd},
     net::TcpStream,
 };
 
 use super::sys;
+use crate::transport::conn::Conn;
 
 /// Shared by the two directions of one relay, which is one task.
 pub(super) struct Socket {
@@ -30,8 +33,9 @@ pub(super) struct Socket {
 }
 
 enum State {
-    /// As it was handed over.
-    Stream(TcpStream),
+    Stream(Conn),
+    /// A socket as it was handed over.
+    Whole(TcpStream),
     Registered {
         socket: AsyncFd<StdStream>,
         muted: bool,
@@ -41,8 +45,9 @@ enum State {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream) -> Socket {
-        Socket { state: RefCell::new(State::Stream(stream)), fresh: Cell::new(false), registrations: Cell::new(0) }
+    pub(super) fn new(conn: Conn) -> Socket {
+        let state = conn.into_socket().map_or_else(State::Stream, State::Whole);
+        Socket { state: RefCell::new(state), fresh: Cell::new(false), registrations: Cell::new(0) }
     }
 
     /// How often the registration changed. A change forgets who waited before it.
@@ -56,7 +61,8 @@ impl Socket {
             self.register(false)?;
         }
         match &*self.state.borrow() {
-            State::Stream(stream) => stream.poll_read_ready(cx),
+            State::Stream(_) => Poll::Ready(Ok(())),
+            State::Whole(stream) => stream.poll_read_ready(cx),
             State::Registered { socket, .. } => socket.poll_read_ready(cx).map_ok(drop),
             State::Failed(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
@@ -65,7 +71,8 @@ impl Socket {
     /// Ready when the socket may take bytes.
     pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &*self.state.borrow() {
-            State::Stream(stream) => stream.poll_write_ready(cx),
+            State::Stream(_) => Poll::Ready(Ok(())),
+            State::Whole(stream) => stream.poll_write_ready(cx),
             State::Registered { socket, .. } => socket.poll_write_ready(cx).map_ok(drop),
             State::Failed(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
@@ -74,8 +81,8 @@ impl Socket {
     /// Stops wakes for bytes that arrive, until somebody asks for them again.
     pub(super) fn mute(&self) -> io::Result<()> {
         match &*self.state.borrow() {
-            State::Registered { muted: true, .. } | State::Failed(_) => return Ok(()),
-            State::Registered { .. } | State::Stream(_) => {}
+            State::Registered { muted: true, .. } | State::Failed(_) | State::Stream(_) => return Ok(()),
+            State::Registered { .. } | State::Whole(_) => {}
         }
         self.register(true)
     }
@@ -101,27 +108,49 @@ impl Socket {
         call: impl FnOnce(BorrowedFd<'_>) -> io::Result<R>,
     ) -> io::Result<R> {
         match &*self.state.borrow() {
-            State::Stream(stream) => stream.try_io(interest, || call(stream.as_fd())),
+            State::Whole(stream) => stream.try_io(interest, || call(stream.as_fd())),
             State::Registered { socket, .. } if interest.is_writable() && self.fresh.take() => call(socket.as_fd()),
             State::Registered { socket, .. } => socket.try_io(interest, |socket| call(socket.as_fd())),
-            State::Failed(_) => Err(io::ErrorKind::NotConnected.into()),
+            State::Stream(_) | State::Failed(_) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
+    /// What it does if it is a stream, and none otherwise.
+    pub(super) fn stream<R>(&self, what: impl FnOnce(Pin<&mut Conn>) -> R) -> Option<R> {
+        match &mut *self.state.borrow_mut() {
+            State::Stream(conn) => Some(what(Pin::new(conn))),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_socket(&self) -> bool {
+        !matches!(&*self.state.borrow(), State::Stream(_))
+    }
+
+    /// Sends on what a stream has taken. A socket keeps nothing.
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream(|stream| stream.poll_flush(cx)).unwrap_or(Poll::Ready(Ok(())))
+    }
+
     /// Sends FIN after what was written.
-    pub(super) fn shutdown_write(&self) -> io::Result<()> {
-        match &*self.state.borrow() {
-            State::Stream(stream) => sys::shutdown_write(stream),
-            State::Registered { socket, .. } => sys::shutdown_write(socket),
-            State::Failed(_) => Err(io::ErrorKind::NotConnected.into()),
+    pub(super) fn poll_shutdown_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self.state.borrow_mut() {
+            State::Stream(conn) => Pin::new(conn).poll_shutdown(cx),
+            State::Whole(stream) => Poll::Ready(sys::shutdown_write(stream)),
+            State::Registered { socket, .. } => Poll::Ready(sys::shutdown_write(socket)),
+            State::Failed(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
     /// Makes dropping it send RST instead of FIN.
     pub(super) fn reset_on_drop(&self) {
         // Fails only on a connection that is gone.
-        let _ = match &*self.state.borrow() {
-            State::Stream(stream) => sys::set_zero_linger(stream),
+        let _ = match &mut *self.state.borrow_mut() {
+            State::Stream(conn) => {
+                conn.reset_on_drop();
+                Ok(())
+            }
+            State::Whole(stream) => sys::set_zero_linger(stream),
             State::Registered { socket, .. } => sys::set_zero_linger(socket),
             State::Failed(Some(socket)) => sys::set_zero_linger(socket),
             State::Failed(None) => Ok(()),
@@ -131,10 +160,10 @@ impl Socket {
     fn register(&self, muted: bool) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         let socket = match mem::replace(&mut *state, State::Failed(None)) {
-            State::Stream(stream) => stream.into_std()?,
+            State::Whole(stream) => stream.into_std()?,
             State::Registered { socket, .. } => socket.into_inner(),
-            State::Failed(socket) => {
-                *state = State::Failed(socket);
+            other @ (State::Stream(_) | State::Failed(_)) => {
+                *state = other;
                 return Err(io::ErrorKind::NotConnected.into());
             }
         };

@@ -1,4 +1,4 @@
-//! A TCP stream as hyper wants it, with the bytes that were read before anyone knew that it was HTTP/2.
+//! A connection as hyper wants it, with the bytes that were read before anyone knew that it was HTTP/2.
 
 use std::cell::Cell;
 use std::io;
@@ -9,8 +9,9 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use hyper::rt::{Executor, Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
+
+use crate::transport::conn::Conn;
 
 /// Spawns hyper's tasks on the worker's own thread.
 #[derive(Clone, Copy)]
@@ -34,7 +35,7 @@ pub(crate) trait Observer {
 pub(crate) struct Io {
     early: Bytes,
     /// There until the end.
-    stream: Option<TcpStream>,
+    stream: Option<Conn>,
     back: Option<Back>,
     /// Told of the first read.
     heard: Option<Rc<Notify>>,
@@ -42,11 +43,11 @@ pub(crate) struct Io {
 }
 
 /// Where a stream is when hyper has done with it.
-type Back = Rc<Cell<Option<TcpStream>>>;
+type Back = Rc<Cell<Option<Conn>>>;
 
 impl Io {
     /// One that tells when the peer has said something.
-    pub(crate) fn telling(stream: TcpStream) -> (Self, Rc<Notify>) {
+    pub(crate) fn telling(stream: Conn) -> (Self, Rc<Notify>) {
         let heard = Rc::new(Notify::new());
         (
             Io { early: Bytes::new(), stream: Some(stream), back: None, heard: Some(heard.clone()), observer: None },
@@ -55,7 +56,7 @@ impl Io {
     }
 
     /// One whose stream comes back when this is dropped, and which tells whether its client takes what is written.
-    pub(crate) fn returning(early: Bytes, stream: TcpStream, observer: Rc<dyn Observer>) -> (Self, Back) {
+    pub(crate) fn returning(early: Bytes, stream: Conn, observer: Rc<dyn Observer>) -> (Self, Back) {
         let back = Back::default();
         (Io { early, stream: Some(stream), back: Some(back.clone()), heard: None, observer: Some(observer) }, back)
     }
@@ -67,7 +68,7 @@ impl Io {
         written
     }
 
-    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+    fn stream(&mut self) -> io::Result<Pin<&mut Conn>> {
         self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }

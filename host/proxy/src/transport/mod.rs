@@ -1,5 +1,9 @@
-//! Bytes from and to peers, and time.
+//! Connections, bytes from and to peers, and time.
 
 pub(crate) mod clock;
+pub(crate) mod conn;
+pub(crate) mod connector;
 pub(crate) mod hyper_io;
+#[cfg(test)]
+pub(crate) mod pair;
 pub(crate) mod timer;

@@ -7,20 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, response};
-use tokio::net::TcpStream;
 
 use crate::error::{Error, Kind};
 use crate::http::body::Body;
 use crate::http::head::{Head, Wishes};
 use crate::http::upload::Upload;
 use crate::snapshot::Snapshot;
+use crate::transport::conn::Conn;
 use crate::transport::timer::{Deadline, Elapsed, no_time_to_connect};
 use crate::upstream::candidates::Candidates;
 use crate::upstream::local::LocalCluster;
 use crate::upstream::pool::Pool;
-
-/// After so long without a packet the kernel asks an upstream whether it is still there.
-const PROBE_AFTER: Duration = Duration::from_secs(20);
 
 /// An upstream that answered.
 pub(crate) enum Reply {
@@ -29,7 +26,7 @@ pub(crate) enum Reply {
     Switched {
         parts: response::Parts,
         protocol: HeaderValue,
-        io: TcpStream,
+        io: Conn,
         early: bytes::Bytes,
     },
 }
@@ -65,13 +62,6 @@ impl Call<'_> {
     }
 }
 
-/// Lets the kernel find out that a connection which lies idle leads nowhere any more.
-fn keep_alive(stream: &TcpStream) {
-    let probes = socket2::TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_AFTER / 4).with_retries(4);
-    // Without it such a connection is noticed by the exchange that uses it next.
-    let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&probes);
-}
-
 /// An endpoint, as one worker connects to it.
 pub(crate) struct Place {
     pub(crate) cluster: Rc<LocalCluster>,
@@ -99,13 +89,13 @@ impl Attempt<'_> {
 }
 
 /// Connects to an endpoint and keeps its health. The error is retryable: no byte was sent.
-pub(crate) async fn connect(place: &Place, timeout: Duration, deadline: &mut Deadline) -> Result<TcpStream, Error> {
+pub(crate) async fn connect(place: &Place, timeout: Duration, deadline: &mut Deadline) -> Result<Conn, Error> {
     let Place { cluster, index, worker } = place;
     let (index, worker) = (*index, *worker);
     let endpoint = &cluster.shared.endpoints[index];
     let began = cluster.shared.begin(index, worker);
     deadline.set(timeout);
-    let result = match deadline.race(TcpStream::connect(endpoint.address)).await {
+    let result = match deadline.race(cluster.pools[index].peer.connect()).await {
         Ok(result) => result,
         // The exchange's own time is over: that says nothing about the endpoint, and another would not help.
         Err(Elapsed) if deadline.is_over() => {
@@ -115,12 +105,10 @@ pub(crate) async fn connect(place: &Place, timeout: Duration, deadline: &mut Dea
     };
     let counters = endpoint.counters(worker);
     match result {
-        Ok(stream) => {
+        Ok(conn) => {
             counters.connects.add(1);
             cluster.shared.connected(index);
-            let _ = stream.set_nodelay(true);
-            keep_alive(&stream);
-            Ok(stream)
+            Ok(conn)
         }
         Err(error) => {
             counters.connect_failures.add(1);

@@ -10,18 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use odin_runtime::Plugin;
 
 use crate::transport::clock;
+use crate::transport::connector::Protocol;
 use crate::upstream::eligible::Eligible;
 use crate::upstream::health::{Failure, Health, Standing};
 use crate::upstream::stride::Stride;
-
-/// How Odin speaks to the endpoints of a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1 (and plain bytes for TCP listeners).
-    Http1,
-    /// HTTP/2 with prior knowledge (RFC 9113, section 3.3).
-    Http2,
-}
 
 /// A named set of endpoints.
 pub struct Cluster {

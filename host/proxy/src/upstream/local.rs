@@ -11,6 +11,7 @@ use odin_runtime::{OutboundSender, Plugin, WorkerPlugin};
 use slab::Slab;
 
 use crate::snapshot::Snapshot;
+use crate::transport::connector::Peer;
 use crate::upstream::candidates::Candidates;
 use crate::upstream::cluster::{Cluster, Endpoint};
 use crate::upstream::pool::Pool;
@@ -227,9 +228,13 @@ impl Made {
         }
         let kept = kept.as_ref().map(|kept| kept.shared.endpoints.iter().map(Endpoint::identity).zip(&kept.pools));
         let kept: HashMap<_, _> = kept.into_iter().flatten().collect();
-        let pool = |endpoint: &Endpoint| match kept.get(&endpoint.identity()) {
-            Some(pool) => Rc::clone(pool),
-            None => Rc::new(Pool::new(&snapshot.limits, &snapshot.timeouts)),
+        let pool = |endpoint: &Endpoint| {
+            let peer = Peer { address: endpoint.address, protocol: cluster.protocol };
+            // What is kept open to one peer is of no use for another.
+            match kept.get(&endpoint.identity()).filter(|pool| pool.peer == peer) {
+                Some(pool) => Rc::clone(pool),
+                None => Rc::new(Pool::new(peer, &snapshot.limits, &snapshot.timeouts)),
+            }
         };
         let local = Rc::new(LocalCluster {
             shared: cluster.clone(),

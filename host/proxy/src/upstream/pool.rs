@@ -1,4 +1,4 @@
-//! One worker's connections to one endpoint: idle HTTP/1 ones, and the HTTP/2 ones that its exchanges share. Never
+//! One worker's connections to one peer, which is what an endpoint is connected to as: idle HTTP/1 ones, and the HTTP/2 ones that its exchanges share. Never
 //! shared between workers, never locked.
 //!
 //! No count bounds the idle ones: a pool that throws away what the next moment needs opens connections all the time.
@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::settings::{Limits, Timeouts};
+use crate::transport::connector::Peer;
 use crate::upstream::gate::Gate;
 use crate::upstream::http1::connection::Connection;
 use crate::upstream::http2::sender::Sender;
@@ -18,6 +19,7 @@ const PURGE_EVERY: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub(crate) struct Pool {
+    pub(crate) peer: Peer,
     /// Connections in use, of either version.
     pub(crate) gate: Rc<Gate>,
     /// The most recently used last.
@@ -29,8 +31,9 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(limits: &Limits, timeouts: &Timeouts) -> Self {
+    pub(crate) fn new(peer: Peer, limits: &Limits, timeouts: &Timeouts) -> Self {
         Pool {
+            peer,
             gate: Gate::new(limits.upstream_connections),
             idle: RefCell::default(),
             http2: RefCell::default(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Buf;
 
-use crate::downstream::detect::{ends, has_more};
+use crate::downstream::detect::ends;
 use crate::downstream::drain::Drain;
 use crate::downstream::handle::Handle;
 use crate::downstream::http1::halves::{Halves, Inlet};
@@ -16,6 +16,7 @@ use crate::http::http1::head::{HeadError, HeadScanner};
 use crate::http::http1::reader::Reader;
 use crate::http::http1::request::{self, RequestHead};
 use crate::settings::Limits;
+use crate::transport::conn::Readable as _;
 use crate::transport::timer::{Deadline, Elapsed};
 
 /// Bytes of the start line of a refused request that the log tells.
@@ -71,9 +72,7 @@ pub(crate) async fn next(
                 Poll::Ready(Ok(read)) if read > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(Arrival::Closed),
                 Poll::Pending
-                    if reader.buffer.is_empty()
-                        && (drain.over() || !promised && ends(drain))
-                        && !has_more(io.as_ref()) =>
+                    if reader.buffer.is_empty() && (drain.over() || !promised && ends(drain)) && !io.has_more() =>
                 {
                     return Poll::Ready(Arrival::Closed);
                 }

@@ -11,8 +11,6 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use http::response;
 use http_body::Frame;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::error::{Error, Kind};
 use crate::http::body::Source;
@@ -21,6 +19,7 @@ use crate::http::http1::encode;
 use crate::http::http1::framing::{BodyError, Decoder, Piece};
 use crate::http::http1::reader::Reader;
 use crate::http::http1::writer::Writer;
+use crate::transport::conn::{Conn, ReadHalf, WriteHalf};
 
 /// A rest of a request's body up to this size is read and dropped, so that the connection can be kept.
 pub(crate) const MAX_DRAIN: u64 = 256 * 1024;
@@ -28,7 +27,7 @@ pub(crate) const MAX_DRAIN: u64 = 256 * 1024;
 /// The side that reads: shared by the loop and the body of the request.
 #[derive(Debug)]
 pub(crate) struct Inlet {
-    pub(crate) io: OwnedReadHalf,
+    pub(crate) io: ReadHalf,
     pub(crate) reader: Reader,
     pub(crate) decoder: Decoder,
     /// The body of a request made no sense: nothing that follows can be trusted.
@@ -38,7 +37,7 @@ pub(crate) struct Inlet {
 /// The side that writes: shared by the loop and, for `100 Continue`, the body of the request.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    pub(crate) io: OwnedWriteHalf,
+    pub(crate) io: WriteHalf,
     pub(crate) writer: Writer,
     /// The client waits to be told that its body is wanted.
     pub(crate) continue_due: bool,
@@ -68,8 +67,8 @@ impl Interim for Halves {
 
 impl Halves {
     /// Of a connection of which the reader has read some bytes.
-    pub(crate) fn new(stream: TcpStream, reader: Reader) -> Rc<Self> {
-        let (read, write) = stream.into_split();
+    pub(crate) fn new(conn: Conn, reader: Reader) -> Rc<Self> {
+        let (read, write) = conn.into_split();
         Rc::new(Halves {
             inlet: RefCell::new(Inlet { io: read, reader, decoder: Decoder::End, broken: false }),
             outlet: RefCell::new(Outlet { io: write, writer: Writer::default(), continue_due: false }),
@@ -78,11 +77,11 @@ impl Halves {
         })
     }
 
-    /// The stream, and what was read from it and not yet used; none while a body still holds it.
-    pub(crate) fn into_stream(self: Rc<Self>) -> Option<(TcpStream, Bytes)> {
+    /// The connection, and what was read from it and not yet used; none while a body still holds it.
+    pub(crate) fn into_conn(self: Rc<Self>) -> Option<(Conn, Bytes)> {
         let Halves { inlet, outlet, .. } = Rc::into_inner(self)?;
         let (inlet, outlet) = (inlet.into_inner(), outlet.into_inner());
-        Some((inlet.io.reunite(outlet.io).ok()?, inlet.reader.buffer.freeze()))
+        Some((Conn::join(inlet.io, outlet.io)?, inlet.reader.buffer.freeze()))
     }
 
     /// A body is still out there that reads from the connection.
@@ -101,8 +100,7 @@ impl Halves {
     /// Ends the connection under a body that does not let go: its owner may not look at it for a long time.
     pub(crate) fn shut(&self) {
         if let Ok(outlet) = self.outlet.try_borrow() {
-            // It may have ended by itself.
-            let _ = socket2::SockRef::from(outlet.io.as_ref()).shutdown(std::net::Shutdown::Both);
+            outlet.io.shut();
         }
     }
 

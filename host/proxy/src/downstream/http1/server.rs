@@ -64,8 +64,8 @@ struct Broken {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(new: NewConnection, handle: Rc<Handle>, downstream: Rc<Downstream>, worker: Rc<Worker>) {
-    let NewConnection { stream, reader, deadline } = new;
-    let mut connection = Connection { halves: Halves::new(stream, reader), deadline, first: true };
+    let NewConnection { conn, reader, deadline } = new;
+    let mut connection = Connection { halves: Halves::new(conn, reader), deadline, first: true };
     loop {
         let Connection { halves, deadline, first } = &mut connection;
         let arrival = arrival::next(halves, deadline, *first, &handle, &downstream.drain).await;
@@ -94,8 +94,8 @@ pub(crate) async fn serve(new: NewConnection, handle: Rc<Handle>, downstream: Rc
             Next::Reset => {
                 connection.let_go().await;
                 // Before the halves go: dropping the one that writes would say a regular end.
-                if let Some((stream, _)) = connection.halves.into_stream() {
-                    let _ = stream.set_zero_linger();
+                if let Some((mut conn, _)) = connection.halves.into_conn() {
+                    conn.reset_on_drop();
                 }
                 return;
             }
@@ -125,7 +125,7 @@ impl Connection {
 
     /// In one step: dropping the half that writes would shut it down first.
     fn close(self) {
-        drop(self.halves.into_stream());
+        drop(self.halves.into_conn());
     }
 
     /// One exchange, from its head to the last byte of its response.
@@ -344,7 +344,7 @@ impl Connection {
         self.deadline.set(origin.listener.snapshot.timeouts.idle);
         let sent = matches!(self.deadline.race(flush).await, Ok(Ok(())));
         drop(halves);
-        let Some((client, early_from_client)) = self.halves.into_stream().filter(|_| sent) else { return };
+        let Some((client, early_from_client)) = self.halves.into_conn().filter(|_| sent) else { return };
         let idle = origin.listener.snapshot.timeouts.tcp_idle;
         let options =
             RelayOptions { idle: (!idle.is_zero()).then_some(idle), drain: Some(origin.downstream.drain.clone()) };
@@ -365,3 +365,6 @@ fn encoding(head: &response::Parts, body: &RecordedBody, answered: &Answered<'_>
         (false, None) => Encoding::Chunked,
     }
 }
+
+#[cfg(test)]
+mod tests;

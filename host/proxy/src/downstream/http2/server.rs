@@ -12,7 +12,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::downstream::Downstream;
 use crate::downstream::detect::NewConnection;
@@ -28,6 +27,7 @@ use crate::http::fields;
 use crate::http::head::{Head, Wishes};
 use crate::http::http1::head::{is_authority, parse_length, same_authority};
 use crate::http::http2::{STREAM_WINDOW, StreamSource};
+use crate::transport::conn::Conn;
 use crate::transport::hyper_io::Io;
 use crate::transport::timer::Deadline;
 
@@ -53,7 +53,7 @@ pub(crate) async fn serve(new: NewConnection, handle: &Rc<Handle>, downstream: &
             answer(origin, request, open).await.ok_or(Cut)
         })
     });
-    let (io, back) = Io::returning(new.reader.buffer.freeze(), new.stream, activity.clone());
+    let (io, back) = Io::returning(new.reader.buffer.freeze(), new.conn, activity.clone());
     let ended = {
         let connection = Builder::new(StreamExecutor { activity: activity.clone(), idle })
             .max_concurrent_streams(limits.streams)
@@ -91,8 +91,8 @@ pub(crate) async fn serve(new: NewConnection, handle: &Rc<Handle>, downstream: &
     };
     match ended {
         Ok(()) => {
-            if let Some(stream) = back.take() {
-                linger(stream).await;
+            if let Some(conn) = back.take() {
+                linger(conn).await;
             }
         }
         Err(error) => tracing::debug!(peer = %downstream.info.peer, error, "HTTP/2 connection ended"),
@@ -101,14 +101,14 @@ pub(crate) async fn serve(new: NewConnection, handle: &Rc<Handle>, downstream: &
 
 /// Closes so that the client gets all that was sent: a socket that is closed with something unread, and be it the answer
 /// to a ping, is reset.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut conn: Conn) {
     // On the heap: only connections that end need it.
     let mut dropped = vec![0; 4096];
     let until_closed = async {
-        let _ = stream.shutdown().await;
+        let _ = conn.shutdown().await;
         // The most that a client has under way when it is told to end: its window.
         for _ in 0..CONNECTION_WINDOW as usize / dropped.len() {
-            if !matches!(stream.read(&mut dropped).await, Ok(read) if read > 0) {
+            if !matches!(conn.read(&mut dropped).await, Ok(read) if read > 0) {
                 return;
             }
         }

@@ -7,17 +7,17 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::*;
 use crate::settings::{Limits, Timeouts};
 use crate::snapshot::{AccessLog, ListenerCounters, Route, RouteTable};
-use crate::upstream::cluster::Protocol;
+use crate::transport::connector::Protocol;
 
 const MANY: usize = 10_000;
 
-type Shared = BTreeMap<String, Arc<Cluster>>;
+pub(crate) type Shared = BTreeMap<String, Arc<Cluster>>;
 
 fn cluster(name: &str) -> Arc<Cluster> {
     Arc::new(Cluster::new(name, [(([127, 0, 0, 1], 1).into(), 1)], None, Protocol::Http1, 1))
 }
 
-fn clusters(count: usize) -> Shared {
+pub(crate) fn clusters(count: usize) -> Shared {
     (0..count).map(|n| format!("c{n}")).map(|name| (name.clone(), cluster(&name))).collect()
 }
 
@@ -51,13 +51,13 @@ fn snapshot(clusters: &Shared, limits: Limits) -> Arc<Snapshot> {
     })
 }
 
-fn local(clusters: &Shared, limits: Limits, before: Option<&Local>) -> Local {
+pub(crate) fn local(clusters: &Shared, limits: Limits, before: Option<&Local>) -> Local {
     let (outbound, _) = unbounded_channel();
     Local::new(snapshot(clusters, limits), before, 0, &outbound)
 }
 
 /// What a request for this cluster would use.
-fn used(local: &Local, name: &str) -> Rc<LocalCluster> {
+pub(crate) fn used(local: &Local, name: &str) -> Rc<LocalCluster> {
     let listener = &local.listeners["web"];
     let at = listener.router.find(name, "/").unwrap();
     listener.target(at).unwrap().cluster.clone()
@@ -94,6 +94,19 @@ fn a_reload_makes_nothing_for_clusters_and_routes_that_nobody_asks_for() {
     assert!(Rc::ptr_eq(&kept, &used(&after, "c1")));
     assert!(!Rc::ptr_eq(&old, &used(&after, "c2")));
     assert_eq!(after.clusters.made.len(), 2);
+}
+
+#[test]
+fn what_is_kept_open_to_one_peer_is_not_used_for_another() {
+    let shared = clusters(1);
+    let before = local(&shared, limits(1), None);
+    let pool = used(&before, "c0").pools[0].clone();
+    for (protocol, same) in [(Protocol::Http1, true), (Protocol::Http2, false)] {
+        let again = Cluster::new("c0", [(pool.peer.address, 1)], None, protocol, 1).after(&shared["c0"]);
+        let after = local(&Shared::from([("c0".to_owned(), Arc::new(again))]), limits(1), Some(&before));
+        let kept = used(&after, "c0").pools[0].clone();
+        assert_eq!((Rc::ptr_eq(&kept, &pool), kept.peer.protocol), (same, protocol));
+    }
 }
 
 #[tokio::test]

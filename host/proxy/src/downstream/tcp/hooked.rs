@@ -3,7 +3,7 @@
 //!
 //! Must never pass on a byte that a plugin has not decided about.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use crate::downstream::drain::{DRAINED, Drain};
 use crate::filter::Run;
 use crate::filter::stream::Through;
 use crate::observe::access_log::TcpReport;
+use crate::transport::conn::{Conn, Half};
 use crate::transport::timer::{Deadline, Elapsed};
 
 /// What one read takes at most.
@@ -33,21 +32,20 @@ struct Progress {
 
 /// Relays until both directions ended, a connection failed, a plugin cut it, or nothing moved for the idle time.
 pub(super) async fn relay(
-    mut client: TcpStream,
-    mut server: TcpStream,
+    client: Conn,
+    server: Conn,
     run: &Run,
     (up, down): (Through, Through),
     idle: Option<Duration>,
     drain: &Drain,
 ) -> TcpReport {
     let (there, back) = (Progress::default(), Progress::default());
+    let (client, server) = (RefCell::new(client), RefCell::new(server));
     let ended = {
-        let (client_in, client_out) = client.split();
-        let (server_in, server_out) = server.split();
         let both = async {
             tokio::try_join!(
-                direction(client_in, server_out, run, up, &there, ("downstream", "upstream")),
-                direction(server_in, client_out, run, down, &back, ("upstream", "downstream")),
+                direction(Half(&client), Half(&server), run, up, &there, ("downstream", "upstream")),
+                direction(Half(&server), Half(&client), run, down, &back, ("upstream", "downstream")),
             )
         };
         let mut both = pin!(both);
@@ -69,16 +67,16 @@ pub(super) async fn relay(
     };
     if ended.is_err() {
         // Neither peer may take a broken stream for a whole one.
-        let _ = client.set_zero_linger();
-        let _ = server.set_zero_linger();
+        client.into_inner().reset_on_drop();
+        server.into_inner().reset_on_drop();
     }
     TcpReport { received: there.delivered.get(), sent: back.delivered.get(), error: ended.err() }
 }
 
 /// One direction to its end; `names` are those of its source and its sink.
 async fn direction(
-    mut from: ReadHalf<'_>,
-    mut to: WriteHalf<'_>,
+    mut from: Half<&RefCell<Conn>>,
+    mut to: Half<&RefCell<Conn>>,
     run: &Run,
     mut through: Through,
     progress: &Progress,

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use odin_chain::{ConnectionInfo, CpuBudget, HookState, Routed};
-use tokio::net::TcpStream;
 
 use crate::downstream::drain::{DRAINED, Drain};
 use crate::downstream::local::{LocalListener, Target};
@@ -17,6 +16,7 @@ use crate::error::{Error, Kind};
 use crate::filter::{Run, stream};
 use crate::observe::access_log::TcpReport;
 use crate::relay::{self, RelayOptions};
+use crate::transport::conn::Conn;
 use crate::transport::timer::Deadline;
 use crate::upstream::attempt::{self, Place};
 use crate::upstream::balance::Tries;
@@ -25,7 +25,7 @@ use crate::upstream::local::LocalCluster;
 
 /// Serves one accepted connection to its end.
 pub(crate) async fn serve(
-    client: TcpStream,
+    mut client: Conn,
     info: Arc<ConnectionInfo>,
     listener: &LocalListener,
     drain: &Rc<Drain>,
@@ -42,7 +42,7 @@ pub(crate) async fn serve(
         Ok(server) => relay(client, server, &run, listener, drain).await,
         Err(error) => {
             // Closing with a reset says that this was no regular end.
-            let _ = client.set_zero_linger();
+            client.reset_on_drop();
             TcpReport { received: 0, sent: 0, error: Some(error) }
         }
     };
@@ -81,12 +81,7 @@ fn state(info: &Arc<ConnectionInfo>, listener: &LocalListener, target: &Target, 
 }
 
 /// Asks the plugins, then connects to an endpoint.
-async fn open(
-    run: &Run,
-    target: &Target,
-    listener: &LocalListener,
-    assigned: &mut Assigned,
-) -> Result<TcpStream, Error> {
+async fn open(run: &Run, target: &Target, listener: &LocalListener, assigned: &mut Assigned) -> Result<Conn, Error> {
     stream::connect(run).await?;
     let cluster = {
         let mut state = run.state().await;
@@ -102,7 +97,7 @@ async fn open(
         let index = assigned.next(Some(run), &mut None, &cluster, &mut tries, &mut deadline).await?;
         let place = Place { cluster: cluster.clone(), index, worker: assigned.worker };
         match attempt::connect(&place, timeout, &mut deadline).await {
-            Ok(stream) => return Ok(stream),
+            Ok(conn) => return Ok(conn),
             Err(error) => tries.failed(index, error),
         }
     }
@@ -120,13 +115,7 @@ fn chosen(state: &mut HookState, target: &Target, listener: &LocalListener) -> R
 }
 
 /// Without a copy where no plugin looks at the bytes.
-async fn relay(
-    client: TcpStream,
-    server: TcpStream,
-    run: &Run,
-    listener: &LocalListener,
-    drain: &Rc<Drain>,
-) -> TcpReport {
+async fn relay(client: Conn, server: Conn, run: &Run, listener: &LocalListener, drain: &Rc<Drain>) -> TcpReport {
     let idle = Some(listener.snapshot.timeouts.tcp_idle).filter(|idle| !idle.is_zero());
     let (up, down) = run.through();
     if up.is_empty() && down.is_empty() {

@@ -8,9 +8,9 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::{BufMut, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::io::{AsyncReadExt, ReadBuf};
+
+use crate::transport::conn::Readable;
 
 /// The smallest room for a read: a head with ten fields fits several times.
 const SMALL: usize = 8 * 1024;
@@ -30,23 +30,6 @@ pub(crate) struct Reader {
     /// The most that one read takes.
     pub(crate) limit: usize,
     room: usize,
-}
-
-/// What can be asked whether there may be something to read.
-pub(crate) trait Readable: AsyncRead + Unpin {
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-}
-
-impl Readable for TcpStream {
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_read_ready(cx)
-    }
-}
-
-impl Readable for OwnedReadHalf {
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.as_ref().poll_read_ready(cx)
-    }
 }
 
 impl Reader {

@@ -190,7 +190,9 @@ fn an_idle_end_that_cuts_bytes_off_is_a_reset() {
 #[test]
 fn an_endless_idle_limit_is_a_limit() {
     let options = RelayOptions { idle: Some(Duration::MAX), drain: None };
-    let peers = async |client: TcpStream, server: TcpStream| exchange_patterns(client, server, MIB, MIB).await;
+    let peers = async |client: TcpStream, server: TcpStream| {
+        exchange_patterns(client.into(), server.into(), MIB, MIB).await;
+    };
     let (report, ()) = run(async { Setup::new().await.relay(options, peers).await });
     assert!(matches!(report.end, RelayEnd::Closed), "{report:?}");
 }

@@ -1,4 +1,5 @@
-//! Drives the relay over real loopback connections: client ↔ (a, b) ↔ server, all on one current-thread runtime.
+//! Drives the relay: client ↔ (a, b) ↔ server, all on one current-thread runtime. Over real loopback connections, and in
+//! `streams` over such as are no sockets.
 //!
 //! Ports are the system's choice. Nothing sleeps: a test waits for bytes, for an end, or for the relay's report.
 
@@ -14,9 +15,11 @@ use tokio::{
 };
 
 use super::{RelayEnd, RelayOptions, RelayReport, relay};
+use crate::transport::conn::Conn;
 
 mod ends;
 mod moves;
+mod streams;
 
 /// Ways to make the system refuse what the relay asks of it.
 pub(super) mod faults {
@@ -62,7 +65,7 @@ impl Setup {
         peers: impl AsyncFnOnce(TcpStream, TcpStream) -> T,
     ) -> (RelayReport, T) {
         let Setup { client, a, b, server } = self;
-        let relaying = relay(a, b, Bytes::new(), Bytes::new(), &options);
+        let relaying = relay(a.into(), b.into(), Bytes::new(), Bytes::new(), &options);
         tokio::join!(relaying, peers(client, server))
     }
 }
@@ -110,7 +113,7 @@ async fn expect_pattern(from: &mut (impl AsyncReadExt + Unpin)) -> usize {
     }
 }
 
-async fn exchange_patterns(client: TcpStream, server: TcpStream, total: usize, piece: usize) {
+async fn exchange_patterns(client: Conn, server: Conn, total: usize, piece: usize) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let up = async {

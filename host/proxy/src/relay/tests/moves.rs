@@ -14,7 +14,9 @@ async fn count_to_end(from: &mut TcpStream) -> usize {
 }
 
 async fn exchanges(bytes: usize, piece: usize) {
-    let peers = async |client, server| exchange_patterns(client, server, bytes, piece).await;
+    let peers = async |client: TcpStream, server: TcpStream| {
+        exchange_patterns(client.into(), server.into(), bytes, piece).await;
+    };
     let (report, ()) = Setup::new().await.relay(RelayOptions::default(), peers).await;
     assert!(matches!(report.end, RelayEnd::Closed), "{report:?}");
     assert_eq!((report.a_to_b, report.b_to_a), (bytes as u64, bytes as u64));
@@ -120,7 +122,7 @@ fn writes_early_bytes_first() {
         client.write_all(b" and late").await.unwrap();
         let options = RelayOptions::default();
         let big: Bytes = (0..8 * MIB).map(pattern).collect::<Vec<u8>>().into();
-        let relaying = relay(a, b, Bytes::from_static(b"early"), big.clone(), &options);
+        let relaying = relay(a.into(), b.into(), Bytes::from_static(b"early"), big.clone(), &options);
         let peers = async move {
             let mut text = [0; 14];
             server.read_exact(&mut text).await.unwrap();

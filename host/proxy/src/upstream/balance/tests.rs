@@ -6,8 +6,8 @@ use std::sync::Arc;
 use odin_chain::Endpoints;
 
 use super::*;
+use crate::transport::connector::Protocol;
 use crate::upstream::candidates::take_turn;
-use crate::upstream::cluster::Protocol;
 use crate::upstream::health::Standing;
 
 fn cluster(weights: &[u32]) -> Arc<Cluster> {

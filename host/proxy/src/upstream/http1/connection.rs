@@ -2,14 +2,13 @@
 
 use std::task::Context;
 
-use tokio::net::TcpStream;
-
 use crate::http::http1::reader::Reader;
 use crate::http::http1::writer::Writer;
+use crate::transport::conn::Conn;
 
 /// An open connection between exchanges, or in one.
 pub(crate) struct Connection {
-    pub(crate) io: TcpStream,
+    pub(crate) io: Conn,
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
     /// It has served an exchange before; the upstream may close it at any moment.
@@ -17,7 +16,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(io: TcpStream) -> Box<Self> {
+    pub(crate) fn new(io: Conn) -> Box<Self> {
         Box::new(Connection { io, reader: Reader::new(), writer: Writer::default(), reused: false })
     }
 

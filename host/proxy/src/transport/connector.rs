@@ -1,0 +1,42 @@
+//! Connecting to a peer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+use crate::transport::conn::Conn;
+
+/// After so long without a packet the kernel asks a peer whether it is still there.
+const PROBE_AFTER: Duration = Duration::from_secs(20);
+
+/// How Odin speaks to the endpoints of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1 (and plain bytes for TCP listeners).
+    Http1,
+    /// HTTP/2 with prior knowledge (RFC 9113, section 3.3).
+    Http2,
+}
+
+/// Where a connection leads and what is spoken on it. A connection to one peer is as good as any other to an equal peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) protocol: Protocol,
+}
+
+impl Peer {
+    /// Opens a connection.
+    pub(crate) async fn connect(&self) -> io::Result<Conn> {
+        let socket = TcpStream::connect(self.address).await?;
+        let _ = socket.set_nodelay(true);
+        // Lets the kernel find out that a connection which lies idle leads nowhere any more. Without it such a connection
+        // is noticed by the exchange that uses it next.
+        let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_AFTER / 4).with_retries(4);
+        let _ = SockRef::from(&socket).set_tcp_keepalive(&probes);
+        Ok(socket.into())
+    }
+}
