@@ -28,12 +28,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::diff::Change;
-use crate::odin::Odin;
+use crate::life::{Odin, Order};
 use crate::privileges::Account;
 use crate::sockets;
 use connections::Door;
@@ -45,16 +44,6 @@ pub(crate) use upload::MAX_PLUGIN;
 
 /// How long answers that are due when the pages end may take.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-
-/// Where an answer goes.
-pub(crate) type Reply<T> = oneshot::Sender<anyhow::Result<T>>;
-
-/// What only the life of the process can do.
-pub(crate) enum Order {
-    Reload(Reply<Vec<Change>>),
-    /// Answers the process id of the one that has taken over.
-    Upgrade(Reply<u32>),
-}
 
 /// What the pages are about, and whom to tell of orders.
 struct Desk {

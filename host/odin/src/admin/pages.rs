@@ -7,7 +7,7 @@ use odin_runtime::{BreakerState, BreakerUnit, Hook, PluginStatus, StatsSnapshot}
 use serde_json::{Value, json};
 
 use crate::config::Traffic;
-use crate::odin::Odin;
+use crate::life::Odin;
 use crate::plugin_spec::{breaker_state, hook_names};
 
 pub(super) fn plugins(odin: &Odin) -> Value {

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use give::{Attempt, Canceller, Serving};
+pub(crate) use give::{Attempt, Replacement};
 pub(crate) use successor::Successor;
 pub(crate) use take::{Handed, Takeover};
 

@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 
 use tokio::sync::oneshot;
 
-use super::give::Serving;
+use super::Replacement;
 
 /// A process that serves in place of this one.
 pub(crate) struct Successor {
@@ -16,9 +16,9 @@ pub(crate) struct Successor {
 
 impl Successor {
     /// Waits for it in a thread, so that it leaves no zombie.
-    pub(crate) fn watch(serving: Serving) -> io::Result<Successor> {
+    pub(crate) fn watch(serving: Replacement) -> io::Result<Successor> {
         let (tell, ended) = oneshot::channel();
-        let pid = serving.child.id();
+        let pid = serving.pid();
         // Nobody is told when this process ends first.
         std::thread::Builder::new().name("successor".to_owned()).spawn(move || tell.send(serving.wait()))?;
         Ok(Successor { pid, ended })
