@@ -53,19 +53,19 @@ struct Desk {
     /// Only this host can reach the TCP pages.
     loopback: bool,
     /// What `/process` tells of where the pages are.
-    places: Places,
+    places: AdminPlaces,
 }
 
 /// Where the pages are.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Places {
+pub(crate) struct AdminPlaces {
     pub(crate) tcp: Option<SocketAddr>,
     pub(crate) socket: Option<std::path::PathBuf>,
 }
 
 /// The sockets of the pages of a process before this one.
 #[derive(Default)]
-pub(crate) struct Inherited {
+pub(crate) struct AdminSockets {
     pub(crate) tcp: Option<StdListener>,
     pub(crate) unix: Option<StdUnixListener>,
 }
@@ -84,7 +84,7 @@ pub(crate) struct Admin {
 
 impl Admin {
     /// Opens both ways in; `user` is who this process is to become.
-    pub(crate) fn open(config: &Config, user: Option<&Account>, inherited: Inherited) -> anyhow::Result<Self> {
+    pub(crate) fn open(config: &Config, user: Option<&Account>, inherited: AdminSockets) -> anyhow::Result<Self> {
         let unix = Unix::open(&config.admin_socket, user, inherited.unix)?;
         let tcp = config
             .admin
@@ -93,9 +93,9 @@ impl Admin {
     }
 
     /// Where they are; with port zero, what the system chose.
-    pub(crate) fn places(&self) -> Places {
+    pub(crate) fn places(&self) -> AdminPlaces {
         let tcp = self.tcp.as_ref().and_then(|socket| socket.local_addr().ok());
-        Places { tcp, socket: self.unix.path().map(ToOwned::to_owned) }
+        AdminPlaces { tcp, socket: self.unix.path().map(ToOwned::to_owned) }
     }
 
     /// The same sockets, for whoever takes over.
@@ -147,12 +147,12 @@ pub(crate) struct Serving {
     stop: watch::Sender<()>,
     tasks: Vec<JoinHandle<()>>,
     unix: Unix,
-    places: Places,
+    places: AdminPlaces,
 }
 
 impl Serving {
     /// Where they are.
-    pub(crate) fn places(&self) -> &Places {
+    pub(crate) fn places(&self) -> &AdminPlaces {
         &self.places
     }
 

@@ -136,7 +136,7 @@ pub(super) fn config(odin: &Odin) -> Value {
 }
 
 /// Which process this is, for whoever finds several.
-pub(super) fn process(odin: &Odin, places: &super::Places) -> Value {
+pub(super) fn process(odin: &Odin, places: &super::AdminPlaces) -> Value {
     json!({
         "pid": std::process::id(),
         "version": env!("CARGO_PKG_VERSION"),
