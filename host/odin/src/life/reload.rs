@@ -15,7 +15,7 @@ use crate::assemble::{self, Assembly};
 use crate::background::Background;
 use crate::check::{self, Validated};
 use crate::cli::Start;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::diff::{self, Change};
 use crate::plugin_spec::roles;
 use crate::resolve::Names;
@@ -144,19 +144,8 @@ fn value(config: &Config) -> Value {
 /// What a reload has changed; warns of what it could not.
 fn changes(before: &Assembly, after: &Assembly) -> Vec<Change> {
     let (old, new) = (value(&before.config), value(&after.config));
-    const UPGRADE: &str = " or upgrade";
-    let late = [
-        ("workers", UPGRADE),
-        ("admin", UPGRADE),
-        ("admin-socket", UPGRADE),
-        ("compile-cache", UPGRADE),
-        ("compile-timeout", UPGRADE),
-        ("compile-memory", UPGRADE),
-        ("steering", ""),
-        ("user", ""),
-    ];
-    for (key, upgrade) in late.into_iter().filter(|(key, _)| old[key] != new[key]) {
-        tracing::warn!("`{key}` takes effect at the next start{upgrade}");
+    for (key, next) in config::late().filter(|(key, _)| old[key] != new[key]) {
+        tracing::warn!("`{key}` takes effect at the next {next}");
     }
     diff::diff(&old, &new)
 }
