@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use odin_proxy::Draining;
+use tokio::task::JoinHandle;
 
 use super::hand_over::Upgrade;
 use super::signals::Signals;
@@ -12,21 +13,18 @@ use super::{Life, Odin, Order, Running, answer};
 use crate::systemd;
 use crate::upgrade::{Successor, Takeover};
 
+/// How long a process that ends waits for a new one to be gone that it has cancelled.
+const GONE: Duration = Duration::from_secs(1);
+
 impl Life {
     pub(super) async fn drain(self, running: Running, end: End, takeover: Option<Takeover>) -> anyhow::Result<()> {
         let Life { odin, mut signals, admin, orders, reloads, watch } = self;
-        tracing::info!("draining");
         // Whoever waits for an answer is told by this that nobody obeys any more.
         drop((orders, reloads, watch));
         match end {
             End::Stopped(upgrade) => {
                 systemd::stopping();
-                let cancelled = upgrade.map(Upgrade::cancel);
-                let gone = async {
-                    if let Some(cancelled) = cancelled {
-                        cancelled.await;
-                    }
-                };
+                let gone = upgrade.map(Upgrade::cancel);
                 let result = odin.drain(&mut signals, running, Patience::Short, gone, None).await;
                 // The pages tell of the drain until it is over. An answer that is due may be about this very end.
                 admin.stop().await;
@@ -42,8 +40,7 @@ impl Life {
                 let stopped = admin.leave();
                 // Not before: whoever is told may have something to ask, and must reach the new one.
                 answer(upgrade.reply, Ok(pid));
-                let gone = std::future::ready(());
-                let result = odin.drain(&mut signals, running, Patience::Long, gone, successor).await;
+                let result = odin.drain(&mut signals, running, Patience::Long, None, successor).await;
                 stopped.await;
                 result
             }
@@ -52,15 +49,16 @@ impl Life {
 }
 
 impl Odin {
-    /// Accepts no more, and waits for what runs, and then for `gone`.
+    /// Accepts no more, and waits for what runs, and then for a cancelled process to be gone.
     async fn drain(
         &self,
         signals: &mut Signals,
         running: Running,
         patience: Patience,
-        gone: impl Future<Output = ()>,
+        gone: Option<JoinHandle<()>>,
         successor: Option<Successor>,
     ) -> anyhow::Result<()> {
+        tracing::info!("draining");
         let assembly = self.assembly();
         let draining = |patience| match patience {
             Patience::Long => Draining { grace: assembly.config.drain_timeout, leaving: true },
@@ -77,7 +75,9 @@ impl Odin {
             if let Err(error) = tokio::task::spawn_blocking(move || proxy.drain(first)).await {
                 tracing::error!(%error, "the drain failed");
             }
-            gone.await;
+            if let Some(gone) = gone {
+                let _ = tokio::time::timeout(GONE, gone).await;
+            }
         });
         let mut deserted = pin!(async {
             match successor {

@@ -1,17 +1,14 @@
 //! A new binary takes over, from this process's side. Must never let go of anything before the new process serves.
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use tokio::task::JoinHandle;
 
 use super::state::{Act, Event, State};
 use super::{Odin, Reply, answer};
 use crate::systemd;
 use crate::upgrade::{Attempt, Replacement, Successor, supervisor};
-
-/// How long a process that ends waits for a new one to be gone that it has cancelled.
-const GONE: Duration = Duration::from_secs(1);
 
 /// An upgrade that is under way, and who is told how it ended.
 pub(super) struct Upgrade {
@@ -69,24 +66,20 @@ impl Odin {
         tracing::info!(pid, "a new process serves");
         self.sockets.borrow().retire();
         systemd::replaced_by(pid);
-        let watched = Successor::watch(by);
-        watched.inspect_err(|error| tracing::warn!(%error, "nobody will notice if it dies")).ok()
+        by.watch().inspect_err(|error| tracing::warn!(%error, "nobody will notice if it dies")).ok()
     }
 }
 
 impl Upgrade {
-    /// This process is stopped, and the new one with it. Answers what waits until that is gone, but not for long.
-    pub(super) fn cancel(self) -> impl Future<Output = ()> {
+    /// This process is stopped, and the new one with it. The task ends when that is gone.
+    pub(super) fn cancel(self) -> JoinHandle<()> {
         let Upgrade { attempt, reply } = self;
         attempt.cancel();
-        let gone = tokio::task::spawn_local(async move {
+        tokio::task::spawn_local(async move {
             if let Ok(came_up_all_the_same) = attempt.await {
                 came_up_all_the_same.stop();
             }
             answer(reply, Err(anyhow!("this process was stopped")));
-        });
-        async move {
-            let _ = tokio::time::timeout(GONE, gone).await;
-        }
+        })
     }
 }

@@ -22,8 +22,7 @@ use crate::resolve::Names;
 use crate::systemd;
 use crate::watch::Watch;
 
-/// What a reload ends with.
-type Reloaded = anyhow::Result<Vec<Change>>;
+type Changes = Vec<Change>;
 
 /// Reloads, one after the other. While one waits for a resolver or a compiler, signals, orders and swaps go on; those that
 /// are asked for meanwhile become one more, which begins when it is over.
@@ -32,33 +31,27 @@ pub(super) struct Reloads(Option<Reload>);
 
 /// The one that runs.
 struct Reload {
-    work: Pin<Box<dyn Future<Output = Reloaded>>>,
+    work: Pin<Box<dyn Future<Output = anyhow::Result<Changes>>>>,
     /// Who has asked for it.
-    asked: Vec<Reply<Vec<Change>>>,
+    asked: Vec<Reply<Changes>>,
     /// Who has asked for the next one, if anybody has.
-    next: Option<Vec<Reply<Vec<Change>>>>,
+    next: Option<Vec<Reply<Changes>>>,
 }
 
 impl Reloads {
-    pub(super) fn ask(
-        &mut self,
-        odin: &Rc<Odin>,
-        watch: &mut Watch,
-        replies: impl IntoIterator<Item = Reply<Vec<Change>>>,
-    ) {
+    pub(super) fn ask<I: IntoIterator<Item = Reply<Changes>>>(&mut self, odin: &Rc<Odin>, watch: &mut Watch, who: I) {
         if let Some(reload) = &mut self.0 {
-            reload.next.get_or_insert_default().extend(replies);
-            return;
+            return reload.next.get_or_insert_default().extend(who);
         }
         // It would tell of the very change that is read now.
         watch.config_is_read();
         let odin = odin.clone();
         let work = Box::pin(async move { odin.reload().await });
-        self.0 = Some(Reload { work, asked: replies.into_iter().collect(), next: None });
+        self.0 = Some(Reload { work, asked: who.into_iter().collect(), next: None });
     }
 
     /// Waits for the end of the one that runs; for ever if none does.
-    pub(super) async fn done(&mut self) -> Reloaded {
+    pub(super) async fn done(&mut self) -> anyhow::Result<Changes> {
         match &mut self.0 {
             Some(reload) => reload.work.as_mut().await,
             None => std::future::pending().await,
@@ -66,7 +59,7 @@ impl Reloads {
     }
 
     /// Tells whoever has asked for the one that is done, and begins the next one.
-    pub(super) fn tell(&mut self, odin: &Rc<Odin>, watch: &mut Watch, result: Reloaded) {
+    pub(super) fn tell(&mut self, odin: &Rc<Odin>, watch: &mut Watch, result: anyhow::Result<Changes>) {
         if result.is_ok() {
             watch.follow(&odin.assembly());
         }
@@ -83,7 +76,7 @@ impl Reloads {
 impl Odin {
     /// Reads the config again and serves it; plugins whose files changed are swapped. Answers what has changed in the
     /// config. A fault changes nothing.
-    async fn reload(&self) -> anyhow::Result<Vec<Change>> {
+    async fn reload(&self) -> anyhow::Result<Changes> {
         systemd::reloading();
         let result = self.try_reload().await;
         let count = if result.is_ok() { &self.reloads } else { &self.failed_reloads };
@@ -96,7 +89,7 @@ impl Odin {
         result
     }
 
-    async fn try_reload(&self) -> anyhow::Result<Vec<Change>> {
+    async fn try_reload(&self) -> anyhow::Result<Changes> {
         self.may(Event::Reload)?;
         let before = self.assembly();
         let workers = self.with_proxy(Proxy::workers).context("this process drains")?;
@@ -129,7 +122,7 @@ impl Odin {
     }
 
     /// What a reload would change now; `shown` makes of each config what may be told of it.
-    pub(crate) async fn diff(&self, shown: fn(Value) -> Value) -> anyhow::Result<Vec<Change>> {
+    pub(crate) async fn diff(&self, shown: fn(Value) -> Value) -> anyhow::Result<Changes> {
         let start = self.read().await?;
         let before = self.assembly();
         let diff = move || diff::diff(&shown(value(&before.config)), &shown(value(&start.config)));

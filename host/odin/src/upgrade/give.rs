@@ -33,6 +33,13 @@ pub(crate) struct Replacement {
     channel: Arc<Channel>,
 }
 
+/// The same while this process drains.
+pub(crate) struct Successor {
+    pid: u32,
+    /// How it ended, and whether nobody had taken over from it by then.
+    ended: oneshot::Receiver<io::Result<(ExitStatus, bool)>>,
+}
+
 impl Attempt {
     /// Starts `binary` with the arguments of this process, and hands everything over to it.
     pub(crate) fn start(binary: &Path, admin: Arc<Shared>, given: Given) -> anyhow::Result<Self> {
@@ -90,11 +97,32 @@ impl Replacement {
         thread::spawn(move || self.child.wait());
     }
 
+    /// Watches it, since nobody else would notice its end, by a thread that waits for it: it leaves no zombie.
+    pub(crate) fn watch(self) -> io::Result<Successor> {
+        let (tell, ended) = oneshot::channel();
+        let pid = self.pid();
+        // Nobody is told when this process ends first.
+        thread::Builder::new().name("successor".to_owned()).spawn(move || tell.send(self.wait()))?;
+        Ok(Successor { pid, ended })
+    }
+
     /// Waits for its end, and answers whether it was still this one that served then. Blocks.
-    pub(super) fn wait(mut self) -> io::Result<(ExitStatus, bool)> {
+    fn wait(mut self) -> io::Result<(ExitStatus, bool)> {
         self.channel.set_patience(None)?;
         let replaced = matches!(self.channel.receive(), Ok(Some(message)) if message.text == REPLACED);
         Ok((self.child.wait()?, !replaced))
+    }
+}
+
+impl Successor {
+    /// Waits until it has failed; for ever if it ends well, or one more has taken over from it.
+    pub(crate) async fn failed(self) {
+        match self.ended.await {
+            Ok(Ok((status, true))) if !status.success() => {
+                tracing::error!("the process {} that took over has ended ({status}): nobody serves", self.pid);
+            }
+            _ => std::future::pending().await,
+        }
     }
 }
 
