@@ -15,6 +15,7 @@ use odin_proxy::{
 use odin_runtime::{Plugin, Runtime};
 use tokio::task::JoinSet;
 
+use crate::admin::Token;
 use crate::cli::Start;
 use crate::config::{self, Config, LogFormat, Places, Section, Traffic, UpstreamProtocol};
 use crate::files::{self, digest};
@@ -57,13 +58,14 @@ struct Built {
 }
 
 /// One generation of the config with everything that was made from it.
-#[derive(Clone)]
 pub(crate) struct Assembly {
     pub(crate) config: Config,
     pub(crate) places: Places,
     pub(crate) plugins: BTreeMap<String, Loaded>,
     clusters: BTreeMap<String, Built>,
     pub(crate) snapshot: Arc<Snapshot>,
+    /// What gives a client of the TCP pages every right.
+    pub(crate) token: Option<Token>,
 }
 
 impl Assembly {
@@ -85,6 +87,7 @@ impl Assembly {
     pub(crate) fn new(
         start: &Start,
         plugins: BTreeMap<String, Loaded>,
+        token: Option<Token>,
         names: &Names,
         before: Option<&Assembly>,
         workers: usize,
@@ -112,7 +115,7 @@ impl Assembly {
             access_log_fields: config.access_log.fields.iter().filter_map(|name| name.parse().ok()).collect(),
             give_back: memory::give_back,
         });
-        Ok(Assembly { config, places, plugins, clusters, snapshot })
+        Ok(Assembly { config, places, plugins, clusters, snapshot, token })
     }
 }
 

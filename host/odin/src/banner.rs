@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::admin::Serving;
 use crate::config::Traffic;
+use crate::life::Odin;
 use crate::logging;
-use crate::odin::Odin;
 use crate::plugin_spec;
 use crate::privileges::Dropped;
 use crate::sockets::Statuses;

@@ -169,7 +169,7 @@ pub(crate) struct Run {
 
     /// Serve the admin pages here, or `off` [default: 127.0.0.1:9901]
     #[arg(long, value_name = "IP:PORT|off", value_parser = admin)]
-    pub(crate) admin: Option<Admin>,
+    pub(crate) admin: Option<AdminFlag>,
 
     /// Take orders over this unix socket, or `off` [default: one in the runtime folder, which the start line tells]
     #[arg(long, value_name = "PATH|off", value_parser = admin_socket)]
@@ -190,7 +190,7 @@ pub(crate) struct Run {
 
 /// The value of `--admin`: none for `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Admin(pub(crate) Option<SocketAddr>);
+pub(crate) struct AdminFlag(pub(crate) Option<SocketAddr>);
 
 /// `HOST:PORT` or `HOST:PORT,weight=N`.
 fn target(text: &str) -> Result<Endpoint, String> {
@@ -207,10 +207,10 @@ fn target(text: &str) -> Result<Endpoint, String> {
     Ok(Endpoint { weight, ..Endpoint::new(config::endpoint_address(address)?) })
 }
 
-fn admin(text: &str) -> Result<Admin, String> {
+fn admin(text: &str) -> Result<AdminFlag, String> {
     match text {
-        "off" => Ok(Admin(None)),
-        address => config::socket_address(address).map(|address| Admin(Some(address))),
+        "off" => Ok(AdminFlag(None)),
+        address => config::socket_address(address).map(|address| AdminFlag(Some(address))),
     }
 }
 

@@ -13,11 +13,35 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::cli::{HTTP_CLUSTER, Start};
+
+/// The clusters that the demo stands in for, each with the addresses of its backends.
+pub(crate) struct Demo(Vec<(&'static str, Vec<SocketAddr>)>);
+
+impl Demo {
+    /// Starts backends for these clusters.
+    pub(crate) async fn start(clusters: &[&'static str]) -> std::io::Result<Self> {
+        let mut demo = Vec::new();
+        for cluster in clusters {
+            let addresses = if *cluster == HTTP_CLUSTER { start_http().await } else { start_tcp().await };
+            demo.push((*cluster, addresses?));
+        }
+        Ok(Demo(demo))
+    }
+
+    /// Gives the clusters the addresses of their backends.
+    pub(crate) fn complete(&self, start: &mut Start) {
+        for (cluster, addresses) in &self.0 {
+            start.set_endpoints(cluster, addresses.iter().copied());
+        }
+    }
+}
+
 /// How many there are.
 const BACKENDS: usize = 2;
 
 /// Starts HTTP backends that say who they are.
-pub(crate) async fn start_http() -> std::io::Result<Vec<SocketAddr>> {
+async fn start_http() -> std::io::Result<Vec<SocketAddr>> {
     start(|stream, number| async move {
         let service =
             service_fn(move |request: Request<Incoming>| async move { Ok::<_, Infallible>(hello(number, &request)) });
@@ -28,7 +52,7 @@ pub(crate) async fn start_http() -> std::io::Result<Vec<SocketAddr>> {
 }
 
 /// Starts TCP backends that say who they are and then echo.
-pub(crate) async fn start_tcp() -> std::io::Result<Vec<SocketAddr>> {
+async fn start_tcp() -> std::io::Result<Vec<SocketAddr>> {
     start(|mut stream, number| async move {
         let greeting = format!("hello from TCP demo backend {number}; what you send comes back\n");
         if stream.write_all(greeting.as_bytes()).await.is_ok() {

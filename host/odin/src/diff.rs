@@ -16,7 +16,7 @@ const SHOWN: usize = 60;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Change {
     pub(crate) op: Op,
-    pub(crate) kind: Kind,
+    pub(crate) kind: Subject,
     /// What it is about; a part has the name of its whole in front: `web 10.0.0.3:80`.
     pub(crate) name: String,
     /// What is different, or worth knowing of what is new.
@@ -36,7 +36,7 @@ pub(crate) enum Op {
 /// In the order of a config file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
+pub(crate) enum Subject {
     Setting,
     Listener,
     Binding,
@@ -54,13 +54,13 @@ impl fmt::Display for Change {
             Op::Add => '+',
         };
         let kind = match self.kind {
-            Kind::Setting => "setting",
-            Kind::Listener => "listener",
-            Kind::Binding => "binding",
-            Kind::Route => "route",
-            Kind::Cluster => "cluster",
-            Kind::Endpoint => "endpoint",
-            Kind::Plugin => "plugin",
+            Subject::Setting => "setting",
+            Subject::Listener => "listener",
+            Subject::Binding => "binding",
+            Subject::Route => "route",
+            Subject::Cluster => "cluster",
+            Subject::Endpoint => "endpoint",
+            Subject::Plugin => "plugin",
         };
         write!(f, "{sign} {kind} {}", self.name)?;
         if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
@@ -73,22 +73,22 @@ pub(crate) fn diff(before: &Value, after: &Value) -> Vec<Change> {
     let mut changes = Changes(Vec::new());
     const PARTS: [&str; 3] = ["listeners", "clusters", "plugins"];
     for (name, change) in differences(before, after, &PARTS, false) {
-        changes.push(Op::Change, Kind::Setting, name, change);
+        changes.push(Op::Change, Subject::Setting, name, change);
     }
     let listeners = |config| named(many(config, "listeners"), |listener| text(listener, "name"));
     for pair in pairs(listeners(before), listeners(after)) {
-        changes.whole(Kind::Listener, &pair, &["name", "address", "routes"]);
+        changes.whole(Subject::Listener, &pair, &["name", "address", "routes"]);
         let bindings = |listener| named(many(listener, "address"), |address| shown(Some(address)));
-        changes.parts(Kind::Binding, &pair, bindings);
-        changes.parts(Kind::Route, &pair, |listener| named(many(listener, "routes"), route));
+        changes.parts(Subject::Binding, &pair, bindings);
+        changes.parts(Subject::Route, &pair, |listener| named(many(listener, "routes"), route));
     }
     for pair in pairs(keyed(before, "clusters"), keyed(after, "clusters")) {
-        changes.whole(Kind::Cluster, &pair, &["endpoints"]);
+        changes.whole(Subject::Cluster, &pair, &["endpoints"]);
         let endpoints = |cluster| named(many(cluster, "endpoints"), |endpoint| text(endpoint, "address"));
-        changes.parts(Kind::Endpoint, &pair, endpoints);
+        changes.parts(Subject::Endpoint, &pair, endpoints);
     }
     for pair in pairs(keyed(before, "plugins"), keyed(after, "plugins")) {
-        changes.whole(Kind::Plugin, &pair, &[]);
+        changes.whole(Subject::Plugin, &pair, &[]);
     }
     changes.0.sort_by_key(|change| (change.kind, change.op));
     changes.0
@@ -97,26 +97,26 @@ pub(crate) fn diff(before: &Value, after: &Value) -> Vec<Change> {
 struct Changes(Vec<Change>);
 
 impl Changes {
-    fn push(&mut self, op: Op, kind: Kind, name: String, detail: String) {
+    fn push(&mut self, op: Op, kind: Subject, name: String, detail: String) {
         self.0.push(Change { op, kind, name, detail });
     }
 
     /// A listener, cluster or plugin, without the parts that are told one by one.
-    fn whole(&mut self, kind: Kind, pair: &Pair<'_>, parts: &[&str]) {
+    fn whole(&mut self, kind: Subject, pair: &Pair<'_>, parts: &[&str]) {
         self.pair(kind, pair.name.clone(), pair, parts);
     }
 
-    fn parts<'a>(&mut self, kind: Kind, whole: &Pair<'a>, items: impl Fn(&'a Value) -> Items<'a>) {
+    fn parts<'a>(&mut self, kind: Subject, whole: &Pair<'a>, items: impl Fn(&'a Value) -> Items<'a>) {
         let of = |value: Option<&'a Value>| value.map(&items).unwrap_or_default();
         for pair in pairs(of(whole.before), of(whole.after)) {
             self.pair(kind, format!("{} {}", whole.name, pair.name), &pair, &[]);
         }
     }
 
-    fn pair(&mut self, kind: Kind, name: String, pair: &Pair<'_>, skip: &[&str]) {
+    fn pair(&mut self, kind: Subject, name: String, pair: &Pair<'_>, skip: &[&str]) {
         match (pair.before, pair.after) {
             (Some(before), Some(after)) => {
-                let changed = differences(before, after, skip, kind == Kind::Plugin);
+                let changed = differences(before, after, skip, kind == Subject::Plugin);
                 if !changed.is_empty() {
                     let changed: Vec<_> = changed.into_iter().map(|(key, change)| format!("{key} {change}")).collect();
                     self.push(Op::Change, kind, name, changed.join(", "));

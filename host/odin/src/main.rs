@@ -17,16 +17,15 @@ mod demo;
 mod diff;
 mod echo;
 mod files;
+mod life;
 mod logging;
 mod memory;
-mod odin;
 mod plugin_metrics;
 mod plugin_spec;
 mod privileges;
 mod prometheus;
 mod resolve;
 mod runtime_folder;
-mod signals;
 mod sockets;
 mod steering;
 mod systemd;
@@ -65,7 +64,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Schema { example, markdown }) => done(commands::schema(example, markdown)),
         Some(Command::Echo { address }) => done(block_on(echo::serve(address))),
-        None => done(block_on(signals::run(cli.run))),
+        None => done(block_on(life::run(cli.run))),
     }
 }
 

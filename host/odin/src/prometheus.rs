@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use odin_proxy::{DURATION_BUCKETS_MS, ListenerKind, PluginUse};
 
-use crate::odin::Odin;
+use crate::life::Odin;
 use crate::plugin_metrics::{self, CpuTime, PluginNumbers};
 use crate::sockets::Sockets;
 

@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 use super::connections::{Busy, Way};
 use super::rights::{self, Rights};
 use super::upload::Upload;
-use super::{Desk, Order, Reply, host, pages, secrets};
+use super::{Desk, host, pages, secrets};
 use crate::diff::Change;
+use crate::life::{Order, Reply};
 use crate::prometheus;
 
 const INDEX: &str = "\
@@ -28,7 +29,7 @@ pub(super) async fn answer(desk: &Desk, way: Way, busy: &Busy, request: Request<
             format!("these pages are not those of {name:?}: ask for them by localhost or by an IP address\n"),
         );
     }
-    let rights = match desk.odin.with_token(|token| rights::of(way, token, &request)) {
+    let rights = match rights::of(way, desk.odin.assembly().token.as_ref(), &request) {
         Ok(rights) => rights,
         Err((status, words)) => {
             let mut page = text(status, words);
@@ -107,10 +108,10 @@ async fn obey(desk: &Desk, request: Request<Incoming>) -> Page {
 }
 
 /// Hands an order on, and waits until it was obeyed.
-async fn ordered<T>(desk: &Desk, order: impl FnOnce(Reply<T>) -> Order) -> anyhow::Result<T> {
+async fn ordered<T>(desk: &Desk, order: impl FnOnce(Option<Reply<T>>) -> Order) -> anyhow::Result<T> {
     let (reply, answer) = oneshot::channel();
     // A process that drains takes no orders; then the answer is gone too.
-    let _ = desk.orders.send(order(reply));
+    let _ = desk.orders.send(order(Some(reply)));
     answer.await.unwrap_or_else(|_| Err(anyhow::anyhow!("this process drains")))
 }
 

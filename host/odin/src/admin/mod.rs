@@ -28,12 +28,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::diff::Change;
-use crate::odin::Odin;
+use crate::life::{Odin, Order};
 use crate::privileges::Account;
 use crate::sockets;
 use connections::Door;
@@ -46,16 +45,6 @@ pub(crate) use upload::MAX_PLUGIN;
 /// How long answers that are due when the pages end may take.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// Where an answer goes.
-pub(crate) type Reply<T> = oneshot::Sender<anyhow::Result<T>>;
-
-/// What only the life of the process can do.
-pub(crate) enum Order {
-    Reload(Reply<Vec<Change>>),
-    /// Answers the process id of the one that has taken over.
-    Upgrade(Reply<u32>),
-}
-
 /// What the pages are about, and whom to tell of orders.
 struct Desk {
     odin: Rc<Odin>,
@@ -64,19 +53,19 @@ struct Desk {
     /// Only this host can reach the TCP pages.
     loopback: bool,
     /// What `/process` tells of where the pages are.
-    places: Places,
+    places: AdminPlaces,
 }
 
 /// Where the pages are.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Places {
+pub(crate) struct AdminPlaces {
     pub(crate) tcp: Option<SocketAddr>,
     pub(crate) socket: Option<std::path::PathBuf>,
 }
 
 /// The sockets of the pages of a process before this one.
 #[derive(Default)]
-pub(crate) struct Inherited {
+pub(crate) struct AdminSockets {
     pub(crate) tcp: Option<StdListener>,
     pub(crate) unix: Option<StdUnixListener>,
 }
@@ -95,7 +84,7 @@ pub(crate) struct Admin {
 
 impl Admin {
     /// Opens both ways in; `user` is who this process is to become.
-    pub(crate) fn open(config: &Config, user: Option<&Account>, inherited: Inherited) -> anyhow::Result<Self> {
+    pub(crate) fn open(config: &Config, user: Option<&Account>, inherited: AdminSockets) -> anyhow::Result<Self> {
         let unix = Unix::open(&config.admin_socket, user, inherited.unix)?;
         let tcp = config
             .admin
@@ -104,9 +93,9 @@ impl Admin {
     }
 
     /// Where they are; with port zero, what the system chose.
-    pub(crate) fn places(&self) -> Places {
+    pub(crate) fn places(&self) -> AdminPlaces {
         let tcp = self.tcp.as_ref().and_then(|socket| socket.local_addr().ok());
-        Places { tcp, socket: self.unix.path().map(ToOwned::to_owned) }
+        AdminPlaces { tcp, socket: self.unix.path().map(ToOwned::to_owned) }
     }
 
     /// The same sockets, for whoever takes over.
@@ -158,12 +147,12 @@ pub(crate) struct Serving {
     stop: watch::Sender<()>,
     tasks: Vec<JoinHandle<()>>,
     unix: Unix,
-    places: Places,
+    places: AdminPlaces,
 }
 
 impl Serving {
     /// Where they are.
-    pub(crate) fn places(&self) -> &Places {
+    pub(crate) fn places(&self) -> &AdminPlaces {
         &self.places
     }
 

@@ -8,7 +8,7 @@ use odin_runtime::{BreakerState, BreakerUnit, PluginStatus, StatsSnapshot};
 use serde_json::{Value, json};
 
 use crate::config::Traffic;
-use crate::odin::Odin;
+use crate::life::Odin;
 use crate::plugin_spec::{breaker_state, hook_names};
 
 pub(super) fn plugins(odin: &Odin) -> Value {
@@ -137,7 +137,7 @@ pub(super) fn config(odin: &Odin) -> Value {
 }
 
 /// Which process this is, for whoever finds several.
-pub(super) fn process(odin: &Odin, places: &super::Places) -> Value {
+pub(super) fn process(odin: &Odin, places: &super::AdminPlaces) -> Value {
     json!({
         "pid": std::process::id(),
         "version": env!("CARGO_PKG_VERSION"),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use odin_steer::Binding;
 
-use super::{Admin, Run};
+use super::{AdminFlag, Run};
 use crate::config::{
     self, Cluster, Config, ConfigError, Endpoint, EndpointAddress, Errors, HttpRules, Listener, Places, Plugin, Route,
     SteeringMode, Traffic,
@@ -61,7 +61,7 @@ impl Run {
             None => self.start_from_flags()?,
         };
         let config = &mut start.config;
-        if let Some(Admin(address)) = self.admin {
+        if let Some(AdminFlag(address)) = self.admin {
             config.admin = address;
         }
         if let Some(socket) = &self.admin_socket {

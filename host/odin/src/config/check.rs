@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::decoder::Field;
-use super::listeners::Placed;
+use super::listeners::PlacedListener;
 use super::nearest::did_you_mean;
 use super::places::{Kind, Places, Section};
 use super::readers;
@@ -19,7 +19,7 @@ pub(super) struct References {
     defined: BTreeMap<Section, u32>,
     used: Vec<(Kind, String, u32, KeyPath)>,
     /// In the order of the file.
-    pub(super) listeners: Vec<Placed>,
+    pub(super) listeners: Vec<PlacedListener>,
     pub(super) spaces: Spaces,
 }
 

@@ -33,6 +33,11 @@ pub(super) fn table(keys: &[KeyDoc]) -> Json {
     json!({ "type": kind, "properties": properties, "required": required, "additionalProperties": false })
 }
 
+/// The keys of the top level whose changes a reload does not put into effect, and what does.
+pub(crate) fn late() -> impl Iterator<Item = (String, &'static str)> {
+    Config::keys().into_iter().filter_map(|key| Some((key.name, key.next?)))
+}
+
 /// JSON Schema, draft 2020-12, of a config file. A file of the Fly style has a schema of its own.
 pub(crate) fn schema() -> Json {
     let mut config = table(&Config::keys());

@@ -21,7 +21,7 @@ use super::syntax::Syntax;
 use super::units;
 
 /// A listener with the place of its settings, to tell of conflicts.
-pub(super) struct Placed {
+pub(super) struct PlacedListener {
     name: String,
     addresses: Vec<bindings::Placed>,
     name_line: u32,
@@ -73,11 +73,11 @@ pub(super) fn require(top: &mut Table<'_>) {
 }
 
 /// Reports the listeners that are in each other's way.
-pub(super) fn check(listeners: &[Placed], config: &Config, report: &Report) {
+pub(super) fn check(listeners: &[PlacedListener], config: &Config, report: &Report) {
     let addresses: Vec<_> = listeners.iter().map(|placed| placed.addresses.as_slice()).collect();
     let taken = bindings::check(&addresses, config.admin, config.steering, report);
     let mut names: BTreeMap<&str, u32> = BTreeMap::new();
-    for (index, Placed { name, name_line, path, .. }) in listeners.iter().enumerate() {
+    for (index, PlacedListener { name, name_line, path, .. }) in listeners.iter().enumerate() {
         let Some(line) = names.get(name.as_str()) else {
             names.insert(name, *name_line);
             continue;
@@ -117,7 +117,7 @@ fn listener(field: Field<'_>, references: &mut References) -> Option<Listener> {
     let addresses = entrance.address.iter().map(|placed| placed.binding).collect();
     let name_line = named.map_or(line, |field| field.node.line);
     let (steer, traffic) = traffic?;
-    references.listeners.push(Placed { name: name.clone(), addresses: entrance.address, name_line, path });
+    references.listeners.push(PlacedListener { name: name.clone(), addresses: entrance.address, name_line, path });
     Some(Listener { name, addresses, steer, traffic })
 }
 

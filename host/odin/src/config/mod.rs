@@ -33,7 +33,7 @@ mod units;
 use std::path::Path;
 
 pub(crate) use bindings::{collide, takes_admin};
-pub(crate) use describe::{example, page, schema};
+pub(crate) use describe::{example, late, page, schema};
 pub(crate) use error::{ConfigError, Errors};
 pub(crate) use places::{Places, Section};
 #[cfg(test)]

@@ -34,27 +34,35 @@ section! {
     /// All settings of one Odin.
     pub(crate) struct Config {
         /// Threads, each with an event loop. Default: one per core.
+        #[next "start or upgrade"]
         workers: Option<usize> = None, optional(whole(1..=1024)), "#2";
         /// How long open exchanges and connections may go on after SIGTERM or Ctrl-C.
         shutdown_grace: Duration = Duration::from_secs(10), duration(Duration::ZERO);
         /// How long connections may go on after their listener was removed or a new binary took over.
         drain_timeout: Duration = Duration::from_secs(600), duration(Duration::ZERO);
         /// How connections come to the workers.
+        #[next "start"]
         steering: SteeringMode = SteeringMode::default(), shapes::choice();
         /// The user, a name or a number, that Odin becomes when everything is open. Default: who started it.
+        #[next "start"]
         user: Option<String> = None, optional(sections::user()), r##"#"odin""##;
         /// Where the admin pages are served, which only show; or `"off"`.
+        #[next "start or upgrade"]
         admin: Option<SocketAddr> = Some(DEFAULT_ADMIN), sections::admin();
         /// The unix socket that takes every order; or `"off"`. Default: PID.sock in the runtime folder.
+        #[next "start or upgrade"]
         admin_socket: Location = Location::Default, sections::location(), r##"#"odin.sock""##;
         /// The file with the token that lets a client of `admin` do what the socket lets it do. Default: none.
         admin_token_file: Option<PathBuf> = None, optional(sections::file()), r##"#"token""##;
         /// The folder that keeps compiled plugins; or `"off"`. Default: `$CACHE_DIRECTORY`, or odin in the user's cache
         /// folder.
+        #[next "start or upgrade"]
         compile_cache: Location = Location::Default, sections::location(), r##"#"cache""##;
         /// CPU time that compiling one plugin may take, in whole seconds.
+        #[next "start or upgrade"]
         compile_timeout: Duration = Duration::from_secs(60), duration(Duration::from_secs(1));
         /// Address space that compiling one plugin may take.
+        #[next "start or upgrade"]
         compile_memory: u64 = 1 << 30, size(64 << 20..=64 << 30);
         /// One line for each exchange and TCP connection, on standard output.
         access_log: AccessLog = AccessLog::default(), shapes::section();

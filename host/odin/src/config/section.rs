@@ -27,6 +27,8 @@ pub(super) struct KeyDoc {
     pub(super) name: String,
     pub(super) words: &'static str,
     pub(super) required: bool,
+    /// What must come before a reload's change of it takes effect, if that is not at once: "start or upgrade".
+    pub(super) next: Option<&'static str>,
     /// Null if there is none, or if it is not a single value.
     pub(super) default: Json,
     /// Its value in `configs/full.toml` if that is not the default. With `#` in front the key is a comment there.
@@ -48,7 +50,7 @@ impl KeyDoc {
             Absent::Means(_) => (Json::Null, false),
             Absent::Fails(_) => (Json::Null, true),
         };
-        KeyDoc { name: name(field), words: words.trim_start(), required, default, example, value }
+        KeyDoc { name: name(field), words: words.trim_start(), required, next: None, default, example, value }
     }
 }
 
@@ -65,7 +67,8 @@ pub(super) fn name(field: &str) -> String {
 }
 
 /// A table of the config. Of each key: its words, `name: Type`, the default (or why it must be there), its shape (see
-/// `shapes.rs`), and an example if `configs/full.toml` is not to show the default:
+/// `shapes.rs`), and an example if `configs/full.toml` is not to show the default. `#[next "start"]` in front: a reload warns
+/// that a change takes effect at the next start.
 ///
 /// ```text
 /// section! {
@@ -83,6 +86,7 @@ pub(super) fn name(field: &str) -> String {
 macro_rules! section {
     ($(#[doc = $about:literal])+ $(#[derive($derive:ident)])? pub(crate) struct $section:ident { $(
         $(#[doc = $words:literal])+
+        $(#[next $next:literal])?
         $field:ident: $type:ty $([required $hint:literal])? $(= $default:expr)?, $shape:expr $(, $example:literal)?;
     )+ }) => {
         $(#[doc = $about])+
@@ -101,7 +105,9 @@ macro_rules! section {
                 vec![$({
                     let [absent] = [$(Absent::Means($default))? $(Absent::Fails($hint))?];
                     let [example, ..] = [$(Some($example),)? None];
-                    KeyDoc::new::<$type>(stringify!($field), concat!($($words),+), $shape, absent, example)
+                    let words = concat!($($words),+ $(, " A change takes effect at the next ", $next, ".")?);
+                    let [next, ..] = [$(Some($next),)? None];
+                    KeyDoc { next, ..KeyDoc::new::<$type>(stringify!($field), words, $shape, absent, example) }
                 }),+]
             }
 

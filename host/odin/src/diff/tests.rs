@@ -150,7 +150,7 @@ fn the_settings_of_a_plugin_are_told_by_their_paths() {
 #[test]
 fn a_change_as_json_has_words() {
     let change =
-        Change { op: Op::Add, kind: Kind::Endpoint, name: "web 10.0.0.3:80".to_owned(), detail: String::new() };
+        Change { op: Op::Add, kind: Subject::Endpoint, name: "web 10.0.0.3:80".to_owned(), detail: String::new() };
     let json = serde_json::to_value(&change).unwrap();
     assert_eq!(json, serde_json::json!({ "op": "add", "kind": "endpoint", "name": "web 10.0.0.3:80" }));
 }

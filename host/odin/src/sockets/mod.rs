@@ -99,7 +99,7 @@ struct Held {
 }
 
 /// What the workers are to be told.
-pub(crate) struct Change {
+pub(crate) struct SocketChange {
     pub(crate) opened: Vec<Opened>,
     pub(crate) closing: Vec<Closing>,
 }
@@ -212,7 +212,7 @@ impl Sockets {
     }
 
     /// Makes sockets and steering be as they are wanted. A failure changes nothing.
-    pub(crate) fn change(&mut self, wanted: Wanted<'_>) -> anyhow::Result<Change> {
+    pub(crate) fn change(&mut self, wanted: Wanted<'_>) -> anyhow::Result<SocketChange> {
         self.leave_admin_alone(wanted.listeners)?;
         // What is free must not become another Odin's before it is taken.
         let _turn = odin_steer::turn();
@@ -238,7 +238,7 @@ impl Sockets {
         // What is bound no more need not be bound again.
         let bound: BTreeSet<SocketAddr> = self.bound().chain(self.activated.keys().copied()).collect();
         self.bound_before.retain(|address| bound.contains(address));
-        Ok(Change { opened, closing })
+        Ok(SocketChange { opened, closing })
     }
 
     /// The sockets that the workers do not have yet, each with the name of its listener.

@@ -5,35 +5,44 @@ use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
+use std::pin::Pin;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal};
+use tokio::sync::oneshot;
 
 use super::channel::{Channel, MAX_DESCRIPTORS};
 use super::{Manifest, PATIENCE, PREDECESSOR, READY, REPLACED, STOP, Tag, VERSION};
 use crate::admin::Shared;
 use crate::sockets::Given;
 
-/// A new process that is to take over, and nothing given to it yet.
+/// A new process that is to take over. As a future, how that ends: after an error the process is gone.
 pub(crate) struct Attempt {
     channel: Arc<Channel>,
-    child: Child,
+    ended: oneshot::Receiver<anyhow::Result<Replacement>>,
 }
 
 /// A new process that has taken over.
-pub(crate) struct Serving {
-    pub(crate) child: Child,
+pub(crate) struct Replacement {
+    child: Child,
     channel: Arc<Channel>,
 }
 
-/// Ends an attempt from elsewhere.
-pub(crate) struct Canceller(Arc<Channel>);
+/// The same while this process drains.
+pub(crate) struct Successor {
+    pid: u32,
+    /// How it ended, and whether nobody had taken over from it by then.
+    ended: oneshot::Receiver<io::Result<(ExitStatus, bool)>>,
+}
 
 impl Attempt {
-    /// Starts `binary` with the arguments of this process.
-    pub(crate) fn start(binary: &Path) -> anyhow::Result<Self> {
+    /// Starts `binary` with the arguments of this process, and hands everything over to it.
+    pub(crate) fn start(binary: &Path, admin: Arc<Shared>, given: Given) -> anyhow::Result<Self> {
         let (channel, theirs) = Channel::pair()?;
         channel.set_patience(Some(PATIENCE))?;
         let mut command = Command::new(binary);
@@ -42,39 +51,78 @@ impl Attempt {
         // It would keep the new process from telling systemd that it is alive.
         command.env_remove("WATCHDOG_PID");
         let child = command.spawn().with_context(|| format!("cannot start {}", binary.display()))?;
-        // With the command goes this process's share of the other end: a new process that dies must be seen.
-        Ok(Attempt { channel: Arc::new(channel), child })
+        // This process's share of the other end goes now: a new process that dies must be seen.
+        drop(command);
+        let channel = Arc::new(channel);
+        let (tell, ended) = oneshot::channel();
+        let mut new = Replacement { child, channel: channel.clone() };
+        // Not one of the runtime's threads: a process that is stopped does not wait for a new one that hangs.
+        thread::Builder::new().name("upgrade".to_owned()).spawn(move || {
+            let result = hand_over(&new.channel, &admin, given).and_then(|()| ready(&new.channel));
+            // Nobody is there to be told when this process has ended meanwhile.
+            let _ = tell.send(match result {
+                Ok(()) => Ok(new),
+                Err(error) => Err(error.context(end(&mut new.child))),
+            });
+        })?;
+        Ok(Attempt { channel, ended })
     }
 
-    pub(crate) fn canceller(&self) -> Canceller {
-        Canceller(self.channel.clone())
-    }
-
-    /// Hands everything over and answers the new process once it serves. Blocks. After an error it is gone.
-    pub(crate) fn finish(mut self, admin: &Shared, given: Given) -> anyhow::Result<Serving> {
-        match hand_over(&self.channel, admin, given).and_then(|()| ready(&self.channel)) {
-            Ok(()) => Ok(Serving { child: self.child, channel: self.channel }),
-            Err(error) => Err(error.context(end(&mut self.child))),
-        }
+    /// This process is stopped, so the new one shall not take over.
+    pub(crate) fn cancel(&self) {
+        // If it is gone, nobody has to be told; if it does not read, the end of the channel tells it. Whoever waits for its
+        // word waits no more.
+        let _ = self.channel.send_now(STOP);
+        let _ = rustix::net::shutdown(&*self.channel, rustix::net::Shutdown::Read);
     }
 }
 
-impl Serving {
+impl Future for Attempt {
+    type Output = anyhow::Result<Replacement>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.ended).poll(context).map(|ended| ended?)
+    }
+}
+
+impl Replacement {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Stops it. It has a drain of its own; this process does not wait for it.
+    pub(crate) fn stop(mut self) {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        pid.map(|pid| rustix::process::kill_process(pid, Signal::TERM));
+        thread::spawn(move || self.child.wait());
+    }
+
+    /// Watches it, since nobody else would notice its end, by a thread that waits for it: it leaves no zombie.
+    pub(crate) fn watch(self) -> io::Result<Successor> {
+        let (tell, ended) = oneshot::channel();
+        let pid = self.pid();
+        // Nobody is told when this process ends first.
+        thread::Builder::new().name("successor".to_owned()).spawn(move || tell.send(self.wait()))?;
+        Ok(Successor { pid, ended })
+    }
+
     /// Waits for its end, and answers whether it was still this one that served then. Blocks.
-    pub(super) fn wait(mut self) -> io::Result<(ExitStatus, bool)> {
+    fn wait(mut self) -> io::Result<(ExitStatus, bool)> {
         self.channel.set_patience(None)?;
         let replaced = matches!(self.channel.receive(), Ok(Some(message)) if message.text == REPLACED);
         Ok((self.child.wait()?, !replaced))
     }
 }
 
-impl Canceller {
-    /// This process is stopped, so the new one shall not take over.
-    pub(crate) fn cancel(&self) {
-        // If it is gone, nobody has to be told; if it does not read, the end of the channel tells it. Whoever waits for its
-        // word waits no more.
-        let _ = self.0.send_now(STOP);
-        let _ = rustix::net::shutdown(&*self.0, rustix::net::Shutdown::Read);
+impl Successor {
+    /// Waits until it has failed; for ever if it ends well, or one more has taken over from it.
+    pub(crate) async fn failed(self) {
+        match self.ended.await {
+            Ok(Ok((status, true))) if !status.success() => {
+                tracing::error!("the process {} that took over has ended ({status}): nobody serves", self.pid);
+            }
+            _ => std::future::pending().await,
+        }
     }
 }
 
@@ -134,7 +182,7 @@ fn end(child: &mut Child) -> String {
         if !matches!(child.try_wait(), Ok(None)) {
             break;
         }
-        std::thread::sleep(Duration::from_millis(2));
+        thread::sleep(Duration::from_millis(2));
     }
     // One that ended has nothing left to be killed.
     let _ = child.kill();

@@ -11,7 +11,6 @@
 
 mod channel;
 mod give;
-mod successor;
 pub(crate) mod supervisor;
 mod take;
 
@@ -24,8 +23,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use give::{Attempt, Canceller, Serving};
-pub(crate) use successor::Successor;
+pub(crate) use give::{Attempt, Replacement, Successor};
 pub(crate) use take::{Handed, Takeover};
 
 /// The version of what the two processes say to each other.

@@ -12,7 +12,7 @@ use rustix::net::{SocketType, sockopt};
 
 use super::channel::Channel;
 use super::{Manifest, PATIENCE, PREDECESSOR, READY, REPLACED, STOP, Tag, VERSION};
-use crate::admin::Inherited;
+use crate::admin::AdminSockets;
 
 const STOPPED: &str = "the process before was stopped, so this one does not take over";
 
@@ -28,7 +28,7 @@ pub(crate) struct Handed {
     /// The state of the steering and its descriptors; none when sockets are bound.
     pub(crate) steering: Option<(String, Vec<OwnedFd>)>,
     pub(crate) sockets: Vec<(Tag, TcpListener)>,
-    pub(crate) admin: Inherited,
+    pub(crate) admin: AdminSockets,
     /// Where systemd listens.
     pub(crate) activated: BTreeSet<SocketAddr>,
 }
@@ -61,7 +61,7 @@ impl Takeover {
         let mut handed = Handed {
             steering: manifest.steering.map(|state| (state, descriptors)),
             sockets: Vec::new(),
-            admin: Inherited { tcp: None, unix },
+            admin: AdminSockets { tcp: None, unix },
             activated: manifest.activated,
         };
         for (tag, socket) in manifest.sockets.into_iter().zip(sockets) {

@@ -22,7 +22,7 @@ impl Folder {
     }
 
     fn watch(&self) -> Watch {
-        let assembly = Assembly::new(&Start::default(), BTreeMap::new(), &Names::default(), None, 1).unwrap();
+        let assembly = Assembly::new(&Start::default(), BTreeMap::new(), None, &Names::default(), None, 1).unwrap();
         let file = self.0.join("odin.toml");
         Watch::new(&assembly, Some((&file, content(&file))), SystemTime::now())
     }
