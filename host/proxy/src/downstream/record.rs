@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -184,35 +184,25 @@ impl Record {
         log.push(snapshot, log.line(snapshot, || self.finished(elapsed)), Told::new(head, state));
     }
 
-    /// Calls the hooks of the end and writes the line. A hook that waits gets a task of its own, and the line with it.
+    /// Leaves the hooks of the end, and the line behind them, to the worker; without such hooks writes the line.
     fn end(&mut self, run: Rc<Run>, elapsed: Duration) {
         if !run.has_end() {
             return self.tell(run.try_state().as_deref().map(|state| &**state), elapsed);
         }
-        let mut ending = Box::pin({
-            let (run, head) = (run.clone(), self.head.take());
-            let (received, sent, status) = (self.received(), self.sent, self.status.as_u16());
-            let error = self.failure.as_ref().map(|(_, words)| words.clone());
-            async move {
-                let mut state = run.state().await;
-                if let Some(head) = head {
-                    filter::lend(&mut state, head);
-                }
-                let facts = &mut state.facts;
-                (facts.bytes_received, facts.bytes_sent, facts.status, facts.error) =
-                    (received, sent, Some(status), error);
-                run.end(&mut state).await;
-            }
-        });
-        if ending.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
-            return self.tell(run.try_state().as_deref().map(|state| &**state), elapsed);
-        }
-        let (worker, snapshot) = (self.worker.clone(), self.listener.snapshot.clone());
+        let (worker, snapshot, head) = (self.worker.clone(), self.listener.snapshot.clone(), self.head.take());
         let line = worker.log.line(&snapshot, || self.finished(elapsed));
-        tokio::task::spawn_local(async move {
-            ending.await;
-            worker.log.push(&snapshot, line, Told::new(None, Some(&**run.state().await)));
-        });
+        let (received, sent, status) = (self.received(), self.sent, self.status.as_u16());
+        let error = self.failure.as_ref().map(|(_, words)| words.clone());
+        self.worker.later(Box::pin(async move {
+            let mut state = run.state().await;
+            if let Some(head) = head {
+                filter::lend(&mut state, head);
+            }
+            let facts = &mut state.facts;
+            (facts.bytes_received, facts.bytes_sent, facts.status, facts.error) = (received, sent, Some(status), error);
+            run.end(&mut state).await;
+            worker.log.push(&snapshot, line, Told::new(None, Some(&state)));
+        }));
     }
 }
 

@@ -1,6 +1,9 @@
 //! What everything that runs on a worker may use: its log, its connections, the config as plugins' calls see it.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -38,7 +41,16 @@ pub(crate) struct Worker {
     /// What calls of plugins go by: the config, as this worker sees it now.
     current: RefCell<Option<(Arc<Snapshot>, Rc<Clusters>)>>,
     trim: Trim,
+    /// Ends of exchanges that plugins are still to be told of.
+    endings: RefCell<VecDeque<Ending>>,
+    /// There is one.
+    ending: Notify,
 }
+
+/// Calls plugins about an exchange that is over.
+type Ending = Pin<Box<dyn Future<Output = ()>>>;
+/// So many of them are called before other tasks have their turn.
+const ENDINGS_AT_ONCE: usize = 16;
 
 impl Worker {
     /// One that has no connection yet. It calls `trim` to give memory back to the system.
@@ -52,6 +64,8 @@ impl Worker {
             retiring: RefCell::default(),
             current: RefCell::default(),
             trim: Trim::new(trim),
+            endings: RefCell::default(),
+            ending: Notify::new(),
         })
     }
 
@@ -77,12 +91,12 @@ impl Worker {
         let mut connection = Box::pin(connection);
         tokio::task::spawn_local(async move {
             let open = Open { worker: &worker, key };
-            std::future::poll_fn(|cx| {
+            poll_fn(|cx| {
                 open.wake_by(cx);
                 Poll::Ready(())
             })
             .await;
-            std::future::poll_fn(|cx| match connection.as_mut().poll(cx) {
+            poll_fn(|cx| match connection.as_mut().poll(cx) {
                 Poll::Pending if drain.cut() => Poll::Ready(()),
                 polled => polled,
             })
@@ -94,6 +108,43 @@ impl Worker {
     pub(crate) fn waiting(self: &Rc<Self>) -> Waiting {
         self.trim.waits();
         Waiting(self.clone())
+    }
+
+    /// An exchange is over, which plugins want to know. They are not called here: an exchange may end in any place where
+    /// something is dropped.
+    pub(crate) fn later(&self, ending: Ending) {
+        self.endings.borrow_mut().push_back(ending);
+        self.ending.notify_one();
+    }
+
+    /// Tells plugins of the exchanges that have ended, for as long as the worker runs. A hook that waits gets a task of its
+    /// own.
+    pub(crate) async fn tell_of_ends(self: Rc<Self>) {
+        loop {
+            for _ in 0..ENDINGS_AT_ONCE {
+                let Some(mut ending) = self.next_ending() else { break };
+                if poll_fn(|cx| Poll::Ready(ending.as_mut().poll(cx).is_pending())).await {
+                    tokio::task::spawn_local(ending);
+                }
+            }
+            let none_left = self.endings.borrow().is_empty();
+            if none_left {
+                self.ending.notified().await;
+            } else {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// The same for those that end with the worker. A hook that waits is given up.
+    pub(crate) fn tell_of_last_ends(&self) {
+        while let Some(mut ending) = self.next_ending() {
+            let _ = ending.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+
+    fn next_ending(&self) -> Option<Ending> {
+        self.endings.borrow_mut().pop_front()
     }
 
     /// Lets the connections that belong to `drain` know how far it is.

@@ -42,11 +42,13 @@ pub(crate) fn run(
     runtime.block_on(obey(&worker, commands, &beat));
     // Tasks that are still there are dropped with the runtime, and leave their lines behind.
     drop(runtime);
+    worker.tell_of_last_ends();
     worker.log.flush();
     Ok(())
 }
 
 async fn obey(worker: &Rc<Worker>, mut commands: UnboundedReceiver<Command>, beat: &AtomicU64) {
+    tokio::task::spawn_local(worker.clone().tell_of_ends());
     let (outbound, calls) = unbounded_channel();
     tokio::task::spawn_local(outbound::serve(worker.clone(), calls));
     let mut serving =
