@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use http::{Request, Response};
 use odin_tests::{
-    BlackHole, BodyEnd, HttpBackend, Odin, Protocol, Raw, RawBackend, Target, TcpPeer, body, process, until,
+    BlackHole, BodyEnd, HttpBackend, Odin, Protocol, Raw, RawBackend, Script, Target, TcpPeer, body, process, until,
 };
 use rustix::process::Signal;
 
@@ -140,6 +140,26 @@ async fn a_connection_that_a_drain_cuts_before_it_is_relayed_has_its_line_too() 
     client.ends().await;
     let line = odin.access_log_contains(&["TCP", &nobody.address().to_string()]).await;
     assert!(line.contains("error=\"the drain was over\""), "{line}");
+}
+
+#[tokio::test]
+async fn plugins_are_told_of_an_exchange_that_ends_with_the_process() {
+    let backend = RawBackend::start(|mut connection, _| async move {
+        connection.head().await;
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
+        connection.rest().await;
+    })
+    .await;
+    let odin = Odin::builder().top("shutdown-grace = \"100ms\"").plugin(Script::new().plugin("script"));
+    let mut odin = odin.logging(&["trace"]).target(&backend).start().await;
+    let mut client = odin.connect_raw().await;
+    ask(&mut client, "/cut", "").await;
+    client.head().await.unwrap();
+    let pid = odin.pid();
+    process::signal(pid, Signal::TERM);
+    odin.exit_code(pid).await;
+    let trace = odin.trace("/cut").await;
+    assert!(trace.iter().any(|word| word == "script.exchange-end"), "{trace:?}");
 }
 
 #[tokio::test]
