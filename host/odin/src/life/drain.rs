@@ -19,14 +19,14 @@ const GONE: Duration = Duration::from_secs(1);
 impl Life {
     pub(super) async fn drain(self, running: Running, end: End, takeover: Option<Takeover>) -> anyhow::Result<()> {
         let Life { odin, mut signals, admin, orders, reloads, watch } = self;
-        // Whoever waits for an answer is told by this that nobody obeys any more.
+        // This tells clients that wait for an answer that the process takes no more orders.
         drop((orders, reloads, watch));
         match end {
             End::Stopped(upgrade) => {
                 systemd::stopping();
                 let gone = upgrade.map(Upgrade::cancel);
                 let result = odin.drain(&mut signals, running, Patience::Short, gone, None).await;
-                // The pages tell of the drain until it is over. An answer that is due may be about this very end.
+                // Not before: the pages tell of the drain until it is over. An answer that is due may be about its end.
                 admin.stop().await;
                 result
             }
@@ -38,7 +38,7 @@ impl Life {
                 }
                 // The pages belong to the new process.
                 let stopped = admin.leave();
-                // Not before: whoever is told may have something to ask, and must reach the new one.
+                // Not before: a client that is told may ask for more, and must reach the new process.
                 answer(upgrade.reply, Ok(pid));
                 let result = odin.drain(&mut signals, running, Patience::Long, None, successor).await;
                 stopped.await;

@@ -76,8 +76,9 @@ impl Upgrade {
         let Upgrade { attempt, reply } = self;
         attempt.cancel();
         tokio::task::spawn_local(async move {
-            if let Ok(came_up_all_the_same) = attempt.await {
-                came_up_all_the_same.stop();
+            if let Ok(new) = attempt.await {
+                // It did start, before it could read that it shall not.
+                new.stop();
             }
             answer(reply, Err(anyhow!("this process was stopped")));
         })

@@ -38,7 +38,7 @@ pub(crate) use odin::Odin;
 /// How often a worker that lives comes round is looked at when nobody else asks for it.
 const ALIVE: Duration = Duration::from_secs(10);
 
-/// Whoever asks for more signs of life than that gets these.
+/// systemd gets signs of life no more often than that.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// Where an answer goes.
@@ -93,7 +93,7 @@ impl Life {
         let Life { odin, watch, signals, orders, reloads, .. } = self;
         loop {
             let order = tokio::select! {
-                // Who is stopped at the moment at which another serves has been replaced, and that one is known.
+                // First: when a stop arrives together with the word of a new process, that one serves already.
                 biased;
                 result = odin.upgraded() => match result {
                     Ok(by) => match odin.on(Event::TookOver(by)) {
@@ -144,7 +144,7 @@ fn tell_alive(odin: &Odin) {
     }
 }
 
-/// Whoever asked may have gone.
+/// Answers, if somebody waits for it; a client may have gone.
 fn answer<T>(reply: Option<Reply<T>>, result: anyhow::Result<T>) {
     let _ = reply.map(|reply| reply.send(result));
 }

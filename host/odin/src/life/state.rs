@@ -5,8 +5,6 @@ use super::Running;
 use super::hand_over::Upgrade;
 use crate::upgrade::Replacement;
 
-const DRAINS: &str = "this process drains";
-
 /// What the process is about. In tests the data are of simpler types.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum State<D = Running, U = Upgrade> {
@@ -18,17 +16,20 @@ pub(super) enum State<D = Running, U = Upgrade> {
         /// A reload was refused meanwhile: it is due if the upgrade fails.
         missed_reload: bool,
     },
-    /// Drains, and then nobody serves.
-    Stopped {
-        hurried: bool,
-    },
-    /// Drains while a new process serves.
-    Replaced {
-        patience: Patience,
-        /// The new process has failed.
-        deserted: bool,
-    },
+    /// Nothing is accepted any more; what runs may take so long.
+    Draining(Why, Patience),
     Ended,
+}
+
+/// Why a process drains.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Why {
+    /// By a signal.
+    Stopped,
+    /// A new process serves.
+    Replaced,
+    /// That one has failed: nobody serves.
+    Deserted,
 }
 
 /// How long a drain may take.
@@ -91,12 +92,14 @@ pub(super) enum End<U = Upgrade, R = Replacement> {
 impl<D, U> State<D, U> {
     /// What an event makes of this state, and what is to be done about it.
     pub(super) fn on<R>(self, event: Event<U, R>) -> (Self, Act<D, U, R>) {
-        use State::{Ended, HandingOver, Replaced, Serving, Stopped};
+        use State::{Draining, Ended, HandingOver, Serving};
         match (self, event) {
             (Serving(running), Event::UpgradeBegun(upgrade)) => {
                 (HandingOver { running, upgrade, missed_reload: false }, Act::None)
             }
-            (Serving(running), Event::Stop) => (Stopped { hurried: false }, Act::Drain(running, End::Stopped(None))),
+            (Serving(running), Event::Stop) => {
+                (Draining(Why::Stopped, Patience::Short), Act::Drain(running, End::Stopped(None)))
+            }
 
             (HandingOver { running, upgrade, .. }, Event::Reload) => {
                 let words = "a new binary is about to take over; whoever serves then reads the config again";
@@ -109,32 +112,32 @@ impl<D, U> State<D, U> {
                 (Serving(running), Act::ServeOn { upgrade, reload: missed_reload })
             }
             (HandingOver { running, upgrade, .. }, Event::TookOver(by)) => {
-                let state = Replaced { patience: Patience::Long, deserted: false };
-                (state, Act::Drain(running, End::Replaced(upgrade, by)))
+                (Draining(Why::Replaced, Patience::Long), Act::Drain(running, End::Replaced(upgrade, by)))
             }
             (HandingOver { running, upgrade, .. }, Event::Stop) => {
-                (Stopped { hurried: false }, Act::Drain(running, End::Stopped(Some(upgrade))))
+                (Draining(Why::Stopped, Patience::Short), Act::Drain(running, End::Stopped(Some(upgrade))))
             }
 
-            // Whoever sends a second signal does not want to wait.
-            (Stopped { hurried: false }, Event::Stop) => (Stopped { hurried: true }, Act::Hurry(Patience::None)),
-            (Stopped { hurried: true }, Event::Drained) => (Ended, Act::Exit(Err("stopped before the drain was over"))),
-            // After an upgrade nobody has sent a first one: that leaves as long as any stop does.
-            (Replaced { patience: Patience::Long, deserted }, Event::Stop) => {
-                (Replaced { patience: Patience::Short, deserted }, Act::Hurry(Patience::Short))
+            // The first signal after an upgrade leaves what runs as long as any stop does; one more ends the drain at once.
+            (Draining(why, Patience::Long), Event::Stop) => {
+                (Draining(why, Patience::Short), Act::Hurry(Patience::Short))
             }
-            (Replaced { patience: Patience::Short, deserted }, Event::Stop) => {
-                (Replaced { patience: Patience::None, deserted }, Act::Hurry(Patience::None))
+            (Draining(why, Patience::Short), Event::Stop) => {
+                (Draining(why, Patience::None), Act::Hurry(Patience::None))
             }
-            (Replaced { patience, deserted: false }, Event::SuccessorFailed) => {
-                (Replaced { patience, deserted: true }, Act::Hurry(Patience::Short))
+            (Draining(Why::Replaced, patience), Event::SuccessorFailed) => {
+                (Draining(Why::Deserted, patience), Act::Hurry(Patience::Short))
             }
-            (Replaced { deserted: true, .. }, Event::Drained) => {
-                (Ended, Act::Exit(Err("the process that took over has failed")))
+            (Draining(why, patience), Event::Drained) => {
+                let result = match (why, patience) {
+                    (Why::Stopped, Patience::None) => Err("stopped before the drain was over"),
+                    (Why::Deserted, _) => Err("the process that took over has failed"),
+                    _ => Ok(()),
+                };
+                (Ended, Act::Exit(result))
             }
-            (Stopped { .. } | Replaced { .. }, Event::Drained) => (Ended, Act::Exit(Ok(()))),
-            (state @ (Stopped { .. } | Replaced { .. } | Ended), Event::Reload | Event::Upgrade) => {
-                (state, Act::Refuse(DRAINS))
+            (state @ (Draining(..) | Ended), Event::Reload | Event::Upgrade) => {
+                (state, Act::Refuse("this process drains"))
             }
 
             (state, _) => (state, Act::None),
@@ -145,7 +148,7 @@ impl<D, U> State<D, U> {
     pub(super) fn running(&self) -> Option<&D> {
         match self {
             State::Serving(running) | State::HandingOver { running, .. } => Some(running),
-            State::Stopped { .. } | State::Replaced { .. } | State::Ended => None,
+            State::Draining(..) | State::Ended => None,
         }
     }
 }
