@@ -89,6 +89,8 @@ async fn direction(
         progress.steps.set(progress.steps.get() + 1);
         let piece = through.take(run, buffer.split().freeze(), read == 0).await.map_err(|error| error.to_string())?;
         to.write_all(&piece).await.map_err(|error| format!("{}: {error}", names.1))?;
+        // A socket keeps nothing; a stream may.
+        to.flush().await.map_err(|error| format!("{}: {error}", names.1))?;
         progress.steps.set(progress.steps.get() + 1);
         progress.delivered.set(progress.delivered.get() + piece.len() as u64);
         if read == 0 {
