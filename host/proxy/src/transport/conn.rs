@@ -23,7 +23,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 pub(crate) type Conn = Carried<TcpStream, Box<dyn Stream>>;
 /// The half of a connection that reads.
 pub(crate) type ReadHalf = Carried<OwnedReadHalf, Shared>;
-/// The half of a connection that writes. Dropping it before the other half is a regular end of what was written.
+/// The half of a connection that writes. That of a socket ends what was written when it is dropped: join it to reset.
 pub(crate) type WriteHalf = Carried<OwnedWriteHalf, Shared>;
 
 /// A connection or a half of one, by what carries it.

@@ -88,7 +88,7 @@ fn either_side_goes_on_after_the_other_ended_its_direction() {
         };
         assert_eq!(tokio::join!(answering, expect_pattern(&mut first)).1, MIB);
     };
-    each_mix(&RelayOptions::default(), &talk, |report, ()| expect_closed(&report));
+    each_mix(&RelayOptions::default(), talk, |report, ()| expect_closed(&report));
     let turned = async |client, server| talk(server, client).await;
     each_mix(&RelayOptions::default(), turned, |report, ()| expect_closed(&report));
 }
@@ -108,7 +108,7 @@ fn a_broken_connection_resets_the_other_behind_its_last_bytes() {
             assert_eq!(seen, ErrorKind::ConnectionReset);
         }
     };
-    each_mix(&RelayOptions::default(), &breaks, of(Side::A));
+    each_mix(&RelayOptions::default(), breaks, of(Side::A));
     let turned = async |client, server| breaks(server, client).await;
     each_mix(&RelayOptions::default(), turned, of(Side::B));
 }
