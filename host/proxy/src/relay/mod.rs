@@ -27,9 +27,9 @@ use std::{
 use bytes::Bytes;
 use tokio::task::yield_now;
 
-use crate::downstream::drain::{DRAINED, Drain};
 use crate::error::Blame;
 use crate::transport::conn::Conn;
+use crate::transport::drain::{DRAINED, Drain};
 use flow::{Fault, Flow, Turn};
 use idle::IdleTimer;
 use socket::Socket;

@@ -12,11 +12,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::downstream::drain::{DRAINED, Drain};
 use crate::filter::Run;
 use crate::filter::stream::Through;
 use crate::observe::access_log::TcpReport;
 use crate::transport::conn::{Conn, Half};
+use crate::transport::drain::{DRAINED, Drain};
 use crate::transport::timer::{Deadline, Elapsed};
 
 /// What one read takes at most.

@@ -10,7 +10,7 @@ use tokio::io::AsyncWrite;
 
 use super::super::{Side, pipe::live};
 use super::*;
-use crate::downstream::drain::{Drain, Phase, Schedule};
+use crate::transport::drain::{Drain, Phase, Schedule};
 use crate::transport::pair::{keeping, pair};
 
 /// What a stream takes that its peer has not read.
