@@ -146,7 +146,7 @@ fn read(folder: &Path, name: &str, files: &mut BTreeMap<String, String>) {
 
 fn without_tests(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
-    text.split("#[cfg(test)]\nmod ").next().unwrap().to_owned()
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned()
 }
 
 /// The file that a path leads to: the longest beginning of it that is one.

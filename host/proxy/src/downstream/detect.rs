@@ -3,9 +3,9 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-use crate::downstream::drain::Drain;
 use crate::http::http1::reader::Reader;
 use crate::transport::conn::{Conn, Readable as _};
+use crate::transport::drain::Drain;
 use crate::transport::timer::{Deadline, Elapsed};
 
 /// What begins every HTTP/2 connection (RFC 9113, section 3.4).

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::downstream::drain::Drain;
 use crate::downstream::local::LocalListener;
+use crate::transport::drain::Drain;
 
 /// A listener by name, whatever the config says about it at the moment.
 pub(crate) struct Handle {

@@ -2,7 +2,6 @@
 
 pub(crate) mod accept;
 pub(crate) mod detect;
-pub(crate) mod drain;
 pub(crate) mod exchange;
 pub(crate) mod handle;
 pub(crate) mod http1;
@@ -20,8 +19,8 @@ use std::sync::Arc;
 
 use odin_chain::ConnectionInfo;
 
-use crate::downstream::drain::Drain;
 use crate::http::fields::Client;
+use crate::transport::drain::Drain;
 
 /// Values that are the same for every request of a connection.
 pub(crate) struct Downstream {

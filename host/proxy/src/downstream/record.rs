@@ -13,7 +13,6 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use odin_chain::HookState;
 
 use crate::downstream::Downstream;
-use crate::downstream::drain::DRAINED;
 use crate::downstream::http2::activity::OpenExchange;
 use crate::downstream::local::LocalListener;
 use crate::downstream::worker::Worker;
@@ -26,6 +25,7 @@ use crate::observe::access_log::Told;
 use crate::observe::finished::Finished;
 use crate::relay::RelayReport;
 use crate::snapshot::DURATION_BUCKETS_MS;
+use crate::transport::drain::DRAINED;
 use crate::transport::timer::{Deadline, Elapsed};
 use crate::upstream::call::Assigned;
 use crate::upstream::local::LocalCluster;

@@ -13,11 +13,11 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::downstream::drain::{Drain, Phase, Schedule};
 use crate::downstream::trim::Trim;
 use crate::http::fields::RequestIds;
 use crate::observe::access_log::{LogHandle, WorkerLog};
 use crate::snapshot::Snapshot;
+use crate::transport::drain::{Drain, Phase, Schedule};
 use crate::upstream::local::{Clusters, LocalCluster};
 
 /// The end of a listener's connections.

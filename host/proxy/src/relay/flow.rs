@@ -70,7 +70,7 @@ enum Mode {
     Copy { large: i32 },
     /// Through a pipe; counts small rounds in a row.
     Splice { small: i32 },
-    /// Through the shared buffer for good: these sockets or this kernel cannot splice.
+    /// Through the shared buffer for good: an end is a stream, or these sockets or this kernel cannot splice.
     CopyOnly,
 }
 

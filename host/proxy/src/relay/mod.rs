@@ -4,8 +4,8 @@
 //! sender down, and a stream that broke never ends like one that was finished: FIN is passed on as FIN, everything else
 //! as RST. Must never look at the bytes, spawn tasks, or hold more than one left-over or one pipe per direction.
 //!
-//! `flow` is one direction, `socket` a connection of the two, which can be muted if it is a socket, `pipe` the pool for `splice(2)`, `idle` the only timer,
-//! `sys` the system calls.
+//! `flow` is one direction, `socket` one of the two connections, which can be muted unless it is a stream, `pipe` the pool
+//! for `splice(2)`, `idle` the only timer, `sys` the system calls.
 
 mod flow;
 mod idle;
@@ -20,16 +20,16 @@ use std::{
     io,
     pin::pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::{io::AsyncWrite as _, task::yield_now};
+use tokio::task::yield_now;
 
-use crate::downstream::drain::{DRAINED, Drain};
 use crate::error::Blame;
 use crate::transport::conn::Conn;
+use crate::transport::drain::{DRAINED, Drain};
 use flow::{Fault, Flow, Turn};
 use idle::IdleTimer;
 use socket::Socket;
@@ -143,13 +143,6 @@ pub(crate) async fn relay(
     let end = poll_fn(|cx| relay.poll(cx)).await;
     let cut = relay.a_to_b.is_cut() || relay.b_to_a.is_cut();
     relay.whole = !cut && matches!(end, RelayEnd::Closed | RelayEnd::Idle);
-    if relay.whole {
-        // Dropping a socket is a regular end; a stream has to be told.
-        let mut cx = Context::from_waker(Waker::noop());
-        for end in [&a, &b] {
-            let _ = end.stream(|stream| stream.poll_shutdown(&mut cx));
-        }
-    }
     RelayReport { a_to_b: relay.a_to_b.delivered, b_to_a: relay.b_to_a.delivered, end }
 }
 

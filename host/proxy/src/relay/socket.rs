@@ -87,7 +87,7 @@ impl Socket {
         self.register(true)
     }
 
-    /// Ready with the error once a muted socket was reset.
+    /// Ready with the error once a muted socket was reset. A stream tells only who reads it, or writes to it.
     pub(super) fn poll_reset(&self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let State::Registered { socket, muted: true } = &*self.state.borrow() else { return Poll::Pending };
         // Not readable, but hung up: reset, or ended in both directions, and then nothing can fail any more.

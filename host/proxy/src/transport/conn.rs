@@ -12,7 +12,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::ops::Deref;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use rustix::net::{RecvFlags, SocketFlags, acceptfrom_with, recv};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -23,7 +23,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 pub(crate) type Conn = Carried<TcpStream, Box<dyn Stream>>;
 /// The half of a connection that reads.
 pub(crate) type ReadHalf = Carried<OwnedReadHalf, Shared>;
-/// The half of a connection that writes. Dropping it before the other half is a regular end of what was written.
+/// The half of a connection that writes. That of a socket ends what was written when it is dropped: join it to reset.
 pub(crate) type WriteHalf = Carried<OwnedWriteHalf, Shared>;
 
 /// A connection or a half of one, by what carries it.
@@ -34,9 +34,9 @@ enum Carrier<S, T> {
     Stream(T),
 }
 
-/// What carries a connection that is no socket.
+/// What carries a connection that is no socket. Dropping it is a regular end, as it is of a socket.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {
-    /// Dropping it shows the peer that the stream broke off: never a regular end.
+    /// From here on dropping it shows the peer that it broke off.
     fn reset_on_drop(&mut self);
 }
 
@@ -139,11 +139,7 @@ impl WriteHalf {
         match &self.0 {
             // It may have ended by itself.
             Carrier::Socket(half) => drop(socket2::SockRef::from(half.as_ref()).shutdown(Shutdown::Both)),
-            Carrier::Stream(Half(stream)) => {
-                let stream = &mut *stream.borrow_mut();
-                let _ = Pin::new(&mut *stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
-                *stream = Box::new(tokio::io::empty());
-            }
+            Carrier::Stream(Half(stream)) => *stream.borrow_mut() = Box::new(tokio::io::empty()),
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Connections, bytes from and to peers, and time.
+//! Connections, how they end, bytes from and to peers, and time.
 
 pub(crate) mod clock;
 pub(crate) mod conn;
 pub(crate) mod connector;
+pub(crate) mod drain;
 pub(crate) mod hyper_io;
 #[cfg(test)]
 pub(crate) mod pair;

@@ -15,7 +15,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::downstream::drain::{LAST_WORDS, Phase, Schedule};
 use crate::downstream::handle::{Door, Handle};
 use crate::downstream::listener::{self, Stop};
 use crate::downstream::local::Local;
@@ -24,6 +23,7 @@ use crate::downstream::worker::Worker;
 use crate::observe::access_log::LogHandle;
 use crate::snapshot::Snapshot;
 use crate::transport::clock;
+use crate::transport::drain::{LAST_WORDS, Phase, Schedule};
 use crate::worker::outbound;
 
 /// How often idle connections and old generations are looked at.

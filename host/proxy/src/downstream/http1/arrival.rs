@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Buf;
 
 use crate::downstream::detect::ends;
-use crate::downstream::drain::Drain;
 use crate::downstream::handle::Handle;
 use crate::downstream::http1::halves::{Halves, Inlet};
 use crate::error::{Error, Kind};
@@ -17,6 +16,7 @@ use crate::http::http1::reader::Reader;
 use crate::http::http1::request::{self, RequestHead};
 use crate::settings::Limits;
 use crate::transport::conn::Readable as _;
+use crate::transport::drain::Drain;
 use crate::transport::timer::{Deadline, Elapsed};
 
 /// Bytes of the start line of a refused request that the log tells.

@@ -12,11 +12,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::downstream::drain::{DRAINED, Drain};
 use crate::filter::Run;
 use crate::filter::stream::Through;
 use crate::observe::access_log::TcpReport;
 use crate::transport::conn::{Conn, Half};
+use crate::transport::drain::{DRAINED, Drain};
 use crate::transport::timer::{Deadline, Elapsed};
 
 /// What one read takes at most.
@@ -89,6 +89,8 @@ async fn direction(
         progress.steps.set(progress.steps.get() + 1);
         let piece = through.take(run, buffer.split().freeze(), read == 0).await.map_err(|error| error.to_string())?;
         to.write_all(&piece).await.map_err(|error| format!("{}: {error}", names.1))?;
+        // A socket keeps nothing; a stream may.
+        to.flush().await.map_err(|error| format!("{}: {error}", names.1))?;
         progress.steps.set(progress.steps.get() + 1);
         progress.delivered.set(progress.delivered.get() + piece.len() as u64);
         if read == 0 {

@@ -9,7 +9,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use odin_chain::{ConnectionInfo, CpuBudget, HookState, Routed};
 
-use crate::downstream::drain::{DRAINED, Drain};
 use crate::downstream::local::{LocalListener, Target};
 use crate::downstream::worker::Worker;
 use crate::error::{Error, Kind};
@@ -17,6 +16,7 @@ use crate::filter::{Run, stream};
 use crate::observe::access_log::TcpReport;
 use crate::relay::{self, RelayOptions};
 use crate::transport::conn::Conn;
+use crate::transport::drain::{DRAINED, Drain};
 use crate::transport::timer::Deadline;
 use crate::upstream::attempt::{self, Place};
 use crate::upstream::balance::Tries;

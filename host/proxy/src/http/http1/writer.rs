@@ -117,7 +117,8 @@ impl Writer {
         if self.encoded.capacity() > 2 * HIGH_WATER {
             self.encoded.shrink_to(HIGH_WATER);
         }
-        Poll::Ready(Ok(()))
+        // A socket keeps nothing; a stream may.
+        Pin::new(io).poll_flush(cx)
     }
 
     fn advance(&mut self, mut written: usize) {

@@ -2,14 +2,16 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Instant;
 
-use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
+use tokio::io::AsyncWrite;
 
 use super::super::{Side, pipe::live};
 use super::*;
-use crate::transport::conn::Stream;
-use crate::transport::pair::pair;
+use crate::transport::drain::{Drain, Phase, Schedule};
+use crate::transport::pair::{keeping, pair};
 
 /// What a stream takes that its peer has not read.
 const ROOM: usize = 100_000;
@@ -86,7 +88,7 @@ fn either_side_goes_on_after_the_other_ended_its_direction() {
         };
         assert_eq!(tokio::join!(answering, expect_pattern(&mut first)).1, MIB);
     };
-    each_mix(&RelayOptions::default(), &talk, |report, ()| expect_closed(&report));
+    each_mix(&RelayOptions::default(), talk, |report, ()| expect_closed(&report));
     let turned = async |client, server| talk(server, client).await;
     each_mix(&RelayOptions::default(), turned, |report, ()| expect_closed(&report));
 }
@@ -106,7 +108,7 @@ fn a_broken_connection_resets_the_other_behind_its_last_bytes() {
             assert_eq!(seen, ErrorKind::ConnectionReset);
         }
     };
-    each_mix(&RelayOptions::default(), &breaks, of(Side::A));
+    each_mix(&RelayOptions::default(), breaks, of(Side::A));
     let turned = async |client, server| breaks(server, client).await;
     each_mix(&RelayOptions::default(), turned, of(Side::B));
 }
@@ -154,41 +156,12 @@ fn silence_ends_a_relay_and_only_bytes_that_are_lost_make_it_a_reset() {
     });
 }
 
-/// A stream that keeps what it takes until it is flushed, as one that encrypts may.
-struct Keeping(BufWriter<Conn>);
-
-impl Stream for Keeping {
-    fn reset_on_drop(&mut self) {
-        self.0.get_mut().reset_on_drop();
-    }
-}
-
-impl AsyncRead for Keeping {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, to)
-    }
-}
-
-impl AsyncWrite for Keeping {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
 #[test]
 fn what_a_stream_keeps_goes_out_before_the_relay_waits() {
     run(async {
         // So little room that a flush has to wait as well.
         let ((mut client, a), (b, mut server)) = (pair(ROOM), pair(10));
-        let b = Conn::over(Keeping(BufWriter::with_capacity(ROOM, b)));
+        let b = keeping(b);
         let options = RelayOptions::default();
         let peers = async {
             for _ in 0..3 {
@@ -204,5 +177,23 @@ fn what_a_stream_keeps_goes_out_before_the_relay_waits() {
         };
         let (report, ()) = tokio::join!(relay(a, b, Bytes::new(), Bytes::new(), &options), peers);
         expect_closed(&report);
+    });
+}
+
+#[test]
+fn the_end_of_a_drain_is_a_reset() {
+    run(async {
+        let ((mut client, a), (b, mut server)) = (pair(ROOM), pair(ROOM));
+        let drain = Rc::new(Drain::default());
+        let options = RelayOptions { idle: None, drain: Some(drain.clone()) };
+        let peers = async {
+            drain.advance(Phase::Over, &Schedule::new(Instant::now(), false));
+            // A worker wakes its connections then.
+            client.write_all(b"wakes the relay").await.unwrap();
+            [end_of(&mut client).await, end_of(&mut server).await].map(|end| end.unwrap_err().kind())
+        };
+        let (report, seen) = tokio::join!(relay(a, b, Bytes::new(), Bytes::new(), &options), peers);
+        assert!(matches!(report.end, RelayEnd::Drained), "{report:?}");
+        assert_eq!(seen, [ErrorKind::ConnectionReset; 2]);
     });
 }

@@ -11,7 +11,7 @@ use crate::http::http1::reader::Reader;
 use crate::observe::access_log::LogWriter;
 use crate::settings::Limits;
 use crate::transport::conn::Conn;
-use crate::transport::pair::pair;
+use crate::transport::pair::{keeping, pair};
 use crate::upstream::http1::connection::Connection as Upstream;
 use crate::upstream::pool::Pool;
 
@@ -40,9 +40,10 @@ impl Peers {
         };
         let local = config::local(&config::clusters(1), limits, None);
         let pool = config::used(&local, "c0").pools[0].clone();
-        let (client, conn) = pair(ROOM);
-        let (kept, upstream) = pair(ROOM);
-        pool.put(Upstream::new(kept));
+        let ((client, conn), (kept, upstream)) = (pair(ROOM), pair(ROOM));
+        // Whatever is written has to be flushed as well.
+        let conn = keeping(conn);
+        pool.put(Upstream::new(keeping(kept)));
         let handle = Handle::new(local.listeners["web"].clone());
         let nowhere = ([127, 0, 0, 1], 1).into();
         let info = ConnectionInfo::new(nowhere, nowhere, "web".into());
