@@ -144,6 +144,8 @@ impl Watch {
         config.seen = content(&config.path);
         // Whoever reads it tells of that.
         config.unreadable = config.seen.is_none();
+        // What is written from here on is told anew.
+        self.pending.remove(&Changed::Config);
     }
 
     /// Waits until a file has changed and come to rest. Safe to cancel.
