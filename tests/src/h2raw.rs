@@ -168,15 +168,14 @@ impl H2Raw {
         &mut self.raw
     }
 
-    /// The next frame; SETTINGS and PING are acknowledged on the way. None at the end of the connection.
+    /// The next frame; SETTINGS and PING are acknowledged on the way. None at the end of the connection. Safe to cancel.
     pub async fn frame(&mut self) -> Option<Frame> {
-        let head = self.raw.read(9).await;
-        let [a, b, c, kind, flags, s0, s1, s2, s3] = head[..] else { return None };
+        let [a, b, c, kind, flags, s0, s1, s2, s3] = self.raw.peek(9).await[..] else { return None };
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
-        let payload = self.raw.read(length).await;
-        if payload.len() < length {
+        if self.raw.peek(9 + length).await.len() < 9 + length {
             return None;
         }
+        let payload = self.raw.read(9 + length).await.split_off(9);
         if matches!(kind, kind::SETTINGS | kind::PING) && flags & ACK == 0 {
             let echoed: &[u8] = if kind == kind::PING { &payload } else { &[] };
             self.raw.send(frame(kind, ACK, 0, echoed)).await;

@@ -193,6 +193,12 @@ impl Raw {
         self.take(length)
     }
 
+    /// What comes next without taking it: so many bytes, or fewer when the connection ends before. Safe to cancel.
+    pub(crate) async fn peek(&mut self, length: usize) -> &[u8] {
+        while self.buffer.len() < length && self.fill().await {}
+        &self.buffer[..length.min(self.buffer.len())]
+    }
+
     /// Whatever comes next, at least one byte; empty at the end of the connection.
     pub async fn read_some(&mut self) -> Vec<u8> {
         if self.buffer.is_empty() {
