@@ -29,6 +29,7 @@ pub(crate) trait Ask: Typed + plain::Numbered {}
 impl<Q: Typed + plain::Numbered> Ask for Q {}
 
 /// Where a file has its hooks.
+#[cfg_attr(test, allow(clippy::large_enum_variant, reason = "the small one is there for the tests alone"))]
 pub(crate) enum Exports {
     Component(component::functions::Exports),
     #[cfg(test)]
@@ -36,6 +37,7 @@ pub(crate) enum Exports {
 }
 
 /// The hooks of an instance.
+#[cfg_attr(test, allow(clippy::large_enum_variant, reason = "the small one is there for the tests alone"))]
 pub(crate) enum Functions {
     Component(component::functions::Functions),
     #[cfg(test)]
