@@ -155,3 +155,25 @@ async fn an_exchange_with_trailers_ends_without_an_error() {
         }
     }
 }
+
+#[tokio::test]
+async fn trailer_hooks_know_how_much_has_come_of_a_body_that_no_plugin_saw() {
+    for protocol in BOTH {
+        let backend = HttpBackend::start(protocol, |request| async move {
+            request.into_body().collect().await.unwrap();
+            Response::new(body::with_trailers(&["seven", ".."], &[("x-down", "1")]))
+        })
+        .await;
+        let script = Script::new().on("request-headers", &["read skip"]).on("response-headers", &["read skip"]);
+        let script = script.on("request-trailers", &["recall odin.bytes-received"]);
+        let script = script.on("response-trailers", &["recall odin.bytes-sent"]);
+        let odin = Odin::builder().plugin(script.plugin("script")).logging(&["trace"]).upstream(protocol);
+        let odin = odin.target(&backend).start().await;
+        let request = Request::post("/counted").body(body::with_trailers(&["ab", "c"], &[("x-up", "1")])).unwrap();
+        odin.connect().await.send(request).await.has_status(200);
+        let trace = odin.trace("/counted").await.join(" ");
+        for told in ["recall=odin.bytes-received=integer:3", "recall=odin.bytes-sent=integer:7"] {
+            assert!(trace.contains(told), "{protocol:?} upstream: no {told} in {trace}");
+        }
+    }
+}

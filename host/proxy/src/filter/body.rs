@@ -97,16 +97,17 @@ impl Run {
         came: u64,
         state: &mut Box<HookState>,
     ) -> Result<Bytes, Error> {
+        let hook = flow.hook();
+        // Also when no plugin is asked about the piece: the hooks of trailers, and those of the other side, read it.
+        match hook {
+            Hook::RequestBody | Hook::DownstreamData => state.facts.bytes_received = came,
+            _ => state.facts.bytes_sent = came,
+        }
         loop {
             match step.map_err(|end| self.ended(end))? {
                 Due::Send(bytes) => return Ok(bytes),
                 Due::Ask { filter, piece, end } => {
-                    let hook = flow.hook();
                     state.piece = piece;
-                    match hook {
-                        Hook::RequestBody | Hook::DownstreamData => state.facts.bytes_received = came,
-                        _ => state.facts.bytes_sent = came,
-                    }
                     let asked = async |plugin: &PinnedPlugin, state: &mut _| plugin.piece(hook, state, end).await;
                     let answer = self.call(filter, state, asked).await;
                     step = flow.answered(std::mem::take(&mut state.piece), answer);
