@@ -38,11 +38,11 @@ pub(crate) fn accepted(conn: Conn, peer: SocketAddr, door: &Door, worker: &Rc<Wo
     let counted = Counted { counters: listener.shared.counters.clone(), worker: worker.id };
     worker.serve(drain.clone(), async move {
         let _counted = counted;
-        let mut new = NewConnection { conn, reader: Reader::new(), deadline: Deadline::default() };
-        new.deadline.set(listener.snapshot.timeouts.header);
         match &listener.kind {
-            LocalKind::Tcp => Box::pin(tcp::serve(new.conn, info, &listener, &drain, &on)).await,
+            LocalKind::Tcp => Box::pin(tcp::serve(conn, info, &listener, &drain, &on)).await,
             LocalKind::Http { .. } => {
+                let mut new = NewConnection { conn, reader: Reader::new(), deadline: Deadline::default() };
+                new.deadline.set(listener.snapshot.timeouts.header);
                 // Each exchange asks for what is current; the connection must not hold on to what was.
                 drop(listener);
                 let downstream = Downstream::new(info, drain);
