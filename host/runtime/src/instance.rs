@@ -2,17 +2,14 @@
 //! Must hand the exchange back whatever the guest does, and also when a call that waits is dropped.
 
 use std::collections::hash_map::RandomState;
-use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use odin_chain::{Hook, HookState};
 use wasmtime::Store;
 
 use crate::abi::ask::{Configure, Question};
-use crate::abi::{Ask, Functions, Refusal, Told, trap};
+use crate::abi::{Ask, Functions, Refusal, Told, at_once, trap};
 use crate::deadline::NEXT_TICK;
 use crate::error::Cause;
 use crate::failure::{self, Failure};
@@ -201,18 +198,9 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Drives a future that has nothing to wait for: outside the hooks of an exchange `outbound` answers at once.
-pub(crate) fn at_once<R>(future: impl Future<Output = wasmtime::Result<R>>) -> wasmtime::Result<R> {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(result) => result,
-        Poll::Pending => wasmtime::bail!("it waits where nothing can be waited for"),
-    }
-}
-
 fn configure(functions: &Functions, waits: bool, store: &mut Store<StoreData>) -> Result<(), NoInstance> {
     let configure = Configure(store.data().slot.spec.config.clone());
-    let told = if waits { at_once(functions.ask_waiting(configure, store)) } else { functions.ask(configure, store) };
-    match told {
+    match functions.ask_at_once(configure, waits, store) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(Refusal::Words(words))) => Err(NoInstance::Refused(words::one_line(&words))),
         Ok(Err(refusal)) => Err(NoInstance::Configure(refused(refusal).cause)),

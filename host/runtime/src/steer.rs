@@ -10,7 +10,7 @@ use odin_chain::{Hook, HookState, SteerBinding, SteerWeight};
 use crate::abi::ask::Weigh;
 use crate::error::{CallError, Cause};
 use crate::failure::Failure;
-use crate::instance::{How, Instance, Running, at_once};
+use crate::instance::{How, Instance, Running};
 use crate::plugin::Plugin;
 use crate::stamp::Stamp;
 
@@ -49,15 +49,11 @@ fn weigh(
     no_exchange: &mut Box<HookState>,
 ) -> Result<Vec<SteerWeight>, Box<Failure>> {
     let mut question = Weigh(*binding);
-    let mut running = Running::begin(instance, &mut question, no_exchange, How { start: Stamp::now(), fiber: None });
+    let running = Running::begin(instance, &mut question, no_exchange, How { start: Stamp::now(), fiber: None });
     let clock = running.instance.store.data().slot.clock.clone();
     let _ticking = clock.run(usize::MAX);
-    let told = if waits {
-        let Instance { functions, store, .. } = &mut *running.instance;
-        at_once(functions.ask_waiting(question, store))
-    } else {
-        running.ask(question)
-    };
+    let Instance { functions, store, .. } = &mut *running.instance;
+    let told = functions.ask_at_once(question, waits, store);
     drop(running);
     instance.outcome(told)
 }

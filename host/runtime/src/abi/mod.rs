@@ -8,6 +8,10 @@ mod component;
 mod plain;
 pub(crate) mod trap;
 
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 use odin_chain::{Hook, Hooks};
 use wasmtime::Store;
 use wasmtime::component::{Component, Instance};
@@ -15,33 +19,36 @@ use wasmtime::component::{Component, Instance};
 use crate::error::LoadError;
 use crate::store::StoreData;
 use component::ask::Typed;
+use component::functions::{ComponentExports, ComponentFunctions};
+#[cfg(test)]
+use plain::{PlainExports, PlainFunctions};
 
 /// A question that every ABI knows how to ask.
-#[cfg(not(test))]
-pub(crate) trait Ask: Typed {}
-#[cfg(not(test))]
-impl<Q: Typed> Ask for Q {}
+pub(crate) trait Ask: Typed + Others {}
+impl<Q: Typed + Others> Ask for Q {}
 
-/// A question that every ABI knows how to ask.
+/// What ABIs beside the component's want of a question: there is one in the tests alone.
 #[cfg(test)]
-pub(crate) trait Ask: Typed + plain::Numbered {}
-#[cfg(test)]
-impl<Q: Typed + plain::Numbered> Ask for Q {}
+use plain::Numbered as Others;
+#[cfg(not(test))]
+pub(crate) trait Others {}
+#[cfg(not(test))]
+impl<Q> Others for Q {}
 
 /// Where a file has its hooks.
 #[cfg_attr(test, allow(clippy::large_enum_variant, reason = "the small one is there for the tests alone"))]
 pub(crate) enum Exports {
-    Component(component::functions::Exports),
+    Component(ComponentExports),
     #[cfg(test)]
-    Plain(plain::Exports),
+    Plain(PlainExports),
 }
 
 /// The hooks of an instance.
 #[cfg_attr(test, allow(clippy::large_enum_variant, reason = "the small one is there for the tests alone"))]
 pub(crate) enum Functions {
-    Component(component::functions::Functions),
+    Component(ComponentFunctions),
     #[cfg(test)]
-    Plain(plain::Functions),
+    Plain(PlainFunctions),
 }
 
 /// What became of a question that did not trap.
@@ -64,10 +71,10 @@ impl Exports {
     /// An error unless these names of exports are those of a plugin. Told before the file is compiled.
     pub(crate) fn check(names: &[String]) -> Result<(), LoadError> {
         #[cfg(test)]
-        if plain::Exports::check(names) {
+        if PlainExports::check(names) {
             return Ok(());
         }
-        match component::functions::Exports::check(names)? {
+        match ComponentExports::check(names)? {
             true => Ok(()),
             false => Err(LoadError::NoHook { exports: names.to_vec() }),
         }
@@ -75,10 +82,10 @@ impl Exports {
 
     pub(crate) fn of(component: &Component) -> Self {
         #[cfg(test)]
-        if let Some(exports) = plain::Exports::of(component) {
+        if let Some(exports) = PlainExports::of(component) {
             return Exports::Plain(exports);
         }
-        Exports::Component(component::functions::Exports::of(component))
+        Exports::Component(ComponentExports::of(component))
     }
 
     pub(crate) fn hooks(&self) -> Hooks {
@@ -110,6 +117,17 @@ impl Functions {
         }
     }
 
+    /// Asks where nothing can be waited for: outside the hooks of an exchange `outbound` answers at once. `waits` says that
+    /// the guest's calls run on a stack of their own.
+    pub(crate) fn ask_at_once<Q: Ask>(
+        &self,
+        question: Q,
+        waits: bool,
+        store: &mut Store<StoreData>,
+    ) -> Told<Q::Answer> {
+        if waits { at_once(self.ask_waiting(question, store)) } else { self.ask(question, store) }
+    }
+
     /// Asks on a stack of its own: the guest may wait.
     pub(crate) async fn ask_waiting<Q: Ask>(&self, question: Q, store: &mut Store<StoreData>) -> Told<Q::Answer> {
         match self {
@@ -117,5 +135,13 @@ impl Functions {
             #[cfg(test)]
             Functions::Plain(functions) => functions.ask_waiting(question, store).await,
         }
+    }
+}
+
+/// Drives a future that has nothing to wait for.
+pub(crate) fn at_once<R>(future: impl Future<Output = wasmtime::Result<R>>) -> wasmtime::Result<R> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => wasmtime::bail!("it waits where nothing can be waited for"),
     }
 }

@@ -12,9 +12,9 @@ use crate::store::StoreData;
 const ON_REQUEST: &str = "plain-on-request";
 
 /// Its one hook.
-pub(crate) struct Exports(ComponentExportIndex);
+pub(crate) struct PlainExports(ComponentExportIndex);
 
-pub(crate) struct Functions(TypedFunc<(), (u32,)>);
+pub(crate) struct PlainFunctions(TypedFunc<(), (u32,)>);
 
 /// How a question is put into numbers; most are not.
 pub(crate) trait Numbered: Question {
@@ -45,25 +45,29 @@ impl Numbered for Connect {}
 impl Numbered for Pick {}
 impl Numbered for Weigh<'_> {}
 
-impl Exports {
+impl PlainExports {
     pub(crate) fn check(names: &[String]) -> bool {
         names.iter().any(|name| name == ON_REQUEST)
     }
 
     pub(crate) fn of(component: &Component) -> Option<Self> {
-        component.get_export_index(None, ON_REQUEST).map(Exports)
+        component.get_export_index(None, ON_REQUEST).map(PlainExports)
     }
 
     pub(crate) fn hooks(&self) -> Hooks {
         Hooks::from_iter([Hook::RequestHeaders])
     }
 
-    pub(crate) fn functions(&self, instance: &Instance, store: &mut Store<StoreData>) -> Result<Functions, Mismatch> {
-        instance.get_typed_func(store, self.0).map(Functions).map_err(|error| (Hook::RequestHeaders, error))
+    pub(crate) fn functions(
+        &self,
+        instance: &Instance,
+        store: &mut Store<StoreData>,
+    ) -> Result<PlainFunctions, Mismatch> {
+        instance.get_typed_func(store, self.0).map(PlainFunctions).map_err(|error| (Hook::RequestHeaders, error))
     }
 }
 
-impl Functions {
+impl PlainFunctions {
     pub(crate) fn ask<Q: Numbered>(&self, question: Q, store: &mut Store<StoreData>) -> Told<Q::Answer> {
         self.0.call(store, ()).map(|(number,)| question.told(number))
     }

@@ -4,7 +4,7 @@ use odin_chain::{ConnectDecision, Decision, Hook, PieceDecision, SteerBinding, S
 use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Lower};
 
 use super::answer::{self, WitConnectDecision, WitDataDecision, WitDecision, WitPieceDecision};
-use super::functions::{Function, Functions};
+use super::functions::{ComponentFunctions, Function};
 use crate::abi::ask::{Body, Configure, Connect, Data, Decide, Pick, Question, Tell, Weigh};
 
 /// A question by a function with types.
@@ -15,7 +15,7 @@ pub(crate) trait Typed: Question {
     type Return: Lift + Send + Sync + 'static;
 
     /// The function, if the component has it.
-    fn function(&self, functions: &Functions) -> Option<Function<Self::Params, Self::Return>>;
+    fn function(&self, functions: &ComponentFunctions) -> Option<Function<Self::Params, Self::Return>>;
 
     fn params(&self) -> Self::Params;
 
@@ -70,7 +70,7 @@ impl Typed for Configure {
     type Params = (String,);
     type Return = ();
 
-    fn function(&self, functions: &Functions) -> Option<Function<(String,), ()>> {
+    fn function(&self, functions: &ComponentFunctions) -> Option<Function<(String,), ()>> {
         functions.configure
     }
 
@@ -88,7 +88,7 @@ impl Typed for Decide {
     type Return = WitDecision;
 
     #[inline]
-    fn function(&self, functions: &Functions) -> Option<Function<(), WitDecision>> {
+    fn function(&self, functions: &ComponentFunctions) -> Option<Function<(), WitDecision>> {
         match self.hook {
             Hook::RequestHeaders => functions.request_headers,
             Hook::RequestTrailers => functions.request_trailers,
@@ -110,7 +110,7 @@ impl Typed for Body {
     type Params = (u32, bool);
     type Return = WitPieceDecision;
 
-    fn function(&self, functions: &Functions) -> Option<Function<(u32, bool), WitPieceDecision>> {
+    fn function(&self, functions: &ComponentFunctions) -> Option<Function<(u32, bool), WitPieceDecision>> {
         if self.hook == Hook::RequestBody { functions.request_body } else { functions.response_body }
     }
 
@@ -128,7 +128,7 @@ impl Typed for Data {
     type Params = (u32, bool);
     type Return = WitDataDecision;
 
-    fn function(&self, functions: &Functions) -> Option<Function<(u32, bool), WitDataDecision>> {
+    fn function(&self, functions: &ComponentFunctions) -> Option<Function<(u32, bool), WitDataDecision>> {
         if self.hook == Hook::DownstreamData { functions.downstream_data } else { functions.upstream_data }
     }
 
@@ -146,7 +146,7 @@ impl Typed for Tell {
     type Params = ();
     type Return = ();
 
-    fn function(&self, functions: &Functions) -> Option<Function<(), ()>> {
+    fn function(&self, functions: &ComponentFunctions) -> Option<Function<(), ()>> {
         if self.0 == Hook::ExchangeEnd { functions.exchange_end } else { functions.close }
     }
 
@@ -161,7 +161,7 @@ impl Typed for Connect {
     type Params = ();
     type Return = WitConnectDecision;
 
-    fn function(&self, functions: &Functions) -> Option<Function<(), WitConnectDecision>> {
+    fn function(&self, functions: &ComponentFunctions) -> Option<Function<(), WitConnectDecision>> {
         functions.connect
     }
 
@@ -177,7 +177,7 @@ impl Typed for Pick {
     type Return = Option<u32>;
 
     #[inline]
-    fn function(&self, functions: &Functions) -> Option<Function<(WitSubject,), Option<u32>>> {
+    fn function(&self, functions: &ComponentFunctions) -> Option<Function<(WitSubject,), Option<u32>>> {
         functions.pick
     }
 
@@ -199,7 +199,7 @@ impl Typed for Weigh<'_> {
     type Params = (WitBinding,);
     type Return = Vec<WitWeight>;
 
-    fn function(&self, functions: &Functions) -> Option<Function<(WitBinding,), Vec<WitWeight>>> {
+    fn function(&self, functions: &ComponentFunctions) -> Option<Function<(WitBinding,), Vec<WitWeight>>> {
         functions.weigh
     }
 

@@ -19,9 +19,9 @@ pub(crate) type Function<P, R> = TypedFunc<P, Answer<R>>;
 pub(crate) type PieceFunction<R> = Function<(u32, bool), R>;
 
 /// Where the hooks are, by [`Hook::index`].
-pub(crate) struct Exports([Option<ComponentExportIndex>; Hook::ALL.len()]);
+pub(crate) struct ComponentExports([Option<ComponentExportIndex>; Hook::ALL.len()]);
 
-impl Exports {
+impl ComponentExports {
     /// Whether the names are those of interfaces with hooks; an error if one of them is no hook of this version.
     pub(crate) fn check(names: &[String]) -> Result<bool, LoadError> {
         let known = |interface: &str| Hook::ALL.iter().any(|hook| hook.interface() == interface);
@@ -40,19 +40,23 @@ impl Exports {
             let instance = component.get_export_index(None, format!("odin:plugin/{}@0.1.0", hook.interface()))?;
             component.get_export_index(Some(&instance), hook.function())
         };
-        Exports(Hook::ALL.map(find))
+        ComponentExports(Hook::ALL.map(find))
     }
 
     pub(crate) fn hooks(&self) -> Hooks {
         Hook::ALL.into_iter().filter(|&hook| self.0[hook.index()].is_some()).collect()
     }
 
-    pub(crate) fn functions(&self, instance: &Instance, store: &mut Store<StoreData>) -> Result<Functions, Mismatch> {
-        Functions::of(instance, self, store)
+    pub(crate) fn functions(
+        &self,
+        instance: &Instance,
+        store: &mut Store<StoreData>,
+    ) -> Result<ComponentFunctions, Mismatch> {
+        ComponentFunctions::of(instance, self, store)
     }
 }
 
-impl Functions {
+impl ComponentFunctions {
     #[inline]
     pub(crate) fn ask<Q: Typed>(&self, question: Q, store: &mut Store<StoreData>) -> Told<Q::Answer> {
         let Some(function) = question.function(self) else { return Ok(Err(Refusal::NotExported)) };
@@ -80,17 +84,17 @@ macro_rules! functions {
     ($($hook:ident: $name:literal, $role:ident, decides $decides:literal,
         $interface:literal, $function:literal, { $field:ident: $type:ty };)*) => {
         /// The hooks of an instance; none for what the component does not export.
-        pub(crate) struct Functions {
+        pub(crate) struct ComponentFunctions {
             $(pub(crate) $field: Option<$type>,)*
         }
 
-        impl Functions {
+        impl ComponentFunctions {
             fn of(
                 instance: &Instance,
-                exports: &Exports,
+                exports: &ComponentExports,
                 store: &mut Store<StoreData>,
             ) -> Result<Self, Mismatch> {
-                Ok(Functions { $($field: function(instance, exports, store, Hook::$hook)?,)* })
+                Ok(ComponentFunctions { $($field: function(instance, exports, store, Hook::$hook)?,)* })
             }
         }
     };
@@ -99,7 +103,7 @@ for_each_hook!(functions);
 
 fn function<P, R>(
     instance: &Instance,
-    exports: &Exports,
+    exports: &ComponentExports,
     store: &mut Store<StoreData>,
     hook: Hook,
 ) -> Result<Option<TypedFunc<P, R>>, Mismatch>
