@@ -20,11 +20,11 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// A connection.
-pub(crate) type Conn = Carried<TcpStream, Box<dyn Stream>>;
+pub(crate) type Conn = Carried<TcpStream, Box<dyn ByteStream>>;
 /// The half of a connection that reads.
-pub(crate) type ReadHalf = Carried<OwnedReadHalf, Shared>;
+pub(crate) type ReadHalf = Carried<OwnedReadHalf, SharedHalf>;
 /// The half of a connection that writes. That of a socket ends what was written when it is dropped: join it to reset.
-pub(crate) type WriteHalf = Carried<OwnedWriteHalf, Shared>;
+pub(crate) type WriteHalf = Carried<OwnedWriteHalf, SharedHalf>;
 
 /// A connection or a half of one, by what carries it.
 pub(crate) struct Carried<S, T>(Carrier<S, T>);
@@ -35,13 +35,13 @@ enum Carrier<S, T> {
 }
 
 /// What carries a connection that is no socket. Dropping it is a regular end, as it is of a socket.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Unpin {
     /// From here on dropping it shows the peer that it broke off.
     fn reset_on_drop(&mut self);
 }
 
 /// A stream that has ended: see [`WriteHalf::shut`].
-impl Stream for tokio::io::Empty {
+impl ByteStream for tokio::io::Empty {
     fn reset_on_drop(&mut self) {}
 }
 
@@ -73,7 +73,7 @@ impl Conn {
 
     /// A connection that is carried by a stream.
     #[cfg_attr(not(test), expect(dead_code, reason = "for TLS and tunnels, which are not built yet"))]
-    pub(crate) fn over(stream: impl Stream + 'static) -> Conn {
+    pub(crate) fn over(stream: impl ByteStream + 'static) -> Conn {
         Carried(Carrier::Stream(Box::new(stream)))
     }
 
@@ -243,7 +243,7 @@ impl<S, T> fmt::Debug for Carried<S, T> {
 pub(crate) struct Half<R>(pub(crate) R);
 
 /// A half of a connection that is no socket.
-pub(crate) type Shared = Half<Rc<RefCell<Box<dyn Stream>>>>;
+pub(crate) type SharedHalf = Half<Rc<RefCell<Box<dyn ByteStream>>>>;
 
 impl<R: Deref<Target = RefCell<T>> + Unpin, T: AsyncRead + Unpin> AsyncRead for Half<R> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter, DuplexStream, ReadBuf};
 
-use crate::transport::conn::{Conn, Stream};
+use crate::transport::conn::{ByteStream, Conn};
 
 /// Each end takes `room` bytes that the other has not read.
 pub(crate) fn pair(room: usize) -> (Conn, Conn) {
@@ -23,7 +23,7 @@ struct End {
     broken: Rc<Cell<bool>>,
 }
 
-impl Stream for End {
+impl ByteStream for End {
     fn reset_on_drop(&mut self) {
         self.broken.set(true);
     }
@@ -59,7 +59,7 @@ pub(crate) fn keeping(conn: Conn) -> Conn {
 
 struct Keeping(BufWriter<Conn>);
 
-impl Stream for Keeping {
+impl ByteStream for Keeping {
     fn reset_on_drop(&mut self) {
         self.0.get_mut().reset_on_drop();
     }
