@@ -51,35 +51,42 @@ macro_rules! fields {
     };
 }
 
+/// The fields of a head, and what else both heads have.
+macro_rules! head {
+    ($head:ident, $open:ident, $missing:literal) => {
+        fn head<T>(ask: impl FnOnce(&http::$head::Parts) -> T) -> T {
+            SCENE.with_borrow(|scene| match &scene.state.$head {
+                Some(head) => ask(head),
+                None => trap($missing),
+            })
+        }
+
+        fn read<T>(ask: impl FnOnce(&HeaderMap) -> T) -> T {
+            head(|head| ask(&head.headers))
+        }
+
+        fn change(change: impl FnOnce(Fields<'_>) -> Checked) -> Result<(), FieldError> {
+            head(|_| ());
+            answer(SCENE.with_borrow_mut(|scene| match scene.state.$open() {
+                Some(fields) => change(fields),
+                None => Err(odin_chain::FieldError::TooLate),
+            }))
+        }
+
+        fields!();
+
+        pub(crate) fn get_many(names: &[String]) -> Vec<Option<Vec<u8>>> {
+            names.iter().map(|name| get(name)).collect()
+        }
+    };
+}
+
 pub(crate) mod request {
     use odin_chain::HookState;
 
     use super::*;
 
-    fn head<T>(ask: impl FnOnce(&http::request::Parts) -> T) -> T {
-        SCENE.with_borrow(|scene| match &scene.state.request {
-            Some(head) => ask(head),
-            None => trap("there is no request here"),
-        })
-    }
-
-    fn read<T>(ask: impl FnOnce(&HeaderMap) -> T) -> T {
-        head(|head| ask(&head.headers))
-    }
-
-    fn change(change: impl FnOnce(Fields<'_>) -> Checked) -> Result<(), FieldError> {
-        head(|_| ());
-        answer(SCENE.with_borrow_mut(|scene| match scene.state.open_request() {
-            Some(fields) => change(fields),
-            None => Err(odin_chain::FieldError::TooLate),
-        }))
-    }
-
-    fields!();
-
-    pub(crate) fn get_many(names: &[String]) -> Vec<Option<Vec<u8>>> {
-        names.iter().map(|name| get(name)).collect()
-    }
+    head!(request, open_request, "there is no request here");
 
     pub(crate) fn has_body() -> bool {
         state(|state| state.request_has_body)
@@ -131,30 +138,7 @@ pub(crate) mod request {
 pub(crate) mod response {
     use super::*;
 
-    fn head<T>(ask: impl FnOnce(&http::response::Parts) -> T) -> T {
-        SCENE.with_borrow(|scene| match &scene.state.response {
-            Some(head) => ask(head),
-            None => trap("there is no response yet"),
-        })
-    }
-
-    fn read<T>(ask: impl FnOnce(&HeaderMap) -> T) -> T {
-        head(|head| ask(&head.headers))
-    }
-
-    fn change(change: impl FnOnce(Fields<'_>) -> Checked) -> Result<(), FieldError> {
-        head(|_| ());
-        answer(SCENE.with_borrow_mut(|scene| match scene.state.open_response() {
-            Some(fields) => change(fields),
-            None => Err(odin_chain::FieldError::TooLate),
-        }))
-    }
-
-    fields!();
-
-    pub(crate) fn get_many(names: &[String]) -> Vec<Option<Vec<u8>>> {
-        names.iter().map(|name| get(name)).collect()
-    }
+    head!(response, open_response, "there is no response yet");
 
     pub(crate) fn has_body() -> bool {
         head(|_| ());
