@@ -248,12 +248,25 @@ impl RawBackend {
 
     /// Answers the first request of each connection with exactly these bytes and ends the connection.
     pub async fn answering(bytes: impl Into<Vec<u8>>) -> RawBackend {
+        RawBackend::saying(bytes, false).await
+    }
+
+    /// Answers the first request of each connection with exactly these bytes, and then says nothing for as long as the
+    /// connection lasts.
+    pub async fn stalling_after(bytes: impl Into<Vec<u8>>) -> RawBackend {
+        RawBackend::saying(bytes, true).await
+    }
+
+    async fn saying(bytes: impl Into<Vec<u8>>, stays: bool) -> RawBackend {
         let bytes: Arc<[u8]> = bytes.into().into();
         RawBackend::start(move |mut connection, _| {
             let bytes = Arc::clone(&bytes);
             async move {
                 if connection.head().await.is_some() {
                     connection.send(&bytes).await;
+                }
+                if stays {
+                    connection.rest().await;
                 }
             }
         })

@@ -144,12 +144,7 @@ async fn a_connection_that_a_drain_cuts_before_it_is_relayed_has_its_line_too() 
 
 #[tokio::test]
 async fn plugins_are_told_of_an_exchange_that_ends_with_the_process() {
-    let backend = RawBackend::start(|mut connection, _| async move {
-        connection.head().await;
-        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
-        connection.rest().await;
-    })
-    .await;
+    let backend = RawBackend::stalling_after("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
     let odin = Odin::builder().top("shutdown-grace = \"100ms\"").plugin(Script::new().plugin("script"));
     let mut odin = odin.logging(&["trace"]).target(&backend).start().await;
     let mut client = odin.connect_raw().await;

@@ -81,12 +81,7 @@ async fn a_tcp_connection_is_finished() {
 
 #[tokio::test]
 async fn what_does_not_end_within_the_grace_is_cut_off() {
-    let backend = RawBackend::start(|mut connection, _| async move {
-        connection.head().await;
-        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
-        connection.rest().await;
-    })
-    .await;
+    let backend = RawBackend::stalling_after("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
     let odin = Odin::builder().top("shutdown-grace = \"300ms\"").target(&backend).start().await;
     let mut client = odin.connect_raw().await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -253,12 +248,7 @@ async fn a_removed_listener_says_goaway() {
 
 #[tokio::test]
 async fn what_outlives_a_removed_listener_is_cut_when_the_time_to_drain_is_over() {
-    let backend = RawBackend::start(|mut connection, _| async move {
-        connection.head().await;
-        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
-        connection.rest().await;
-    })
-    .await;
+    let backend = RawBackend::stalling_after("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
     let (http, echo) = (HttpBackend::echo(Protocol::Http1).await, TcpPeer::echo("").await);
     let builder = leaving(&http, &echo, "drain-timeout = \"2s\"\n");
     let odin = builder.start().await;

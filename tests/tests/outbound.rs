@@ -133,12 +133,7 @@ async fn a_call_that_takes_too_long_ends_with_an_error_for_the_plugin() {
 
 #[tokio::test]
 async fn the_time_of_a_call_holds_to_the_last_byte() {
-    let side = RawBackend::start(|mut connection, _| async move {
-        connection.head().await;
-        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf").await;
-        connection.rest().await;
-    })
-    .await;
+    let side = RawBackend::stalling_after("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf").await;
     let backend = HttpBackend::echo(Protocol::Http1).await;
     let odin = calling(&side).target(&backend).start().await;
     for downstream in BOTH {

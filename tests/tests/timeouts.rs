@@ -166,12 +166,7 @@ async fn a_request_body_that_stalls_is_given_up() {
 
 #[tokio::test]
 async fn a_response_body_that_stalls_is_visibly_truncated() {
-    let backend = RawBackend::start(|mut connection, _| async move {
-        connection.head().await;
-        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
-        connection.rest().await;
-    })
-    .await;
+    let backend = RawBackend::stalling_after("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
     let odin = with_timeouts("idle = \"300ms\"").target(&backend).start().await;
     let mut client = odin.connect_raw().await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;

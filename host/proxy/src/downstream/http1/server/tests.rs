@@ -18,6 +18,8 @@ use crate::upstream::pool::Pool;
 /// What a peer may be behind with reading.
 const ROOM: usize = 64 * 1024;
 const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: c0\r\n\r\n";
+/// Half of a chunk.
+const HALF: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabc";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// Odin between its two peers.
@@ -56,6 +58,13 @@ impl Peers {
             }
         });
         Peers { client, upstream, pool, served }
+    }
+
+    /// The client sends the head of a request, and the upstream answers it with this.
+    async fn exchange(&mut self, head: &[u8], answer: &[u8]) {
+        self.client.write_all(head).await.unwrap();
+        read_to(&mut self.upstream, "\r\n\r\n").await;
+        self.upstream.write_all(answer).await.unwrap();
     }
 
     /// The connection to the upstream is in the pool again, and still open.
@@ -141,9 +150,7 @@ fn pipelined_requests_are_answered_in_order_over_one_upstream_connection() {
 fn what_is_here_of_a_chunk_goes_on_before_the_rest_has_come() {
     run(async {
         let mut peers = Peers::new();
-        peers.client.write_all(GET).await.unwrap();
-        read_to(&mut peers.upstream, "\r\n\r\n").await;
-        peers.upstream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabc").await.unwrap();
+        peers.exchange(GET, HALF).await;
         read_to(&mut peers.client, "abc\r\n").await;
         peers.upstream.write_all(b"def\r").await.unwrap();
         read_to(&mut peers.client, "def\r\n").await;
@@ -157,9 +164,7 @@ fn what_is_here_of_a_chunk_goes_on_before_the_rest_has_come() {
 fn a_response_that_breaks_off_never_looks_whole() {
     run(async {
         let mut peers = Peers::new();
-        peers.client.write_all(GET).await.unwrap();
-        read_to(&mut peers.upstream, "\r\n\r\n").await;
-        peers.upstream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabc").await.unwrap();
+        peers.exchange(GET, HALF).await;
         read_to(&mut peers.client, "abc\r\n").await;
         drop(peers.upstream);
         assert_eq!(read_all(&mut peers.client).await, "", "no last chunk");
@@ -169,9 +174,7 @@ fn a_response_that_breaks_off_never_looks_whole() {
     run(async {
         // Without a length or chunks only a reset tells.
         let mut peers = Peers::new();
-        peers.client.write_all(b"GET /a HTTP/1.0\r\nHost: c0\r\n\r\n").await.unwrap();
-        read_to(&mut peers.upstream, "\r\n\r\n").await;
-        peers.upstream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabc").await.unwrap();
+        peers.exchange(b"GET /a HTTP/1.0\r\nHost: c0\r\n\r\n", HALF).await;
         read_to(&mut peers.client, "abc").await;
         drop(peers.upstream);
         let error = peers.client.read_u8().await.unwrap_err();
@@ -197,9 +200,7 @@ fn a_connection_that_the_upstream_has_closed_or_spoiled_is_not_used() {
     run(async {
         let mut peers = Peers::new();
         // Behind the answer: bytes that belong to no request.
-        peers.client.write_all(GET).await.unwrap();
-        read_to(&mut peers.upstream, "\r\n\r\n").await;
-        peers.upstream.write_all(&[OK, b"more"].concat()).await.unwrap();
+        peers.exchange(GET, &[OK, b"more"].concat()).await;
         read_to(&mut peers.client, "\r\n\r\nok").await;
         assert!(!peers.has_kept().await);
         let (kept, upstream) = pair(ROOM);
@@ -226,10 +227,8 @@ fn what_follows_an_upgrade_is_relayed_with_the_bytes_that_came_early() {
     run(async {
         let mut peers = Peers::new();
         let asks = b"GET /a HTTP/1.1\r\nHost: c0\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nearly";
-        peers.client.write_all(asks).await.unwrap();
-        read_to(&mut peers.upstream, "\r\n\r\n").await;
         let switches = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello";
-        peers.upstream.write_all(switches).await.unwrap();
+        peers.exchange(asks, switches).await;
         let answer = read_to(&mut peers.client, "\r\n\r\nhello").await;
         assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
         read_to(&mut peers.upstream, "early").await;
