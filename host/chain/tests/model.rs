@@ -34,7 +34,7 @@ enum Act {
     Fail { may_pass: bool },
 }
 
-/// What comes of a body: bytes, or nothing for so long that nobody waits any more.
+/// What comes of a body: bytes, or nothing until every filter has waited long enough.
 #[derive(Clone, Debug)]
 struct Event {
     bytes: Vec<u8>,
@@ -136,7 +136,7 @@ fn model(filter: &Rote, events: &[Event]) -> (Vec<Event>, Option<(usize, &'stati
             Act::Pass => shown,
             Act::Replace => shown.to_ascii_uppercase(),
             Act::Append => [shown, b"+".to_vec()].concat(),
-            // It cannot hold back what nobody will ask it about again.
+            // There is no later call at which it could let go of it.
             Act::Hold if short || end => shown,
             Act::Hold if over && reject => return (out, Some((number, "too large"))),
             Act::Hold if over => {

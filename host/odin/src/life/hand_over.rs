@@ -37,7 +37,7 @@ impl Odin {
         Attempt::start(binary, admin.context("this process drains")?, given)
     }
 
-    /// Waits until the new process serves or is gone; for ever while there is none.
+    /// Ready when the new process serves or has ended; never while no upgrade is under way.
     pub(super) async fn upgraded(&self) -> anyhow::Result<Replacement> {
         std::future::poll_fn(|context| match &mut *self.state.borrow_mut() {
             State::HandingOver { upgrade, .. } => Pin::new(&mut upgrade.attempt).poll(context),

@@ -35,7 +35,7 @@ use state::{Act, End, Event};
 
 pub(crate) use odin::Odin;
 
-/// How often a worker that lives comes round is looked at when nobody else asks for it.
+/// How often it is checked that the loops of the workers turn, when systemd asks for no more than that.
 const ALIVE: Duration = Duration::from_secs(10);
 
 /// systemd gets signs of life no more often than that.

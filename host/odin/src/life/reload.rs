@@ -50,7 +50,7 @@ impl Reloads {
         self.0 = Some(Reload { work, asked: who.into_iter().collect(), next: None });
     }
 
-    /// Waits for the end of the one that runs; for ever if none does.
+    /// Ready when the reload that runs has ended; never while none runs.
     pub(super) async fn done(&mut self) -> anyhow::Result<Changes> {
         match &mut self.0 {
             Some(reload) => reload.work.as_mut().await,
@@ -58,7 +58,7 @@ impl Reloads {
         }
     }
 
-    /// Tells whoever has asked for the one that is done, and begins the next one.
+    /// Answers all orders for the reload that has ended, and begins the next one if it was ordered.
     pub(super) fn tell(&mut self, odin: &Rc<Odin>, watch: &mut Watch, result: anyhow::Result<Changes>) {
         if result.is_ok() {
             watch.follow(&odin.assembly());

@@ -28,7 +28,7 @@ pub(super) enum Why {
     Stopped,
     /// A new process serves.
     Replaced,
-    /// That one has failed: nobody serves.
+    /// That one has failed: no process serves.
     Deserted,
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Replacement {
 /// The same while this process drains.
 pub(crate) struct Successor {
     pid: u32,
-    /// How it ended, and whether nobody had taken over from it by then.
+    /// How it ended, and whether it still was the process that serves.
     ended: oneshot::Receiver<io::Result<(ExitStatus, bool)>>,
 }
 
@@ -97,11 +97,11 @@ impl Replacement {
         thread::spawn(move || self.child.wait());
     }
 
-    /// Watches it, since nobody else would notice its end, by a thread that waits for it: it leaves no zombie.
+    /// Lets a thread wait for its end, which this process has to know of. So it leaves no zombie either.
     pub(crate) fn watch(self) -> io::Result<Successor> {
         let (tell, ended) = oneshot::channel();
         let pid = self.pid();
-        // Nobody is told when this process ends first.
+        // When this process ends first there is nothing to tell.
         thread::Builder::new().name("successor".to_owned()).spawn(move || tell.send(self.wait()))?;
         Ok(Successor { pid, ended })
     }
@@ -115,7 +115,7 @@ impl Replacement {
 }
 
 impl Successor {
-    /// Waits until it has failed; for ever if it ends well, or one more has taken over from it.
+    /// Ready when it has failed; never if it ends well, or after a further process has taken over from it.
     pub(crate) async fn failed(self) {
         match self.ended.await {
             Ok(Ok((status, true))) if !status.success() => {

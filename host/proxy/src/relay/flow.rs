@@ -1,8 +1,8 @@
 //! One direction of a relay: source → sink.
 //!
 //! Small messages go through a buffer that all relays of the worker share; a bulk transfer goes through a pipe with
-//! `splice(2)` and never enters user space, if both ends are sockets. What the sink would not take is held (one left-over of the buffer or one
-//! pipe, never more) and the source is left alone until it is delivered: that is the backpressure.
+//! `splice(2)` and never enters user space, if both ends are sockets. What the sink would not take is held (one left-over
+//! of the buffer or one pipe, never more) and the source is left alone until it is delivered: that is the backpressure.
 //! Must never read while it holds something, and never hold a pipe while it waits for the source.
 
 use std::{
@@ -163,7 +163,7 @@ impl<'s> Flow<'s> {
         Ok(Turn::SourceEmpty)
     }
 
-    /// Passes the end of the source on. A sink that is gone already is found by whoever reads it.
+    /// Passes the end of the source on. That the sink has ended already shows when it is read.
     fn close(&mut self, cx: &mut Context<'_>) -> Turn {
         let last = if self.truncated { self.sink.poll_flush(cx) } else { self.sink.poll_shutdown_write(cx) };
         (self.closed, self.unflushed) = (last.is_ready(), last.is_pending());

@@ -1,5 +1,5 @@
-//! One worker's connections to one peer, which is what an endpoint is connected to as: idle HTTP/1 ones, and the HTTP/2 ones that its exchanges share. Never
-//! shared between workers, never locked.
+//! One worker's connections to one peer: an address of an endpoint and what is spoken there. Idle HTTP/1 ones, and the
+//! HTTP/2 ones that its exchanges share. Never shared between workers, never locked.
 //!
 //! No count bounds the idle ones: a pool that throws away what the next moment needs opens connections all the time.
 //! They are closed by age, and by what has been needed of late.
