@@ -30,6 +30,7 @@ mod skipped;
 pub mod steered;
 mod succession;
 pub mod tcp;
+pub mod tls;
 mod wait;
 
 pub use assert::Response;

@@ -2,25 +2,26 @@
 //! their counters, clusters with their health, listeners with their numbers. A fault leaves everything as it was.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use odin_proxy::{
-    AccessLog, CpuTime, EncodedSlashes, HttpRules, Limits, Listener, ListenerCounters, ListenerKind, PathRules,
-    PluginUse, Protocol, Route, RouteTable, Snapshot, Timeouts,
+    AccessLog, CpuTime, EncodedSlashes, HttpRules, Limits, Listener, ListenerCounters, ListenerKind, NewEndpoint,
+    PathRules, PluginUse, Protocol, Route, RouteTable, Snapshot, Timeouts,
 };
 use odin_runtime::{Plugin, Runtime};
 use tokio::task::JoinSet;
 
 use crate::admin::Token;
+use crate::check::Validated;
 use crate::cli::Start;
 use crate::config::{self, Config, LogFormat, Places, Section, Traffic, UpstreamProtocol};
 use crate::files::{self, digest};
 use crate::plugin_spec;
 use crate::resolve::Names;
+use crate::tls::Tls;
 use crate::{memory, systemd, uses};
 
 /// How often the watchdog is told while plugins load.
@@ -62,6 +63,7 @@ pub(crate) struct Assembly {
     pub(crate) config: Config,
     pub(crate) places: Places,
     pub(crate) plugins: BTreeMap<String, Loaded>,
+    pub(crate) tls: Tls,
     clusters: BTreeMap<String, Built>,
     pub(crate) snapshot: Arc<Snapshot>,
     /// What gives a client of the TCP pages every right.
@@ -86,16 +88,15 @@ impl Assembly {
     /// `names` were resolved.
     pub(crate) fn new(
         start: &Start,
-        plugins: BTreeMap<String, Loaded>,
-        token: Option<Token>,
+        Validated { plugins, tls, token }: Validated,
         names: &Names,
         before: Option<&Assembly>,
         workers: usize,
     ) -> anyhow::Result<Self> {
         let (config, places) = (start.config.clone(), start.places.clone());
-        let clusters = build_clusters(&config, &plugins, names, before, workers)?;
+        let clusters = build_clusters(&config, &plugins, &tls, names, before, workers)?;
         let listeners = config.listeners.iter().map(|section| {
-            let listener = build_listener(section, &plugins, &clusters, before, workers)
+            let listener = build_listener(section, &plugins, &tls, &clusters, before, workers)
                 .with_context(|| Section::listener(&section.name))?;
             Ok((section.name.clone(), Arc::new(listener)))
         });
@@ -115,7 +116,7 @@ impl Assembly {
             access_log_fields: config.access_log.fields.iter().filter_map(|name| name.parse().ok()).collect(),
             give_back: memory::give_back,
         });
-        Ok(Assembly { config, places, plugins, clusters, snapshot, token })
+        Ok(Assembly { config, places, plugins, tls, clusters, snapshot, token })
     }
 }
 
@@ -186,13 +187,14 @@ pub(crate) fn new_clusters<'a>(
 fn build_clusters(
     config: &Config,
     plugins: &BTreeMap<String, Loaded>,
+    tls: &Tls,
     names: &Names,
     before: Option<&Assembly>,
     workers: usize,
 ) -> anyhow::Result<BTreeMap<String, Built>> {
     let built = config.clusters.iter().map(|(name, section)| {
         let before = before.and_then(|before| before.clusters.get(name));
-        let built = build_cluster(name, section, plugins, names, before, workers);
+        let built = build_cluster(name, section, plugins, tls, names, before, workers);
         Ok((name.clone(), built.with_context(|| Section::cluster(name))?))
     });
     built.collect()
@@ -202,14 +204,19 @@ fn build_cluster(
     name: &str,
     section: &config::Cluster,
     plugins: &BTreeMap<String, Loaded>,
+    tls: &Tls,
     names: &Names,
     before: Option<&Built>,
     workers: usize,
 ) -> anyhow::Result<Built> {
     let balancer = section.balancer.as_ref().and_then(|name| plugins.get(name)).map(|loaded| loaded.plugin.clone());
+    let tls = tls.client(name);
     let same = |built: &&Built| {
         let balancer_before = built.cluster.balancer.as_ref().map(Arc::as_ptr);
-        built.section == *section && balancer_before == balancer.as_ref().map(Arc::as_ptr)
+        let tls_before = built.cluster.tls.as_ref().map(Arc::as_ptr);
+        built.section == *section
+            && balancer_before == balancer.as_ref().map(Arc::as_ptr)
+            && tls_before == tls.as_ref().map(Arc::as_ptr)
     };
     if let Some(kept) = before.filter(same) {
         return Ok(kept.clone());
@@ -219,7 +226,7 @@ fn build_cluster(
         UpstreamProtocol::Http1 => Protocol::Http1,
         UpstreamProtocol::Http2 => Protocol::Http2,
     };
-    let mut cluster = odin_proxy::Cluster::new(name.to_owned(), endpoints, balancer, protocol, workers);
+    let mut cluster = odin_proxy::Cluster::new(name.to_owned(), endpoints, balancer, protocol, workers).over(tls);
     if let Some(before) = before {
         cluster = cluster.after(&before.cluster);
     }
@@ -227,12 +234,19 @@ fn build_cluster(
 }
 
 /// The addresses of a cluster's endpoints, each with its weight.
-fn resolved(cluster: &str, section: &config::Cluster, names: &Names) -> anyhow::Result<Vec<(SocketAddr, u32)>> {
+fn resolved(cluster: &str, section: &config::Cluster, names: &Names) -> anyhow::Result<Vec<NewEndpoint>> {
     let mut endpoints = Vec::new();
     for endpoint in &section.endpoints {
         let address = &endpoint.address;
         match names.of(address) {
-            Ok(addresses) => endpoints.extend(addresses.into_iter().map(|address| (address, endpoint.weight))),
+            Ok(addresses) => {
+                let (weight, host) = (endpoint.weight, address.host());
+                endpoints.extend(addresses.into_iter().map(|address| NewEndpoint {
+                    address,
+                    weight,
+                    host: host.clone(),
+                }));
+            }
             // One name that does not resolve is one dead endpoint, not a dead config.
             Err(error) if section.endpoints.len() > 1 => {
                 tracing::error!(cluster, endpoint = %address, %error, "endpoint left out: cannot resolve its name");
@@ -249,6 +263,7 @@ fn resolved(cluster: &str, section: &config::Cluster, names: &Names) -> anyhow::
 fn build_listener(
     section: &config::Listener,
     plugins: &BTreeMap<String, Loaded>,
+    tls: &Tls,
     clusters: &BTreeMap<String, Built>,
     before: Option<&Assembly>,
     workers: usize,
@@ -277,7 +292,7 @@ fn build_listener(
         }
     };
     let counters = before.map_or_else(|| ListenerCounters::new(workers), |before| before.counters.clone());
-    Ok(Listener { name: section.name.clone(), kind, counters })
+    Ok(Listener { name: section.name.clone(), kind, tls: tls.server(&section.name), counters })
 }
 
 fn http_rules(section: config::HttpRules) -> HttpRules {
@@ -360,6 +375,7 @@ fn limits(section: &config::Limits) -> Limits {
         head_fields: section.head_fields,
         trailer_bytes: bytes(section.trailer_bytes),
         connections: section.connections,
+        handshakes: section.handshakes,
         streams: section.streams,
         upstream_connections: section.upstream_connections,
         streams_per_upstream: section.streams_per_upstream,

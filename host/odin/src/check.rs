@@ -16,11 +16,14 @@ use crate::assemble::{self, Assembly, Loaded};
 use crate::cli::{Run, Start};
 use crate::config::{OnFailure, Places, Section};
 use crate::plugin_spec::{self, roles};
+use crate::tls::Tls;
 use crate::{compile_cache, uses};
 
 /// What was loaded on the way.
+#[derive(Default)]
 pub(crate) struct Validated {
     pub(crate) plugins: BTreeMap<String, Loaded>,
+    pub(crate) tls: Tls,
     pub(crate) token: Option<Token>,
 }
 
@@ -49,6 +52,7 @@ pub(crate) async fn validate(
         faults.push(fault);
         None
     });
+    let tls = Tls::read(&start.config, before.map(|before| &before.tls), &mut faults);
     let mut plugins = BTreeMap::new();
     for (name, loaded) in assemble::load_plugins(&start.config, before, runtime).await {
         match loaded {
@@ -61,7 +65,7 @@ pub(crate) async fn validate(
     let all = plugins.iter().map(|(name, loaded)| (name.as_str(), roles(loaded.plugin.hooks())));
     faults.extend(uses::faults(&start.config, &all.collect()));
     if faults.is_empty() {
-        return Ok(Validated { plugins, token });
+        return Ok(Validated { plugins, tls, token });
     }
     // In the order of the file; what is about no section comes first.
     faults.sort_by_key(|fault| fault.downcast_ref().and_then(|section| start.places.line(section)));

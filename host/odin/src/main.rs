@@ -29,6 +29,7 @@ mod runtime_folder;
 mod sockets;
 mod steering;
 mod systemd;
+mod tls;
 mod upgrade;
 mod uses;
 mod watch;

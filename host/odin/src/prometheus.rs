@@ -80,8 +80,16 @@ fn listeners(out: &mut Text, odin: &Odin) {
     simple("odin_connections_total", "counter", "Downstream connections accepted.", &|t| t.accepted);
     simple("odin_connections_open", "gauge", "Downstream connections open now.", &|t| t.open);
     simple("odin_connections_refused_total", "counter", "Connections over limits.connections.", &|t| t.refused);
+    simple("odin_tls_handshakes_failed_total", "counter", "TLS handshakes that failed.", &|t| t.handshakes_failed);
     simple("odin_received_bytes_total", "counter", "Body bytes from clients.", &|t| t.received);
     simple("odin_sent_bytes_total", "counter", "Body bytes to clients.", &|t| t.sent);
+    out.metric("odin_tls_certificate_expiry_seconds", "gauge", "When a certificate expires, in seconds since 1970.");
+    for (listener, tls) in all.iter().filter_map(|(listener, _)| Some((listener, listener.tls.as_ref()?))) {
+        for certificate in tls.certificates() {
+            let labels = [("listener", listener.name.as_str()), ("names", &certificate.names())];
+            out.sample("odin_tls_certificate_expiry_seconds", &labels, certificate.not_after());
+        }
+    }
     out.metric(
         "odin_steered_total",
         "counter",

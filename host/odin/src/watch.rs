@@ -35,6 +35,8 @@ pub(crate) enum Changed {
     Config,
     /// The file of this plugin; its content may be the same.
     Plugin(String),
+    /// Another file that the config names: a certificate, a key.
+    File(PathBuf),
 }
 
 /// The watch over all files.
@@ -120,9 +122,10 @@ impl Watch {
         let config = self.config.iter().map(|config| (Changed::Config, config.path.as_path()));
         let plugins = assembly.plugins.iter();
         let plugins = plugins.map(|(name, loaded)| (Changed::Plugin(name.clone()), loaded.section.path.as_path()));
+        let others = assembly.tls.files().map(|path| (Changed::File(path.to_owned()), path));
         let mut before = std::mem::take(&mut self.followed);
         let mut followed = Vec::new();
-        for (what, path) in config.chain(plugins) {
+        for (what, path) in config.chain(plugins).chain(others) {
             let sight = Sight::of(path);
             let same = |before: &Followed| before.what == what && before.sight.path == path;
             followed.push(match before.iter().position(same) {

@@ -52,6 +52,8 @@ pub(crate) enum Kind {
     NotImplemented,
     /// No route matches host and path.
     NoRoute,
+    /// The client asks for a host for which it has no right connection.
+    Misdirected,
     /// A plugin refused the exchange.
     Rejected,
     /// A plugin ends the exchange without a word to the client.
@@ -91,6 +93,7 @@ impl Kind {
             Kind::ExpectationFailed => (StatusCode::EXPECTATION_FAILED, Downstream, "expectation failed"),
             Kind::NotImplemented => (StatusCode::NOT_IMPLEMENTED, Downstream, "method not implemented"),
             Kind::NoRoute => (StatusCode::NOT_FOUND, Odin, "no route"),
+            Kind::Misdirected => (StatusCode::MISDIRECTED_REQUEST, Downstream, "misdirected request"),
             Kind::Rejected => (StatusCode::FORBIDDEN, Plugin, "refused"),
             // Never sent either. 444 is nginx's word for it.
             Kind::Cut => (StatusCode::from_u16(444).unwrap_or(StatusCode::FORBIDDEN), Plugin, "cut"),

@@ -27,6 +27,7 @@ pub use snapshot::{
     Route, RouteTable, Snapshot,
 };
 pub use transport::connector::Protocol;
+pub use transport::tls;
 pub use upstream::candidates::{candidates, take_turn};
-pub use upstream::cluster::{Began, Cluster, Endpoint, EndpointTotals};
+pub use upstream::cluster::{Began, Cluster, Endpoint, EndpointTotals, NewEndpoint};
 pub use worker::proxy::{Applying, Hurry, Proxy};

@@ -44,6 +44,8 @@ pub struct Limits {
     pub body_rate: u64,
     /// Open downstream connections of one worker.
     pub connections: usize,
+    /// TLS handshakes of one worker that may go on at a time.
+    pub handshakes: usize,
     /// Concurrent streams of one HTTP/2 connection.
     pub streams: u32,
     /// Connections that HTTP exchanges of one worker may have in use at one endpoint.

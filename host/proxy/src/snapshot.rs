@@ -9,6 +9,7 @@ use odin_runtime::Plugin;
 
 use crate::router::route::{Route as Matched, Routes};
 use crate::settings::{HttpRules, Limits, Timeouts};
+use crate::transport::tls;
 use crate::upstream::cluster::{Cluster, Counter};
 
 /// Everything that a worker needs to know.
@@ -74,6 +75,8 @@ pub struct Listener {
     pub name: String,
     /// HTTP or TCP.
     pub kind: ListenerKind,
+    /// How its connections are encrypted; none for plain text.
+    pub tls: Option<Arc<tls::Server>>,
     /// Counters; kept over a reload that keeps the name.
     pub counters: Arc<ListenerCounters>,
 }
@@ -201,6 +204,7 @@ impl ListenerCounters {
             totals.accepted += share.accepted.get();
             totals.open += share.accepted.get().wrapping_sub(share.closed.get());
             totals.refused += share.refused.get();
+            totals.handshakes_failed += share.handshakes_failed.get();
             totals.received += share.received.get();
             totals.sent += share.sent.get();
             for (sum, class) in totals.responses.iter_mut().zip(&share.responses) {
@@ -227,6 +231,8 @@ pub struct ListenerTotals {
     pub open: u64,
     /// Connections closed at once, for the limit.
     pub refused: u64,
+    /// TLS handshakes that failed.
+    pub handshakes_failed: u64,
     /// Bytes of request bodies, or from clients of a TCP listener.
     pub received: u64,
     /// Bytes of response bodies, or to clients of a TCP listener.
@@ -246,6 +252,7 @@ pub(crate) struct Share {
     pub(crate) accepted: Counter,
     pub(crate) closed: Counter,
     pub(crate) refused: Counter,
+    pub(crate) handshakes_failed: Counter,
     pub(crate) received: Counter,
     pub(crate) sent: Counter,
     pub(crate) responses: [Counter; 5],

@@ -48,8 +48,12 @@ fn get(state: &HookState, name: &str) -> Option<Value> {
             let status = facts.status.or_else(|| state.response.as_ref().map(|head| head.status.as_u16()));
             status.map(|status| Value::Integer(status.into()))
         }
-        "tls" => Some(Value::Boolean(facts.tls)),
-        _ => None,
+        "tls" => Some(Value::Boolean(state.connection.tls.is_some())),
+        "tls.resumed" => state.connection.tls.as_ref().map(|tls| Value::Boolean(tls.resumed)),
+        _ => {
+            let tls = state.connection.tls.as_deref();
+            tls.and_then(|tls| tls.fact(name.strip_prefix("tls.")?)).map(Value::Text)
+        }
     }
 }
 
@@ -76,7 +80,7 @@ mod tests {
     use http::{HeaderValue, Response};
 
     use super::*;
-    use crate::state::ConnectionInfo;
+    use crate::state::{ConnectionInfo, TlsInfo};
 
     fn state() -> Box<HookState> {
         let (peer, local) = ("192.0.2.1:5000".parse().unwrap(), "192.0.2.2:80".parse().unwrap());
@@ -86,7 +90,9 @@ mod tests {
     #[test]
     fn what_is_not_known_is_none() {
         let state = state();
-        for name in ["request-id", "route", "cluster", "endpoint", "error", "attempt", "status", "", "odin.route"] {
+        for name in
+            ["request-id", "route", "cluster", "endpoint", "error", "attempt", "status", "", "odin.route", "tls.sni"]
+        {
             assert_eq!(get(&state, name), None, "{name}");
         }
     }
@@ -94,7 +100,9 @@ mod tests {
     #[test]
     fn what_is_known_has_its_type() {
         let mut state = state();
-        state.facts.tls = true;
+        let mut connection = ConnectionInfo::new(state.connection.peer, state.connection.local, "web".into());
+        connection.tls = Some(Box::new(TlsInfo { version: "TLSv1.3", ..TlsInfo::default() }));
+        state.connection = Arc::new(connection);
         state.facts.request_id = Some(HeaderValue::from_static("abc"));
         state.facts.route = Some("/".into());
         state.facts.cluster = Some("web".into());
@@ -116,6 +124,8 @@ mod tests {
             ("bytes-received", Value::Integer(7)),
             ("bytes-sent", Value::Integer(i64::MAX)),
             ("tls", Value::Boolean(true)),
+            ("tls.resumed", Value::Boolean(false)),
+            ("tls.version", Value::Text("TLSv1.3".into())),
         ];
         for (name, value) in expected {
             assert_eq!(get(&state, name), Some(value), "{name}");

@@ -3,6 +3,7 @@
 
 mod context;
 mod facts;
+mod tls;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -18,6 +19,7 @@ use crate::budget::{CPU_BUDGET, CpuBudget};
 use crate::fields::Size;
 pub use context::{Context, ContextFull, Setter, Value};
 pub use facts::FACTS;
+pub use tls::{ClientCertificate, TlsInfo};
 
 /// One exchange (or one TCP connection, which has neither head) as hooks see it.
 ///
@@ -114,6 +116,8 @@ pub struct ConnectionInfo {
     pub local: SocketAddr,
     /// The listener's name in the config.
     pub listener: Arc<str>,
+    /// What is known of its encryption. None for a connection in plain text.
+    pub tls: Option<Box<TlsInfo>>,
     /// What the connection remembers for all its exchanges. Locked for a look-up at a time.
     pub context: Mutex<Context>,
 }
@@ -121,7 +125,7 @@ pub struct ConnectionInfo {
 impl ConnectionInfo {
     /// A connection that remembers nothing yet.
     pub fn new(peer: SocketAddr, local: SocketAddr, listener: Arc<str>) -> Self {
-        ConnectionInfo { peer, local, listener, context: Mutex::new(Context::new()) }
+        ConnectionInfo { peer, local, listener, tls: None, context: Mutex::new(Context::new()) }
     }
 
     /// What it remembers.
@@ -153,8 +157,6 @@ pub struct Facts {
     pub status: Option<u16>,
     /// `odin.error`
     pub error: Option<String>,
-    /// `odin.tls`: the client came over TLS.
-    pub tls: bool,
     /// What `odin.started` was told as: the system's clock may be set meanwhile, and the answer must stay.
     pub(crate) since_1970: OnceCell<Duration>,
 }
@@ -173,7 +175,6 @@ impl Default for Facts {
             bytes_sent: 0,
             status: None,
             error: None,
-            tls: false,
             since_1970: OnceCell::new(),
         }
     }

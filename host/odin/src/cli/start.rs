@@ -181,7 +181,13 @@ impl Start {
             self.demo_clusters.push(cluster);
         }
         self.config.clusters.insert(cluster.to_owned(), Cluster::new(endpoints.to_vec()));
-        self.config.listeners.push(Listener { name: name.to_owned(), addresses: vec![address], steer: None, traffic });
+        self.config.listeners.push(Listener {
+            name: name.to_owned(),
+            addresses: vec![address],
+            tls: None,
+            steer: None,
+            traffic,
+        });
     }
 
     /// Gives a demo cluster its endpoints.

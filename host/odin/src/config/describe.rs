@@ -90,7 +90,7 @@ fn heading(above: &str, key: &KeyDoc, inner: &Inner, name: &str) -> String {
     match inner.layout {
         Layout::List => format!("[[{path}]]"),
         Layout::Named => format!("[{path}.{name}]"),
-        Layout::Table | Layout::Inline => format!("[{path}]"),
+        Layout::Table | Layout::Inline | Layout::One => format!("[{path}]"),
     }
 }
 
@@ -123,6 +123,7 @@ fn section_of_page(out: &mut String, path: &str, keys: &[KeyDoc]) {
     let cell = |text: &str| text.replace('|', "\\|");
     for key in keys {
         let value = match &key.value.inner {
+            Some(Inner { layout: Layout::One, .. }) => "table, below".to_owned(),
             Some(inner) if inner.layout != Layout::Inline => format!("`{}`, below", heading(path, key, inner, "NAME")),
             _ => cell(&key.value.words),
         };
@@ -139,6 +140,7 @@ fn section_of_page(out: &mut String, path: &str, keys: &[KeyDoc]) {
             Layout::Inline => {
                 format!("`{} = [{{ … }}]` in `{}`", key.name, path.replace(&format!(".{}", key.name), ""))
             }
+            Layout::One => format!("`{} = {{ … }}` in `{}`", key.name, path.replace(&format!(".{}", key.name), "")),
             _ => format!("`{path}`"),
         };
         let _ = write!(out, "\n## {title}\n\n{}\n", inner.about);
@@ -158,6 +160,6 @@ impl KeyDoc {
 
     /// The table that it is, if that has a heading of its own.
     fn stands_apart(&self) -> Option<&Inner> {
-        self.value.inner.as_ref().filter(|inner| inner.layout != Layout::Inline)
+        self.value.inner.as_ref().filter(|inner| !matches!(inner.layout, Layout::Inline | Layout::One))
     }
 }

@@ -118,7 +118,7 @@ fn listener(field: Field<'_>, references: &mut References) -> Option<Listener> {
     let name_line = named.map_or(line, |field| field.node.line);
     let (steer, traffic) = traffic?;
     references.listeners.push(PlacedListener { name: name.clone(), addresses: entrance.address, name_line, path });
-    Some(Listener { name, addresses, steer, traffic })
+    Some(Listener { name, addresses, tls: entrance.tls, steer, traffic })
 }
 
 /// What goes where, and the plugin that steers.

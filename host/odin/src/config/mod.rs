@@ -28,6 +28,7 @@ mod shapes;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod units;
 
 use std::path::Path;
@@ -39,9 +40,9 @@ pub(crate) use places::{Places, Section};
 #[cfg(test)]
 pub(crate) use schema::DEFAULT_ADMIN;
 pub(crate) use schema::{
-    BodyOverflow, Cluster, Config, EncodedSlashes, Endpoint, EndpointAddress, Grant, HttpRules, Isolation, Limits,
-    Listener, Location, LogFormat, OnFailure, PathNormalization, Plugin, Route, SteeringMode, Timeouts, Traffic,
-    UpstreamProtocol,
+    BodyOverflow, CertificateFiles, ClientAuth, ClientTls, Cluster, Config, EncodedSlashes, Endpoint, EndpointAddress,
+    Grant, HttpRules, Isolation, Limits, Listener, Location, LogFormat, OnFailure, PathNormalization, Plugin, Roots,
+    Route, ServerTls, SteeringMode, Timeouts, TlsVersion, Traffic, UpstreamProtocol,
 };
 pub(crate) use section::Choice;
 pub(crate) use units::{binding, endpoint_address, socket_address};

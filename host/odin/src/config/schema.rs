@@ -5,10 +5,12 @@
 mod limits;
 mod listener;
 mod plugin;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -23,6 +25,7 @@ pub(crate) use limits::{Limits, Timeouts};
 pub(super) use listener::{Destination, Entrance};
 pub(crate) use listener::{EncodedSlashes, HttpRules, Listener, PathNormalization, Route, Traffic};
 pub(crate) use plugin::{BodyOverflow, Breaker, Grant, Isolation, OnFailure, Plugin};
+pub(crate) use tls::{CertificateFiles, ClientAuth, ClientTls, Roots, ServerTls, TlsVersion};
 
 /// Where the admin listener is unless the config says otherwise.
 pub(crate) const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
@@ -147,6 +150,8 @@ section! {
         balancer: Option<String> = None, optional(reference(Kind::Plugin)), r##"#"lb_rr""##;
         /// How Odin speaks to the endpoints, for HTTP.
         protocol: UpstreamProtocol = UpstreamProtocol::default(), shapes::choice();
+        /// Speak TLS to the endpoints. Default: plain text.
+        tls: Option<ClientTls> = None, optional(super::tls::client()), r##"#{ roots = "ca.pem" }"##;
     }
 }
 
@@ -189,6 +194,16 @@ impl EndpointAddress {
         match addresses.is_empty() {
             true => Err(io::Error::new(io::ErrorKind::NotFound, format!("{self} has no address"))),
             false => Ok(addresses),
+        }
+    }
+}
+
+impl EndpointAddress {
+    /// The name, if it is one.
+    pub(crate) fn host(&self) -> Option<Arc<str>> {
+        match self {
+            EndpointAddress::Ip(_) => None,
+            EndpointAddress::Name { host, .. } => Some(Arc::from(host.as_str())),
         }
     }
 }

@@ -151,6 +151,7 @@ macro_rules! section {
             }
         }
     };
+    (@new $section:ident $($more:tt)*) => {};
 }
 
 /// A key that is one of a few words, the first of which is the default.

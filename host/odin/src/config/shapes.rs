@@ -54,6 +54,8 @@ pub(super) enum Layout {
     Named,
     /// `{ address = "…" }`, in a list.
     Inline,
+    /// `{ cert = "…" }`
+    One,
 }
 
 pub(super) fn described(schema: Json, words: impl Into<String>) -> Described {
@@ -233,7 +235,7 @@ pub(super) fn named<T: Keyed + Serialize + 'static>(
 pub(super) fn tables(layout: Layout, about: &'static str, keys: Vec<KeyDoc>) -> Described {
     let table = describe::table(&keys);
     let schema = match layout {
-        Layout::Table => table,
+        Layout::Table | Layout::One => table,
         Layout::List | Layout::Inline => json!({ "type": ["array", "null"], "items": table }),
         Layout::Named => {
             json!({ "type": ["object", "null"], "propertyNames": name_schema(), "additionalProperties": table })

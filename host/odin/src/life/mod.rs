@@ -116,7 +116,7 @@ impl Life {
                     continue;
                 }
                 changed = watch.changed() => match changed {
-                    Changed::Config => Order::Reload(None),
+                    Changed::Config | Changed::File(_) => Order::Reload(None),
                     Changed::Plugin(name) => {
                         let odin = odin.clone();
                         tokio::task::spawn_local(async move { odin.swap_from_file(&name).await });

@@ -13,7 +13,7 @@ use super::state::Event;
 use super::{Odin, Reply, answer};
 use crate::assemble::{self, Assembly};
 use crate::background::Background;
-use crate::check::{self, Validated};
+use crate::check;
 use crate::cli::Start;
 use crate::config::{self, Config};
 use crate::diff::{self, Change};
@@ -163,9 +163,9 @@ pub(super) async fn assemble(
     workers: usize,
     background: &Background,
 ) -> anyhow::Result<Assembly> {
-    let Validated { plugins, token } = check::validate(&start, before.as_deref(), runtime).await?;
+    let validated = check::validate(&start, before.as_deref(), runtime).await?;
     for name in start.unplaced_plugins.clone() {
-        if let Some(loaded) = plugins.get(&name) {
+        if let Some(loaded) = validated.plugins.get(&name) {
             start.place_plugin(&name, roles(loaded.plugin.hooks()))?;
         }
     }
@@ -174,7 +174,7 @@ pub(super) async fn assemble(
     let wanted = move || Names::wanted(assemble::new_clusters(&new.config, old.as_deref()));
     let names = Names::resolve(background.run(wanted).await?).await;
     let build = move || {
-        let assembly = Assembly::new(&start, plugins, token, &names, before.as_deref(), workers);
+        let assembly = Assembly::new(&start, validated, &names, before.as_deref(), workers);
         assembly.map_err(|error| start.places.locate(error))
     };
     background.run(build).await?

@@ -138,6 +138,7 @@ fn hand_over(channel: &Channel, admin: &Shared, given: Given) -> anyhow::Result<
         sockets: tags,
         activated: given.activated,
         admin_socket: admin.unix.is_some(),
+        tickets: crate::tls::hand_over(),
     };
     let mut file = File::from(rustix::fs::memfd_create("odin-manifest", rustix::fs::MemfdFlags::CLOEXEC)?);
     file.write_all(&serde_json::to_vec(&manifest)?)?;

@@ -80,4 +80,7 @@ struct Manifest {
     /// The last descriptor is the unix socket of the admin pages. A binary that knows nothing of it leaves it.
     #[serde(default)]
     admin_socket: bool,
+    /// The keys of session tickets.
+    #[serde(default)]
+    tickets: Vec<u8>,
 }

@@ -51,6 +51,9 @@ impl Takeover {
         let mut descriptors = self.next()?;
         let manifest = descriptors.pop().context("the process before sent no manifest")?;
         let manifest = read(manifest)?;
+        if !manifest.tickets.is_empty() {
+            crate::tls::take_over(&manifest.tickets);
+        }
         let wanted = manifest.steering_descriptors + manifest.sockets.len() + usize::from(manifest.admin_socket);
         let mut descriptors = Vec::with_capacity(wanted);
         while descriptors.len() < wanted {

@@ -8,6 +8,7 @@ use std::os::unix::fs::symlink;
 use tokio::time::timeout;
 
 use super::*;
+use crate::check::Validated;
 use crate::cli::Start;
 use crate::resolve::Names;
 
@@ -22,7 +23,7 @@ impl Folder {
     }
 
     fn watch(&self) -> Watch {
-        let assembly = Assembly::new(&Start::default(), BTreeMap::new(), None, &Names::default(), None, 1).unwrap();
+        let assembly = Assembly::new(&Start::default(), Validated::default(), &Names::default(), None, 1).unwrap();
         let file = self.0.join("odin.toml");
         Watch::new(&assembly, Some((&file, content(&file))), SystemTime::now())
     }

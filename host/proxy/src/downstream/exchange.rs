@@ -114,6 +114,10 @@ async fn run(
         return Err(Error::new(Kind::NoRoute, "the listener became a TCP listener"));
     };
     let Some(head) = &mut record.head else { return Err(call::no_head()) };
+    head.scheme = origin.downstream.scheme();
+    if origin.downstream.is_misdirected(head.host()) {
+        return Err(Error::new(Kind::Misdirected, "the certificate that the client was shown is not for this host"));
+    }
     normalize(&mut head.parts, rules.paths)?;
     let target = listener.router.find(head.host(), head.parts.uri.path()).and_then(|at| listener.target(at));
     let target = target.ok_or_else(|| Error::new(Kind::NoRoute, "no route matches host and path"))?;

@@ -160,6 +160,7 @@ impl Record {
         Finished {
             listener: &self.listener.shared.name,
             client: self.downstream.info.peer,
+            tls: self.downstream.info.tls.as_deref(),
             method: &self.method,
             uri: &self.uri,
             version: self.version,

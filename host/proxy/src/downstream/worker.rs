@@ -1,6 +1,6 @@
 //! What everything that runs on a worker may use: its log, its connections, the config as plugins' calls see it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -32,6 +32,10 @@ pub(crate) struct Worker {
     pub(crate) id: usize,
     pub(crate) log: WorkerLog,
     pub(crate) request_ids: RequestIds,
+    /// TLS handshakes that are going on.
+    pub(crate) handshakes: Cell<usize>,
+    /// When the log told last of one that failed.
+    pub(crate) handshake_told: Cell<Option<Instant>>,
     /// The tasks of the open connections, to be woken when a drain goes on.
     open: RefCell<Slab<(Waker, Rc<Drain>)>>,
     /// The last connection ended.
@@ -59,6 +63,8 @@ impl Worker {
             id,
             log: WorkerLog::new(log),
             request_ids: RequestIds::new(),
+            handshakes: Cell::new(0),
+            handshake_told: Cell::new(None),
             open: RefCell::default(),
             empty: Notify::new(),
             retiring: RefCell::default(),
@@ -102,6 +108,12 @@ impl Worker {
             })
             .await;
         });
+    }
+
+    /// A TLS handshake goes on, as long as what is returned is there.
+    pub(crate) fn handshake(&self) -> Handshake<'_> {
+        self.handshakes.set(self.handshakes.get() + 1);
+        Handshake(&self.handshakes)
     }
 
     /// An exchange with a future of its own waits for the head of its response, as long as what is returned is there.
@@ -203,6 +215,15 @@ impl Worker {
         while !self.open.borrow().is_empty() {
             self.empty.notified().await;
         }
+    }
+}
+
+/// See [`Worker::handshake`].
+pub(crate) struct Handshake<'a>(&'a Cell<usize>);
+
+impl Drop for Handshake<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

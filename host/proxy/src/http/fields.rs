@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use odin_chain::ClientCertificate;
 
 use crate::http::head::Head;
 
@@ -16,6 +17,7 @@ const FORWARDED: HeaderName = header::FORWARDED;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -28,15 +30,18 @@ const VIA_2: HeaderValue = HeaderValue::from_static("2 odin");
 pub(crate) struct Client {
     ip: IpAddr,
     text: HeaderValue,
+    /// `X-Forwarded-Client-Cert`, if upstreams are told.
+    certificate: Option<HeaderValue>,
     /// `Forwarded` for the host that was asked last: nearly always the next one's too.
     forwarded: RefCell<(HeaderValue, HeaderValue)>,
 }
 
 impl Client {
-    pub(crate) fn new(peer: SocketAddr) -> Self {
+    pub(crate) fn new(peer: SocketAddr, certificate: Option<&ClientCertificate>) -> Self {
         let ip = peer.ip().to_canonical();
         let none = || HeaderValue::from_static("");
-        Client { ip, text: value(ip.to_string()), forwarded: RefCell::new((none(), none())) }
+        let certificate = certificate.map(|certificate| value(described(certificate)));
+        Client { ip, text: value(ip.to_string()), certificate, forwarded: RefCell::new((none(), none())) }
     }
 
     /// `for=192.0.2.1;host=example.com;proto=http` (RFC 7239, section 4).
@@ -55,6 +60,17 @@ impl Client {
         }
         cached.1.clone()
     }
+}
+
+/// As Envoy writes it: `Hash=…;Subject="…";URI=…;DNS=…`.
+fn described(certificate: &ClientCertificate) -> String {
+    // What stands in quotes must not end them; what does not is no separator.
+    let quoted = certificate.subject.replace('\\', "\\\\").replace('"', "\\\"");
+    let plain = |name: &&String| name.bytes().all(|byte| byte.is_ascii_graphic() && !b";,\"=".contains(&byte));
+    let mut text = format!("Hash={};Subject=\"{quoted}\"", certificate.fingerprint);
+    certificate.uris.iter().filter(plain).for_each(|uri| text.extend([";URI=", uri]));
+    certificate.dns.iter().filter(plain).for_each(|name| text.extend([";DNS=", name]));
+    text
 }
 
 fn value(text: String) -> HeaderValue {
@@ -87,6 +103,9 @@ pub(crate) fn forward_request(head: &mut Head, client: &Client, trusted: bool, i
         headers.insert(X_FORWARDED_HOST, authority.clone());
         headers.remove(X_REAL_IP);
         remove_other_claims(headers);
+    }
+    if let Some(certificate) = &client.certificate {
+        headers.insert(X_FORWARDED_CLIENT_CERT, certificate.clone());
     }
     // Credentials for a proxy: Odin asks for none, and the upstream must not get them (RFC 9110, section 11.7.2).
     headers.remove(header::PROXY_AUTHORIZATION);

@@ -17,6 +17,7 @@ use odin_chain::{ConnectionInfo, HookState, Value};
 
 use crate::observe::finished::Finished;
 use crate::observe::log_text::{now, quoted, quoted_ascii, unix_seconds};
+use crate::observe::log_tls;
 use crate::relay::RelayReport;
 use crate::snapshot::{AccessLog, Snapshot};
 
@@ -137,6 +138,12 @@ impl WorkerLog {
                 quoted(listener),
             ),
         };
+        if let Some(tls) = &info.tls {
+            match snapshot.access_log {
+                AccessLog::Json => log_tls::json(&mut line, tls),
+                _ => log_tls::text(&mut line, tls),
+            }
+        }
         if let Some(error) = error {
             let _ = match snapshot.access_log {
                 AccessLog::Json => write!(line, r#","error":{}"#, quoted(error)),
@@ -235,6 +242,9 @@ fn text(done: &Finished<'_>) -> String {
     if done.attempts > 1 {
         let _ = write!(line, " attempts={}", done.attempts);
     }
+    if let Some(tls) = done.tls {
+        log_tls::text(&mut line, tls);
+    }
     if let Some(plugin) = done.answered_by {
         let _ = write!(line, " answered-by={plugin}");
     }
@@ -273,6 +283,9 @@ fn json(done: &Finished<'_>) -> String {
     );
     if let Some((cluster, address)) = done.endpoint {
         let _ = write!(line, r#","cluster":{},"endpoint":"{address}""#, quoted(cluster));
+    }
+    if let Some(tls) = done.tls {
+        log_tls::json(&mut line, tls);
     }
     if let Some(plugin) = done.answered_by {
         let _ = write!(line, r#","answered_by":{}"#, quoted(plugin));

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
+use odin_chain::TlsInfo;
+
 use crate::error::Blame;
 
 /// An exchange that is over.
@@ -12,6 +14,8 @@ pub(crate) struct Finished<'a> {
     /// The listener's name.
     pub(crate) listener: &'a str,
     pub(crate) client: SocketAddr,
+    /// How the connection was encrypted.
+    pub(crate) tls: Option<&'a TlsInfo>,
     /// As the client sent it, like the next three.
     pub(crate) method: &'a Method,
     pub(crate) uri: &'a Uri,

@@ -3,3 +3,4 @@
 pub(crate) mod access_log;
 pub(crate) mod finished;
 pub(crate) mod log_text;
+mod log_tls;

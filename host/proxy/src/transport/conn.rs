@@ -38,6 +38,11 @@ enum Carrier<S, T> {
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Unpin {
     /// From here on dropping it shows the peer that it broke off.
     fn reset_on_drop(&mut self);
+
+    /// See [`Readable::has_more`].
+    fn has_more(&self) -> bool {
+        false
+    }
 }
 
 /// A stream that has ended: see [`WriteHalf::shut`].
@@ -57,7 +62,7 @@ pub(crate) trait Readable: AsyncRead + Unpin {
     /// Pending when there is nothing to read, and then the task is woken when there is. Of a stream only a read can tell.
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Something is there to be read, of which the driver may not have told yet: closing now would reset the connection.
-    /// False for a stream, which has no driver: a read has told.
+    /// False for a stream that has no driver: a read has told.
     fn has_more(&self) -> bool;
 }
 
@@ -72,7 +77,6 @@ impl Conn {
     }
 
     /// A connection that is carried by a stream.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for TLS and tunnels, which are not built yet"))]
     pub(crate) fn over(stream: impl ByteStream + 'static) -> Conn {
         Carried(Carrier::Stream(Box::new(stream)))
     }
@@ -177,14 +181,35 @@ impl<S: OfSocket, T> Carried<S, T> {
     }
 }
 
-impl<S: OfSocket + AsyncRead + Unpin, T: AsyncRead + Unpin> Readable for Carried<S, T> {
+/// What carries a connection, or a half of one, that is no socket.
+pub(crate) trait OfStream {
+    /// See [`Readable::has_more`].
+    fn has_more(&self) -> bool;
+}
+
+impl OfStream for Box<dyn ByteStream> {
+    fn has_more(&self) -> bool {
+        (**self).has_more()
+    }
+}
+
+impl OfStream for SharedHalf {
+    fn has_more(&self) -> bool {
+        self.0.borrow().has_more()
+    }
+}
+
+impl<S: OfSocket + AsyncRead + Unpin, T: OfStream + AsyncRead + Unpin> Readable for Carried<S, T> {
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.as_socket().map_or(Poll::Ready(Ok(())), |socket| socket.poll_read_ready(cx))
     }
 
     fn has_more(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        self.as_socket().is_some_and(|socket| recv(socket, &mut [0; 1], flags).is_ok_and(|(read, _)| read > 0))
+        match &self.0 {
+            Carrier::Socket(io) => recv(io.socket(), &mut [0; 1], flags).is_ok_and(|(read, _)| read > 0),
+            Carrier::Stream(io) => io.has_more(),
+        }
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 use crate::transport::conn::Conn;
+use crate::transport::tls;
 
 /// After so long without a packet the kernel asks a peer whether it is still there.
 const PROBE_AFTER: Duration = Duration::from_secs(20);
@@ -22,10 +24,19 @@ pub enum Protocol {
 }
 
 /// Where a connection leads and what is spoken on it. A connection to one peer is as good as any other to an equal peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) protocol: Protocol,
+    pub(crate) tls: Option<Secrecy>,
+}
+
+/// How a peer is spoken to over TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Secrecy {
+    pub(crate) client: Arc<tls::Client>,
+    /// The peer's name in the config, if it has one.
+    pub(crate) host: Option<Arc<str>>,
 }
 
 impl Peer {
@@ -37,6 +48,9 @@ impl Peer {
         // is noticed by the exchange that uses it next.
         let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_AFTER / 4).with_retries(4);
         let _ = SockRef::from(&socket).set_tcp_keepalive(&probes);
-        Ok(socket.into())
+        match &self.tls {
+            Some(Secrecy { client, host }) => client.connect(socket.into(), host.as_deref(), self.address.ip()).await,
+            None => Ok(socket.into()),
+        }
     }
 }

@@ -8,3 +8,4 @@ pub(crate) mod hyper_io;
 #[cfg(test)]
 pub(crate) mod pair;
 pub(crate) mod timer;
+pub mod tls;

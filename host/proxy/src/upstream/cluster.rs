@@ -11,6 +11,7 @@ use odin_runtime::Plugin;
 
 use crate::transport::clock;
 use crate::transport::connector::Protocol;
+use crate::transport::tls;
 use crate::upstream::eligible::Eligible;
 use crate::upstream::health::{Failure, Health, Standing};
 use crate::upstream::stride::Stride;
@@ -25,6 +26,8 @@ pub struct Cluster {
     pub balancer: Option<Arc<Plugin>>,
     /// For HTTP.
     pub protocol: Protocol,
+    /// How its endpoints are spoken to; none for plain text.
+    pub tls: Option<Arc<tls::Client>>,
     /// The turn of whoever goes round.
     pub(crate) turn: AtomicU64,
     pub(crate) stride: Stride,
@@ -43,13 +46,18 @@ impl Cluster {
     /// `workers` is the number of threads that will count.
     pub fn new(
         name: impl Into<String>,
-        endpoints: impl IntoIterator<Item = (SocketAddr, u32)>,
+        endpoints: impl IntoIterator<Item = impl Into<NewEndpoint>>,
         balancer: Option<Arc<Plugin>>,
         protocol: Protocol,
         workers: usize,
     ) -> Self {
-        let endpoint = |(address, weight)| Endpoint { address, weight, state: EndpointState::new(workers) };
-        let endpoints: Vec<_> = endpoints.into_iter().map(endpoint).collect();
+        let endpoint = |NewEndpoint { address, weight, host }| Endpoint {
+            address,
+            weight,
+            host,
+            state: EndpointState::new(workers),
+        };
+        let endpoints: Vec<_> = endpoints.into_iter().map(|new| endpoint(new.into())).collect();
         let weights: Vec<_> = endpoints.iter().map(|endpoint| endpoint.weight).collect();
         let eligible = Arc::new(Eligible::new(&weights));
         for (index, endpoint) in (0..).zip(&endpoints) {
@@ -60,10 +68,18 @@ impl Cluster {
             endpoints,
             balancer,
             protocol,
+            tls: None,
             turn: AtomicU64::new(0),
             stride: Stride::default(),
             eligible,
         }
+    }
+
+    /// Its endpoints are spoken to over TLS.
+    #[must_use]
+    pub fn over(mut self, tls: Option<Arc<tls::Client>>) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// Goes on with what is known of the endpoints that `before` has as well: health, counters and connections.
@@ -131,12 +147,30 @@ impl Cluster {
     }
 }
 
+/// An endpoint of which nothing is known yet.
+pub struct NewEndpoint {
+    /// Its address.
+    pub address: SocketAddr,
+    /// For weighted balancers.
+    pub weight: u32,
+    /// Its name in the config, if it has one.
+    pub host: Option<Arc<str>>,
+}
+
+impl From<(SocketAddr, u32)> for NewEndpoint {
+    fn from((address, weight): (SocketAddr, u32)) -> Self {
+        NewEndpoint { address, weight, host: None }
+    }
+}
+
 /// One address of a cluster.
 pub struct Endpoint {
     /// Where it is.
     pub address: SocketAddr,
     /// For weighted balancers; 1 unless set.
     pub weight: u32,
+    /// Its name in the config, if it has one.
+    pub(crate) host: Option<Arc<str>>,
     state: Arc<EndpointState>,
 }
 

@@ -11,7 +11,8 @@ use odin_runtime::{OutboundSender, Plugin, WorkerPlugin};
 use slab::Slab;
 
 use crate::snapshot::Snapshot;
-use crate::transport::connector::Peer;
+use crate::transport::connector::{Peer, Secrecy};
+use crate::transport::tls;
 use crate::upstream::candidates::Candidates;
 use crate::upstream::cluster::{Cluster, Endpoint};
 use crate::upstream::pool::Pool;
@@ -229,7 +230,9 @@ impl Made {
         let kept = kept.as_ref().map(|kept| kept.shared.endpoints.iter().map(Endpoint::identity).zip(&kept.pools));
         let kept: HashMap<_, _> = kept.into_iter().flatten().collect();
         let pool = |endpoint: &Endpoint| {
-            let peer = Peer { address: endpoint.address, protocol: cluster.protocol };
+            let secrecy = |client: &Arc<tls::Client>| Secrecy { client: client.clone(), host: endpoint.host.clone() };
+            let tls = cluster.tls.as_ref().map(secrecy);
+            let peer = Peer { address: endpoint.address, protocol: cluster.protocol, tls };
             // What is kept open to one peer is of no use for another.
             match kept.get(&endpoint.identity()).filter(|pool| pool.peer == peer) {
                 Some(pool) => Rc::clone(pool),

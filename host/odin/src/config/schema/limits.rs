@@ -44,6 +44,8 @@ section! {
         trailer_bytes: u64 = 8 << 10, size(0..=16 << 20);
         /// Open downstream connections of one worker.
         connections: usize = 10_000, whole(1..=10_000_000);
+        /// TLS handshakes of one worker that may go on at a time.
+        handshakes: usize = 1_024, whole(1..=1_000_000);
         /// Concurrent streams of one HTTP/2 connection.
         streams: u32 = 100, whole(1..=1_000_000);
         /// Connections that HTTP exchanges may have in use per endpoint and worker. More wait for `timeouts.queue`.

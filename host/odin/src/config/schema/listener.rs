@@ -9,6 +9,8 @@ use super::super::listeners::{PlacedRoute, host, path, routes};
 use super::super::places::Kind;
 use super::super::section::{choice, section};
 use super::super::shapes::{self, boolean, list, optional, reference};
+use super::super::tls;
+use super::ServerTls;
 
 /// What accepts connections at some addresses.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,6 +20,9 @@ pub(crate) struct Listener {
     /// At least one. Port 0: the system chooses one.
     #[serde(rename = "address", serialize_with = "one_or_many")]
     pub(crate) addresses: Vec<Binding>,
+    /// How its connections are encrypted; none for plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<ServerTls>,
     /// A key of `plugins`, which chooses who gets new connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) steer: Option<String>,
@@ -57,6 +62,9 @@ section! {
         address: Vec<Placed> [required r#"for example "127.0.0.1:8080""#], bindings::shape(), r#""127.0.0.1:8085""#;
         /// What arrives.
         protocol: Protocol = Protocol::default(), shapes::choice();
+        /// Speak TLS to the clients. Default: plain text.
+        tls: Option<ServerTls> = None, optional(tls::server()),
+            r##"#{ certificates = [{ cert = "a.pem", key = "a.key" }] }"##;
     }
 }
 

@@ -49,7 +49,7 @@ impl Peers {
         let handle = Handle::new(local.listeners["web"].clone());
         let nowhere = ([127, 0, 0, 1], 1).into();
         let info = ConnectionInfo::new(nowhere, nowhere, "web".into());
-        let downstream = Downstream::new(info.into(), handle.drain.clone());
+        let downstream = Downstream::new(info.into(), handle.drain.clone(), None);
         let worker = Worker::new(0, LogWriter::start().unwrap().handle(), || {});
         let mut new = NewConnection { conn, reader: Reader::new(), deadline: Deadline::default() };
         let served = tokio::task::spawn_local(async move {

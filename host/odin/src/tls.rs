@@ -1,0 +1,228 @@
+//! What listeners and clusters speak TLS by: reads the files that the config names, and keeps what has not changed.
+//!
+//! A file that cannot be used is a fault with its path, and changes nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context as _, bail};
+use odin_proxy::tls::{
+    self, Certificate, Client, ClientAuth, ClientSettings, MinVersion, SECRET, Server, ServerSettings, Tickets,
+};
+
+use crate::config::{self, ClientTls, Config, Roots, Section, ServerTls, TlsVersion, Traffic, UpstreamProtocol};
+use crate::files;
+
+/// Of all listeners and clusters that have it, by name.
+#[derive(Default)]
+pub(crate) struct Tls {
+    servers: BTreeMap<String, Kept<ServerTls, Server>>,
+    clients: BTreeMap<String, Kept<ClientTls, Client>>,
+}
+
+/// A section, what its files held, and what was made of both.
+struct Kept<S, T> {
+    section: S,
+    files: Files,
+    made: Arc<T>,
+}
+
+/// Files that were read.
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+impl Tls {
+    /// Reads everything; what is wrong goes to `faults`. What `before` has of the same files stays.
+    pub(crate) fn read(config: &Config, before: Option<&Tls>, faults: &mut Vec<anyhow::Error>) -> Tls {
+        let mut tls = Tls::default();
+        for listener in &config.listeners {
+            let Some(section) = &listener.tls else { continue };
+            let before = before.and_then(|before| before.servers.get(&listener.name));
+            let http = !matches!(listener.traffic, Traffic::Tcp { .. });
+            let made = kept(section, before, server_files(section), |files| server(section, files, http, before));
+            match made.with_context(|| Section::listener(&listener.name)) {
+                Ok(made) => drop(tls.servers.insert(listener.name.clone(), made)),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        for (name, cluster) in &config.clusters {
+            let Some(section) = &cluster.tls else { continue };
+            let before = before.and_then(|before| before.clients.get(name));
+            let http2 = cluster.protocol == UpstreamProtocol::Http2;
+            let made = kept(section, before, client_files(section), |files| client(section, files, http2));
+            match made.with_context(|| Section::cluster(name)) {
+                Ok(made) => drop(tls.clients.insert(name.clone(), made)),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        tls
+    }
+
+    /// By what the listener of this name speaks.
+    pub(crate) fn server(&self, listener: &str) -> Option<Arc<Server>> {
+        self.servers.get(listener).map(|kept| kept.made.clone())
+    }
+
+    /// By what the cluster of this name speaks.
+    pub(crate) fn client(&self, cluster: &str) -> Option<Arc<Client>> {
+        self.clients.get(cluster).map(|kept| kept.made.clone())
+    }
+
+    /// The files that all of it was made of.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        let servers = self.servers.values().map(|kept| &kept.files);
+        servers.chain(self.clients.values().map(|kept| &kept.files)).flat_map(BTreeMap::keys).map(PathBuf::as_path)
+    }
+}
+
+/// What `before` has, if neither its section nor its files have changed.
+fn kept<S: Clone + PartialEq, T>(
+    section: &S,
+    before: Option<&Kept<S, T>>,
+    paths: Vec<&Path>,
+    make: impl FnOnce(&Files) -> anyhow::Result<T>,
+) -> anyhow::Result<Kept<S, T>> {
+    let mut files = Files::new();
+    for path in paths {
+        let content = files::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        files.insert(path.to_owned(), content);
+    }
+    let same = before.filter(|before| before.section == *section && before.files == files);
+    let made = same.map_or_else(|| make(&files).map(Arc::new), |same| Ok(same.made.clone()))?;
+    Ok(Kept { section: section.clone(), files, made })
+}
+
+fn server_files(section: &ServerTls) -> Vec<&Path> {
+    let certificates = section.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
+    let others = [&section.client_ca, &section.client_crl, &section.tickets].into_iter().flatten();
+    certificates.chain(others).map(PathBuf::as_path).collect()
+}
+
+fn client_files(section: &ClientTls) -> Vec<&Path> {
+    let roots = if let Roots::File(path) = &section.roots { Some(path) } else { None };
+    let others = [&section.cert, &section.key, &section.crl].into_iter().flatten();
+    roots.into_iter().chain(others).map(PathBuf::as_path).collect()
+}
+
+fn content<'a>(files: &'a Files, path: Option<&PathBuf>) -> Option<&'a [u8]> {
+    path.and_then(|path| files.get(path)).map(Vec::as_slice)
+}
+
+/// A certificate and its key; errors name the files.
+fn certificate(files: &Files, cert: &PathBuf, key: &PathBuf) -> anyhow::Result<Certificate> {
+    let of = |path| content(files, Some(path)).unwrap_or_default();
+    let made = Certificate::from_pem(of(cert), of(key));
+    made.with_context(|| format!("{} with {}", cert.display(), key.display()))
+}
+
+fn server(
+    section: &ServerTls,
+    files: &Files,
+    http: bool,
+    before: Option<&Kept<ServerTls, Server>>,
+) -> anyhow::Result<Server> {
+    let mut certificates = Vec::new();
+    for config::CertificateFiles { cert, key } in &section.certificates {
+        let certificate = certificate(files, cert, key)?;
+        let known = |before: &Kept<_, Server>| before.made.certificates().iter().any(|known| known.is(&certificate));
+        match certificate.is_in_time() {
+            Ok(()) => {}
+            // What serves already shall not keep the rest of a config from being served, nor a start from starting.
+            Err(error) if before.is_none_or(known) => tracing::warn!(file = %cert.display(), "{error}"),
+            Err(error) => bail!("{}: {error}", cert.display()),
+        }
+        certificates.push(Arc::new(certificate));
+    }
+    let tickets = match &section.tickets {
+        None => own_tickets()?,
+        Some(path) => match content(files, Some(path)) {
+            Some(secret) if secret.len() >= SECRET => Tickets::shared(secret),
+            _ => bail!(
+                "{}: a secret of at least {SECRET} bytes is needed; make one with `openssl rand -out FILE 80`",
+                path.display()
+            ),
+        },
+    };
+    let settings = ServerSettings {
+        certificates,
+        client_auth: match section.client_auth {
+            config::ClientAuth::Off => ClientAuth::Off,
+            config::ClientAuth::Optional => ClientAuth::Optional,
+            config::ClientAuth::Required => ClientAuth::Required,
+        },
+        client_ca: content(files, section.client_ca.as_ref()),
+        client_crl: content(files, section.client_crl.as_ref()),
+        min_version: min_version(section.min_version),
+        tickets,
+        alpn: if http { &["h2", "http/1.1"] } else { &[] },
+        forward_client_cert: section.forward_client_cert,
+    };
+    Server::new(settings).with_context(|| named(&[&section.client_ca, &section.client_crl]))
+}
+
+fn client(section: &ClientTls, files: &Files, http2: bool) -> anyhow::Result<Client> {
+    let pair = section.cert.as_ref().zip(section.key.as_ref());
+    let certificate = pair.map(|(cert, key)| certificate(files, cert, key)).transpose()?;
+    if let (Some(certificate), Some(cert)) = (&certificate, &section.cert)
+        && let Err(error) = certificate.is_in_time()
+    {
+        tracing::warn!(file = %cert.display(), "{error}");
+    }
+    let roots = match &section.roots {
+        Roots::System => tls::Roots::System,
+        Roots::Mozilla => tls::Roots::Mozilla,
+        Roots::None => tls::Roots::Fingerprints(section.fingerprints.clone()),
+        Roots::File(path) => {
+            let text = content(files, Some(path)).unwrap_or_default();
+            tls::Roots::File(path.display().to_string(), text.to_vec())
+        }
+    };
+    let alpn = if section.alpn.is_empty() && http2 { vec!["h2".to_owned()] } else { section.alpn.clone() };
+    let settings = ClientSettings {
+        roots,
+        crl: content(files, section.crl.as_ref()),
+        server_name: section.server_name.as_deref(),
+        certificate: certificate.as_ref(),
+        min_version: min_version(section.min_version),
+        alpn,
+    };
+    let root_file = if let Roots::File(path) = &section.roots { Some(path.clone()) } else { None };
+    Client::new(&settings).with_context(|| named(&[&root_file, &section.crl]))
+}
+
+/// The files that an error may be about.
+fn named(paths: &[&Option<PathBuf>]) -> String {
+    let shown: Vec<_> = paths.iter().filter_map(|path| Some(path.as_ref()?.display().to_string())).collect();
+    if shown.is_empty() { "tls".to_owned() } else { shown.join(" or ") }
+}
+
+fn min_version(version: TlsVersion) -> MinVersion {
+    match version {
+        TlsVersion::Tls12 => MinVersion::Tls12,
+        TlsVersion::Tls13 => MinVersion::Tls13,
+    }
+}
+
+/// The keys of tickets of this process, once they are needed or taken over.
+static OWN: OnceLock<Arc<Tickets>> = OnceLock::new();
+
+fn own_tickets() -> anyhow::Result<Arc<Tickets>> {
+    if let Some(own) = OWN.get() {
+        return Ok(own.clone());
+    }
+    let made = Tickets::own().context("the system has no random numbers for the keys of session tickets")?;
+    Ok(OWN.get_or_init(|| made).clone())
+}
+
+/// Goes on with the keys of the process before, so that its clients can resume their sessions.
+pub(crate) fn take_over(keys: &[u8]) {
+    match Tickets::taken_over(keys) {
+        Some(tickets) => drop(OWN.set(tickets)),
+        None => tracing::warn!("the keys of session tickets that the process before hands over cannot be used"),
+    }
+}
+
+/// What [`take_over`] takes; empty when there is nothing.
+pub(crate) fn hand_over() -> Vec<u8> {
+    OWN.get().and_then(|tickets| tickets.hand_over()).unwrap_or_default()
+}
