@@ -16,6 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::TcpStream;
@@ -23,6 +24,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::Target;
+use crate::body::hex;
 use crate::tcp::TcpPeer;
 use crate::wait::within;
 
@@ -202,6 +204,11 @@ impl Authority {
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Client(Arc::new(config))
     }
+}
+
+/// Hexadecimal digits of the SHA-256 of a certificate.
+pub fn fingerprint(issued: &Issued) -> String {
+    hex(&Sha256::digest(&issued.der))
 }
 
 /// A client whose sessions can be resumed by its later connections.

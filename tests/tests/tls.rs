@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use odin_tests::tls::{Authority, Client, Issued, date};
+use odin_tests::tls::{Authority, Issued, date};
 use odin_tests::{HttpBackend, Odin, Protocol, Target, TcpPeer, until, within};
 use rustls::{HandshakeKind, NamedGroup, ProtocolVersion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -15,9 +15,9 @@ fn secured(certificates: &[&Issued], more: &str, target: &impl Target) -> odin_t
     Odin::builder().target(target).in_listener(&format!("tls = {{ certificates = [{}] {more} }}", pairs.join(", ")))
 }
 
-/// The certificate that a client is shown for a name.
-async fn shown(client: &Client, odin: &Odin, name: &str) -> Vec<u8> {
-    let stream = client.connect(odin.address("web"), name).await.unwrap();
+/// The certificate that a new client is shown for a name. In a session that goes on none is shown.
+async fn shown(authority: &Authority, odin: &Odin, name: &str) -> Vec<u8> {
+    let stream = authority.client(&[]).connect(odin.address("web"), name).await.unwrap();
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
@@ -70,7 +70,7 @@ async fn a_name_gets_its_certificate() {
         ("b.wild.test", &wild),
         ("both.test", &ecdsa),
     ] {
-        assert_eq!(shown(&client, &odin, name).await, expected.der.to_vec(), "{name}");
+        assert_eq!(shown(&authority, &odin, name).await, expected.der.to_vec(), "{name}");
     }
     // Of two labels the star stands for none; nobody has that name, so the first certificate is shown.
     let refused = client.connect(odin.address("web"), "a.b.wild.test").await.unwrap_err();
@@ -190,7 +190,7 @@ async fn a_new_certificate_serves_new_connections_and_a_wrong_one_none() {
     let renewed = authority.issue(&["a.test"]);
     renewed.replace(&issued);
     until("the new certificate", || async {
-        (shown(&client, &odin, "a.test").await == renewed.der.to_vec()).then_some(())
+        (shown(&authority, &odin, "a.test").await == renewed.der.to_vec()).then_some(())
     })
     .await;
     open.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").await.unwrap();
@@ -213,7 +213,7 @@ async fn a_new_certificate_serves_new_connections_and_a_wrong_one_none() {
         assert!(!answer.status.success(), "{what}");
         let line = odin.log_contains_after(from, &["not reloaded", words]).await;
         assert!(line.contains("listener \"web\"") && line.contains(&issued.cert.display().to_string()), "{line}");
-        assert_eq!(shown(&client, &odin, "a.test").await, renewed.der.to_vec(), "{what}");
+        assert_eq!(shown(&authority, &odin, "a.test").await, renewed.der.to_vec(), "{what}");
     }
 }
 
@@ -228,9 +228,11 @@ async fn a_client_that_says_nothing_or_nonsense_holds_nothing() {
     for stream in [&mut silent, &mut slow] {
         let _ = within("the end of a client that says nothing", stream.read_to_end(&mut Vec::new())).await;
     }
-    for nonsense in
-        [&b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"[..], b"\x16\x03\x01\x00\x02\xff\xff", &[0x80, 0x2e, 1, 0, 2]]
-    {
+    for nonsense in [
+        &b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"[..],
+        b"\x16\x03\x01\x00\x04\xff\x00\x00\x00",
+        &[0x80, 0x2e, 1, 0, 2],
+    ] {
         let mut stream = TcpStream::connect(odin.address("web")).await.unwrap();
         stream.write_all(nonsense).await.unwrap();
         let mut got = Vec::new();

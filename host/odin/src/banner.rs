@@ -39,7 +39,12 @@ pub(crate) fn print(odin: &Odin, admin: &Serving, demo: bool) {
     let assembly = odin.assembly();
     let mut http = None;
     for listener in &assembly.config.listeners {
-        let scheme = if matches!(listener.traffic, Traffic::Tcp { .. }) { "tcp" } else { "http" };
+        let scheme = match (&listener.traffic, &listener.tls) {
+            (Traffic::Tcp { .. }, None) => "tcp",
+            (Traffic::Tcp { .. }, Some(_)) => "tls",
+            (Traffic::Http { .. }, None) => "http",
+            (Traffic::Http { .. }, Some(_)) => "https",
+        };
         let bindings = odin.with_sockets(|sockets| sockets.bindings(listener, &Statuses::default()));
         let (served, unserved): (Vec<_>, Vec<_>) = bindings.iter().partition(|binding| binding.serving);
         for binding in served.iter().take(MAX_LINES) {

@@ -1,0 +1,106 @@
+//! Who speaks: clients that show certificates, and what is known of them afterwards.
+
+use odin_tests::tls::{Authority, Issued, date};
+use odin_tests::{Builder, HttpBackend, Odin, Protocol, Target};
+
+fn asking(server: &Issued, more: &str, target: &impl Target) -> Builder {
+    let tls = format!("tls = {{ certificates = [{}], {more} }}", server.pair());
+    Odin::builder().target(target).in_listener(&tls).top("[access-log]\nformat = 'json'")
+}
+
+#[tokio::test]
+async fn a_client_without_the_right_certificate_is_refused_and_told_why() {
+    let (authority, stranger) = (Authority::default(), Authority::new("a stranger"));
+    let backend = HttpBackend::echo(Protocol::Http1).await;
+    let revoked = authority.issue(&["revoked.test"]);
+    let more = format!(
+        "client-auth = 'required', client-ca = {:?}, client-crl = {:?}",
+        authority.file(),
+        authority.revoke(&[&revoked])
+    );
+    let odin = asking(&authority.issue(&["a.test"]), &more, &backend).start().await;
+    let good = authority.issue(&["client.test"]);
+    let answer = authority.client_with(&[], &good).ask(odin.address("web"), "a.test", "a.test", "/").await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    let expired = authority.issue_with(&["a"], |params| params.not_after = date(2025, 1, 1));
+    let early = authority.issue_with(&["a"], |params| params.not_before = date(2090, 1, 1));
+    let no_client = authority.issue_with(&["a"], |params| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    });
+    for (what, certificate, words) in [
+        ("none", None, "shows no certificate"),
+        ("wrong CA", Some(stranger.issue(&["a"])), "unknown issuer"),
+        ("self-signed", Some(authority.self_signed(&["a"])), "self-signed"),
+        ("expired", Some(expired), "it expired on 2025-01-01"),
+        ("not yet valid", Some(early), "it is not valid before on 2090-01-01"),
+        ("revoked", Some(revoked), "it was revoked"),
+        ("for servers", Some(no_client), "extended key usage"),
+    ] {
+        for version in [&[&rustls::version::TLS12][..], &[&rustls::version::TLS13]] {
+            let from = odin.log().all().len();
+            let client = authority.client_of(&[], version, certificate.as_ref());
+            let asked = client.ask(odin.address("web"), "a.test", "a.test", "/").await;
+            assert!(asked.is_err(), "{what}: {asked:?}");
+            odin.log_contains_after(from, &["TLS handshake failed", words]).await;
+        }
+    }
+    assert_eq!(backend.requests(), 1, "nothing of theirs came through");
+}
+
+#[tokio::test]
+async fn who_the_client_is_stands_in_the_log_and_in_the_head() {
+    let (authority, backend) = (Authority::default(), HttpBackend::echo(Protocol::Http1).await);
+    let more = format!("client-auth = 'optional', client-ca = {:?}, forward-client-cert = true", authority.file());
+    let odin = asking(&authority.issue(&["a.test"]), &more, &backend).start().await;
+    let issued = authority.issue_with(&["client.test"], |params| {
+        let uri = "spiffe://test/client".try_into().unwrap();
+        params.subject_alt_names.push(rcgen::SanType::URI(uri));
+    });
+    let address = odin.address("web");
+    let answer = authority.client_with(&[], &issued).ask(address, "a.test", "a.test", "/known").await.unwrap();
+    let written = format!(
+        r#"["x-forwarded-client-cert","Hash={};Subject=\"CN=client.test\";URI=spiffe://test/client;DNS=client.test"]"#,
+        odin_tests::tls::fingerprint(&issued)
+    );
+    assert!(answer.contains(&written), "{answer}\n{written}");
+    let line = odin.logged("/known").await;
+    assert_eq!(line["tls"]["client_subject"], "CN=client.test", "{line}");
+    assert_eq!(line["tls"]["client_names"], "client.test,spiffe://test/client", "{line}");
+    assert_eq!(line["tls"]["client_fingerprint"], odin_tests::tls::fingerprint(&issued), "{line}");
+
+    // A session that goes on knows it as well.
+    let client = authority.client_with(&[], &issued);
+    for path in ["/one", "/two"] {
+        let answer = client.ask(address, "a.test", "a.test", path).await.unwrap();
+        assert!(answer.contains("Subject="), "{answer}");
+    }
+    assert_eq!(odin.logged("/two").await["tls"]["resumed"], true);
+
+    // What the client says of itself counts for nothing.
+    let mut stream = authority.client(&[]).connect(address, "a.test").await.unwrap();
+    let forged =
+        "GET /forged HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-Client-Cert: Hash=00\r\nConnection: close\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut stream, forged.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("client-cert"), "{answer}");
+    assert_eq!(odin.logged("/forged").await["tls"]["client_subject"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn a_session_does_not_outlive_the_right_to_it() {
+    let (authority, backend) = (Authority::default(), HttpBackend::echo(Protocol::Http1).await);
+    let (server, issued) = (authority.issue(&["a.test"]), authority.issue(&["client.test"]));
+    let list = authority.revoke(&[]);
+    let more = format!("client-auth = 'required', client-ca = {:?}, client-crl = {list:?}", authority.file());
+    let odin = asking(&server, &more, &backend).start().await;
+    let client = authority.client_with(&[], &issued);
+    for _ in 0..2 {
+        client.ask(odin.address("web"), "a.test", "a.test", "/").await.unwrap();
+    }
+    authority.revoke(&[&issued]);
+    assert!(odin.run(&["reload"]).await.status.success());
+    let asked = client.ask(odin.address("web"), "a.test", "a.test", "/").await;
+    assert!(asked.is_err(), "the ticket of a client that was revoked: {asked:?}");
+}
