@@ -18,7 +18,9 @@ async fn a_client_without_the_right_certificate_is_refused_and_told_why() {
         authority.file(),
         authority.revoke(&[&revoked])
     );
-    let odin = asking(&authority.issue(&["a.test"]), &more, &backend).start().await;
+    // One failed handshake a second is told at `info`, the others at `debug`.
+    let builder = asking(&authority.issue(&["a.test"]), &more, &backend);
+    let odin = builder.environment("RUST_LOG", "info,odin_proxy=debug").start().await;
     let good = authority.issue(&["client.test"]);
     let answer = authority.client_with(&[], &good).ask(odin.address("web"), "a.test", "a.test", "/").await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

@@ -37,6 +37,11 @@ fn listeners_and_names_that_do_not_fit_together_are_told_where() {
 }
 
 #[test]
+fn keys_of_tls_that_do_not_fit_together_are_told_what_does() {
+    all_give_their_errors("a.toml", include_str!("cases/tls.txt"));
+}
+
+#[test]
 fn addresses_that_cannot_be_served_side_by_side_are_told_of_each_other() {
     all_give_their_errors("a.toml", include_str!("cases/addresses.txt"));
 }
