@@ -6,14 +6,14 @@ WASM := plugins/target/wasm32-unknown-unknown/release
 # Where tests that could not run here tell of it: tests/src/skipped.rs.
 export ODIN_SKIPPED ?= $(CURDIR)/target/skipped
 
-.PHONY: run test soak fuzz lint bench bench-quick bench-processor plugins guests bpf grpc build setup namespaces fetch clean
+.PHONY: run test soak fuzz lint bench bench-quick bench-processor plugins guests bpf grpc build setup namespaces peers fetch clean
 
 ## Builds Odin and its plugins and serves the demo: HTTP on 127.0.0.1:8080, TCP on 127.0.0.1:7000.
 run: build plugins
 	exec target/debug/odin --plugin $(WASM)/lb_rr.wasm --grant random
 
 ## Everything that must hold: unit tests, the plugins' own tests, and the end-to-end tests against the built binary.
-test: fetch guests grpc namespaces
+test: fetch guests grpc namespaces peers
 	cd plugins && cargo test --workspace --all-features --locked
 	cargo build --workspace --all-targets --locked
 	@: >$(ODIN_SKIPPED)
@@ -89,6 +89,11 @@ setup:
 # The tests of steering have network namespaces of their own, which only root can make; others skip them.
 namespaces:
 	@[ "$$(id -u)" != 0 ] || $(call debian,ip,iproute2,tests of steering run in network namespaces)
+
+# Clients and peers of other makes.
+peers:
+	@$(call debian,openssl,openssl,tests of TLS ask for what a client can get)
+	@$(call debian,curl,curl ca-certificates,tests run what the docs show)
 
 # All downloads, before anything is built or tested.
 fetch: setup

@@ -1,5 +1,5 @@
-//! What the docs show is what happens: every `console` block of docs/processors.md and docs/operations.md is run, and
-//! its output compared. `…` stands for what differs from run to run.
+//! What the docs show is what happens: every `console` block of docs/processors.md, docs/operations.md and docs/tls.md
+//! is run, and its output compared. `…` stands for what differs from run to run.
 //!
 //! In a block of the processors a line `$ odin -f FILE` starts Odin with that config in front of `odin echo`, a line
 //! `$ curl …` asks it, and the lines below are what curl says. The blocks of the operations are one session of one shell,
@@ -53,8 +53,18 @@ async fn every_command_of_the_processors_page_answers_as_it_says() {
 
 #[test]
 fn every_command_of_the_operations_page_answers_as_it_says() {
-    netns::run(async || {
-        let page = std::fs::read_to_string(paths::workspace().join("docs/operations.md")).unwrap();
+    every_command_answers("docs/operations.md", 30);
+}
+
+#[test]
+fn every_command_of_the_tls_page_answers_as_it_says() {
+    every_command_answers("docs/tls.md", 7);
+}
+
+/// The page has at least so many commands.
+fn every_command_answers(page: &'static str, least: usize) {
+    netns::run(async move || {
+        let page = std::fs::read_to_string(paths::workspace().join(page)).unwrap();
         let mut session = Session::start(&page).await;
         let mut answered = 0;
         for block in fenced(&page, "console") {
@@ -63,7 +73,7 @@ fn every_command_of_the_operations_page_answers_as_it_says() {
                 answered += 1;
             }
         }
-        assert!(answered >= 30, "{answered} commands");
+        assert!(answered >= least, "{answered} commands");
     });
 }
 

@@ -102,3 +102,28 @@ pub fn status() -> Option<u16> {
 pub fn tls() -> Option<bool> {
     fact::<bool>("odin.tls")
 }
+
+/// The version of TLS: `TLSv1.3` or `TLSv1.2`.
+pub fn tls_version() -> Option<String> {
+    fact::<String>("odin.tls.version")
+}
+
+/// The name that the client asked for in its TLS handshake (SNI), in lower case.
+pub fn tls_sni() -> Option<String> {
+    fact::<String>("odin.tls.sni")
+}
+
+/// The subject of the certificate that the client has shown, as in `CN=client, O=example`. It was checked.
+pub fn tls_client_subject() -> Option<String> {
+    fact::<String>("odin.tls.client-subject")
+}
+
+/// The names in that certificate (DNS names, URIs, others), with a comma between two.
+pub fn tls_client_names() -> Option<String> {
+    fact::<String>("odin.tls.client-names")
+}
+
+/// The SHA-256 of that certificate, in hexadecimal.
+pub fn tls_client_fingerprint() -> Option<String> {
+    fact::<String>("odin.tls.client-fingerprint")
+}
