@@ -3,7 +3,6 @@
 use std::fmt;
 
 use crate::admin::Serving;
-use crate::config::Traffic;
 use crate::life::Odin;
 use crate::logging;
 use crate::plugin_spec;
@@ -39,7 +38,7 @@ pub(crate) fn print(odin: &Odin, admin: &Serving, demo: bool) {
     let assembly = odin.assembly();
     let mut http = None;
     for listener in &assembly.config.listeners {
-        let scheme = if matches!(listener.traffic, Traffic::Tcp { .. }) { "tcp" } else { "http" };
+        let scheme = listener.traffic.protocol();
         let bindings = odin.with_sockets(|sockets| sockets.bindings(listener, &Statuses::default()));
         let (served, unserved): (Vec<_>, Vec<_>) = bindings.iter().partition(|binding| binding.serving);
         for binding in served.iter().take(MAX_LINES) {

@@ -48,6 +48,7 @@ fn get(state: &HookState, name: &str) -> Option<Value> {
             let status = facts.status.or_else(|| state.response.as_ref().map(|head| head.status.as_u16()));
             status.map(|status| Value::Integer(status.into()))
         }
+        "tls.sni" => state.connection.sni.as_deref().map(text),
         "tls" => Some(Value::Boolean(facts.tls)),
         _ => None,
     }
@@ -86,7 +87,9 @@ mod tests {
     #[test]
     fn what_is_not_known_is_none() {
         let state = state();
-        for name in ["request-id", "route", "cluster", "endpoint", "error", "attempt", "status", "", "odin.route"] {
+        for name in
+            ["request-id", "route", "cluster", "endpoint", "error", "attempt", "status", "tls.sni", "", "odin.route"]
+        {
             assert_eq!(get(&state, name), None, "{name}");
         }
     }
@@ -95,6 +98,7 @@ mod tests {
     fn what_is_known_has_its_type() {
         let mut state = state();
         state.facts.tls = true;
+        Arc::get_mut(&mut state.connection).unwrap().sni = Some("a.example".into());
         state.facts.request_id = Some(HeaderValue::from_static("abc"));
         state.facts.route = Some("/".into());
         state.facts.cluster = Some("web".into());
@@ -116,6 +120,7 @@ mod tests {
             ("bytes-received", Value::Integer(7)),
             ("bytes-sent", Value::Integer(i64::MAX)),
             ("tls", Value::Boolean(true)),
+            ("tls.sni", Value::Text("a.example".into())),
         ];
         for (name, value) in expected {
             assert_eq!(get(&state, name), Some(value), "{name}");

@@ -114,6 +114,8 @@ pub struct ConnectionInfo {
     pub local: SocketAddr,
     /// The listener's name in the config.
     pub listener: Arc<str>,
+    /// `odin.tls.sni`: the server that the client asked for, in lower case.
+    pub sni: Option<Arc<str>>,
     /// What the connection remembers for all its exchanges. Locked for a look-up at a time.
     pub context: Mutex<Context>,
 }
@@ -121,7 +123,7 @@ pub struct ConnectionInfo {
 impl ConnectionInfo {
     /// A connection that remembers nothing yet.
     pub fn new(peer: SocketAddr, local: SocketAddr, listener: Arc<str>) -> Self {
-        ConnectionInfo { peer, local, listener, context: Mutex::new(Context::new()) }
+        ConnectionInfo { peer, local, listener, sni: None, context: Mutex::new(Context::new()) }
     }
 
     /// What it remembers.

@@ -4,6 +4,7 @@ pub(crate) mod accept;
 pub(crate) mod detect;
 pub(crate) mod exchange;
 pub(crate) mod handle;
+pub(crate) mod hello;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod listener;
