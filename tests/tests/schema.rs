@@ -19,7 +19,7 @@ const UNKNOWABLE: &[&str] = &[
     "is taken by",
     "the admin pages",
     "is also the name of",
-    "matches the same requests",
+    "matches the same ",
     "is in the list already, on line",
     "has ports that",
     "cannot be bound",

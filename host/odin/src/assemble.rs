@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use odin_proxy::{
-    AccessLog, CpuTime, EncodedSlashes, HttpRules, Limits, Listener, ListenerCounters, ListenerKind, NewEndpoint,
-    PathRules, PluginUse, Protocol, Route, RouteTable, Snapshot, Timeouts,
+    AccessLog, Auto, CpuTime, EncodedSlashes, HttpRules, Limits, Listener, ListenerCounters, ListenerKind, NewEndpoint,
+    PathRules, PluginUse, Protocol, Route, RouteTable, Snapshot, Timeouts, TlsRoute, TlsTable,
 };
 use odin_runtime::{Plugin, Runtime};
 use tokio::task::JoinSet;
@@ -279,20 +279,49 @@ fn build_listener(
             ListenerKind::Tcp { cluster: cluster(name)?, plugins: uses.of_tcp(plugins)? }
         }
         Traffic::Http { rules, routes } => {
-            let mut built = Vec::new();
-            for route in routes {
-                built.push(Route {
-                    host: route.host.clone(),
-                    path: route.path.clone(),
-                    cluster: cluster(&route.cluster)?,
-                    plugins: uses.of_route(route)?,
-                });
-            }
-            ListenerKind::Http { routes: RouteTable::new(built), rules: http_rules(*rules) }
+            ListenerKind::Http { routes: http_routes(routes, &cluster, &uses)?, rules: http_rules(*rules) }
+        }
+        Traffic::Tls { routes } => ListenerKind::Tls { routes: tls_routes(routes, &cluster, &uses)? },
+        Traffic::Auto { rules, auto, routes } => {
+            let (tls, http): (Vec<_>, Vec<_>) = routes.iter().partition(|route| route.is_tls());
+            ListenerKind::Auto(Auto {
+                http: http_routes(http, &cluster, &uses)?,
+                rules: http_rules(*rules),
+                tls: tls_routes(tls, &cluster, &uses)?,
+                tcp: auto.tcp_cluster.as_ref().map(cluster).transpose()?,
+                timeout: auto.detect_timeout,
+            })
         }
     };
     let counters = before.map_or_else(|| ListenerCounters::new(workers), |before| before.counters.clone());
     Ok(Listener { name: section.name.clone(), kind, tls: tls.server(&section.name), counters })
+}
+
+/// Finds a cluster by its name.
+type Find<'a> = &'a dyn Fn(&String) -> anyhow::Result<Arc<odin_proxy::Cluster>>;
+
+fn http_routes<'a>(
+    routes: impl IntoIterator<Item = &'a config::Route>,
+    cluster: Find<'_>,
+    uses: &Uses<'_>,
+) -> anyhow::Result<RouteTable> {
+    let built = routes.into_iter().map(|route| {
+        let (host, path) = (route.host.clone(), route.path.clone());
+        Ok(Route { host, path, cluster: cluster(&route.cluster)?, plugins: uses.of_route(route)? })
+    });
+    Ok(RouteTable::new(built.collect::<anyhow::Result<_>>()?))
+}
+
+fn tls_routes<'a>(
+    routes: impl IntoIterator<Item = &'a config::Route>,
+    cluster: Find<'_>,
+    uses: &Uses<'_>,
+) -> anyhow::Result<TlsTable> {
+    let built = routes.into_iter().map(|route| {
+        let (sni, alpn) = (route.sni.clone(), route.alpn.clone().unwrap_or_default());
+        Ok(TlsRoute { sni, alpn, cluster: cluster(&route.cluster)?, plugins: uses.of_route(route)? })
+    });
+    Ok(TlsTable::new(built.collect::<anyhow::Result<_>>()?))
 }
 
 fn http_rules(section: config::HttpRules) -> HttpRules {
@@ -313,23 +342,30 @@ struct Uses<'a> {
     plugins: &'a BTreeMap<String, Loaded>,
     /// Of a TCP listener.
     connection: &'a [PluginUse],
-    /// Of the routes that have any, by host and path.
-    routes: HashMap<(Option<&'a str>, Option<&'a str>), &'a [PluginUse]>,
+    /// Of the routes that have any, by what they match.
+    routes: HashMap<Matched<'a>, &'a [PluginUse]>,
     workers: usize,
 }
+
+/// Host, path, name and protocols.
+type Matched<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a str>, &'a [String]);
 
 impl<'a> Uses<'a> {
     fn new(plugins: &'a BTreeMap<String, Loaded>, before: Option<&'a ListenerKind>, workers: usize) -> Self {
         let mut uses = Uses { plugins, connection: &[], routes: HashMap::new(), workers };
-        match before {
-            Some(ListenerKind::Tcp { plugins, .. }) => uses.connection = plugins,
-            Some(ListenerKind::Http { routes, .. }) => {
-                let used = routes.iter().filter(|route| !route.plugins.is_empty());
-                let keyed = |route: &'a Route| ((route.host.as_deref(), route.path.as_deref()), &route.plugins[..]);
-                uses.routes = used.map(keyed).collect();
-            }
-            None => {}
+        let Some(before) = before else { return uses };
+        if let ListenerKind::Tcp { plugins, .. } = before {
+            uses.connection = plugins;
         }
+        let http = before.http().iter().map(|route| {
+            let matched: Matched<'a> = (route.host.as_deref(), route.path.as_deref(), None, &[]);
+            (matched, &route.plugins[..])
+        });
+        let tls = before.tls().iter().map(|route| {
+            let matched: Matched<'a> = (None, None, route.sni.as_deref(), &route.alpn);
+            (matched, &route.plugins[..])
+        });
+        uses.routes = http.chain(tls).filter(|(_, plugins)| !plugins.is_empty()).collect();
         uses
     }
 
@@ -338,7 +374,8 @@ impl<'a> Uses<'a> {
     }
 
     fn of_route(&self, route: &config::Route) -> anyhow::Result<Vec<PluginUse>> {
-        let before = self.routes.get(&(route.host.as_deref(), route.path.as_deref()));
+        let alpn = route.alpn.as_deref().unwrap_or_default();
+        let before = self.routes.get(&(route.host.as_deref(), route.path.as_deref(), route.sni.as_deref(), alpn));
         self.of(&route.plugins, before.copied().unwrap_or_default())
     }
 

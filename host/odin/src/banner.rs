@@ -3,7 +3,6 @@
 use std::fmt;
 
 use crate::admin::Serving;
-use crate::config::Traffic;
 use crate::life::Odin;
 use crate::logging;
 use crate::plugin_spec;
@@ -39,11 +38,10 @@ pub(crate) fn print(odin: &Odin, admin: &Serving, demo: bool) {
     let assembly = odin.assembly();
     let mut http = None;
     for listener in &assembly.config.listeners {
-        let scheme = match (&listener.traffic, &listener.tls) {
-            (Traffic::Tcp { .. }, None) => "tcp",
-            (Traffic::Tcp { .. }, Some(_)) => "tls",
-            (Traffic::Http { .. }, None) => "http",
-            (Traffic::Http { .. }, Some(_)) => "https",
+        let scheme = match (listener.traffic.protocol(), &listener.tls) {
+            ("http", Some(_)) => "https",
+            ("tcp", Some(_)) => "tls",
+            (protocol, _) => protocol,
         };
         let bindings = odin.with_sockets(|sockets| sockets.bindings(listener, &Statuses::default()));
         let (served, unserved): (Vec<_>, Vec<_>) = bindings.iter().partition(|binding| binding.serving);

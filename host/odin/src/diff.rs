@@ -195,10 +195,14 @@ fn text(table: &Value, key: &str) -> String {
     table.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// `api.example.com/v1`; `*` for every host.
+/// `api.example.com/v1`; `*` for every host; `sni a.example alpn h2` of TLS that is not decrypted.
 fn route(route: &Value) -> String {
     let part = |key: &str, every: &str| route.get(key).and_then(Value::as_str).unwrap_or(every).to_owned();
-    part("host", "*") + &part("path", "/")
+    let sni = route.get("sni").map(|_| "sni ".to_owned() + &part("sni", ""));
+    let alpn: Vec<_> = many(route, "alpn").iter().filter_map(Value::as_str).collect();
+    let alpn = (!alpn.is_empty()).then(|| format!("alpn {}", alpn.join(",")));
+    let tls: Vec<String> = sni.into_iter().chain(alpn).collect();
+    if tls.is_empty() { part("host", "*") + &part("path", "/") } else { tls.join(" ") }
 }
 
 /// Each value that differs, by its path: `("timeouts.connect", "3s -> 1s")`. Of a plugin's settings only that they do.

@@ -115,7 +115,7 @@ fn listeners(out: &mut Text, odin: &Odin) {
 }
 
 fn is_http(listener: &odin_proxy::Listener) -> bool {
-    matches!(listener.kind, ListenerKind::Http { .. })
+    matches!(listener.kind, ListenerKind::Http { .. } | ListenerKind::Auto(_))
 }
 
 fn clusters(out: &mut Text, odin: &Odin) {
@@ -149,15 +149,15 @@ fn plugins(out: &mut Text, odin: &Odin) {
         .collect();
     let mut times: Vec<(&str, String, &PluginUse)> = Vec::new();
     for (listener, section) in &assembly.snapshot.listeners {
-        match &section.kind {
-            ListenerKind::Tcp { plugins, .. } => {
-                times.extend(plugins.iter().map(|used| (listener.as_str(), String::new(), used)));
-            }
-            ListenerKind::Http { routes, .. } => {
-                let uses = routes.iter().flat_map(|route| route.plugins.iter().map(move |used| (route, used)));
-                times.extend(uses.map(|(route, used)| (listener.as_str(), route.name(), used)));
-            }
+        if let ListenerKind::Tcp { plugins, .. } = &section.kind {
+            times.extend(plugins.iter().map(|used| (listener.as_str(), String::new(), used)));
         }
+        let http = section.kind.http().iter();
+        let uses = http.flat_map(|route| route.plugins.iter().map(move |used| (route, used)));
+        times.extend(uses.map(|(route, used)| (listener.as_str(), route.name(), used)));
+        let tls = section.kind.tls().iter();
+        let uses = tls.flat_map(|route| route.plugins.iter().map(move |used| (route, used)));
+        times.extend(uses.map(|(route, used)| (listener.as_str(), route.name(), used)));
     }
     let cpu: Vec<_> = times
         .iter()

@@ -49,14 +49,22 @@ fn listener_faults(listener: &Listener, plugins: &BTreeMap<&str, Roles>) -> Vec<
             }
         }
     };
+    let in_http = "of requests or responses; it does nothing in a route";
+    let in_tls = "of TCP connections; it does nothing in a route of TLS that is not decrypted";
     match &listener.traffic {
         Traffic::Http { routes, .. } => {
-            let of = "of requests or responses; it does nothing in a route";
-            routes.iter().for_each(|route| look(&route.plugins, |roles| roles.route, of));
+            routes.iter().for_each(|route| look(&route.plugins, |roles| roles.route, in_http));
         }
         Traffic::Tcp { plugins, .. } => {
             look(plugins, |roles| roles.connection, "of TCP connections; it does nothing in a TCP listener");
         }
+        Traffic::Tls { routes } => {
+            routes.iter().for_each(|route| look(&route.plugins, |roles| roles.connection, in_tls));
+        }
+        Traffic::Auto { routes, .. } => routes.iter().for_each(|route| match route.is_tls() {
+            true => look(&route.plugins, |roles| roles.connection, in_tls),
+            false => look(&route.plugins, |roles| roles.route, in_http),
+        }),
     }
     faults.into_values().collect()
 }

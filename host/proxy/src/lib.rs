@@ -23,8 +23,8 @@ pub use downstream::listener::{bind, listen};
 pub use downstream::orders::{Closing, Draining, Opened, SocketId};
 pub use settings::{HttpRules, Limits, Timeouts};
 pub use snapshot::{
-    AccessLog, CpuTime, DURATION_BUCKETS_MS, Listener, ListenerCounters, ListenerKind, ListenerTotals, PluginUse,
-    Route, RouteTable, Snapshot,
+    AccessLog, Auto, CpuTime, DURATION_BUCKETS_MS, Listener, ListenerCounters, ListenerKind, ListenerTotals, PluginUse,
+    Route, RouteTable, Snapshot, TlsRoute, TlsTable,
 };
 pub use transport::connector::Protocol;
 pub use transport::tls;

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 use odin_runtime::Plugin;
 
+use crate::router::names::Names;
 use crate::router::route::{Route as Matched, Routes};
 use crate::settings::{HttpRules, Limits, Timeouts};
 use crate::transport::tls;
@@ -41,10 +43,7 @@ const MANY: usize = 1_000;
 impl Drop for Snapshot {
     /// The last owner may be a worker, at the end of an exchange that began long ago, and must not stand still for it.
     fn drop(&mut self) {
-        let routes = self.listeners.values().map(|listener| match &listener.kind {
-            ListenerKind::Http { routes, .. } => routes.len(),
-            ListenerKind::Tcp { .. } => 1,
-        });
+        let routes = self.listeners.values().map(|listener| listener.kind.http().len() + listener.kind.tls().len());
         if routes.sum::<usize>() + self.clusters.len() > MANY {
             let parts = (std::mem::take(&mut self.listeners), std::mem::take(&mut self.clusters));
             let give_back = self.give_back;
@@ -73,7 +72,7 @@ pub enum AccessLog {
 pub struct Listener {
     /// The name in the config.
     pub name: String,
-    /// HTTP or TCP.
+    /// What goes over its connections.
     pub kind: ListenerKind,
     /// How its connections are encrypted; none for plain text.
     pub tls: Option<Arc<tls::Server>>,
@@ -82,6 +81,7 @@ pub struct Listener {
 }
 
 /// What goes over the connections of a listener.
+#[allow(clippy::large_enum_variant, reason = "there is one of each listener")]
 pub enum ListenerKind {
     /// HTTP/1.1, and HTTP/2 with prior knowledge, told apart by the first bytes.
     Http {
@@ -97,9 +97,96 @@ pub enum ListenerKind {
         /// In the order in which connections meet them.
         plugins: Vec<PluginUse>,
     },
+    /// TLS that is not decrypted.
+    Tls {
+        /// Where connections go.
+        routes: TlsTable,
+    },
+    /// Any of these, told apart by the first bytes.
+    Auto(Auto),
 }
 
-/// A route of an HTTP listener.
+/// What a listener does that tells protocols apart.
+pub struct Auto {
+    /// Where HTTP requests go. Without one, HTTP is a protocol as any other.
+    pub http: RouteTable,
+    /// How they are read.
+    pub rules: HttpRules,
+    /// Where TLS connections go, not decrypted. Without one, TLS is a protocol as any other.
+    pub tls: TlsTable,
+    /// Where everything else goes, if anywhere.
+    pub tcp: Option<Arc<Cluster>>,
+    /// After so long, a client that has not said what it speaks goes to `tcp`.
+    pub timeout: Duration,
+}
+
+impl ListenerKind {
+    /// The routes of HTTP requests.
+    pub fn http(&self) -> &[Route] {
+        match self {
+            ListenerKind::Http { routes, .. } | ListenerKind::Auto(Auto { http: routes, .. }) => routes,
+            ListenerKind::Tcp { .. } | ListenerKind::Tls { .. } => &[],
+        }
+    }
+
+    /// The routes of TLS connections that are not decrypted.
+    pub fn tls(&self) -> &[TlsRoute] {
+        match self {
+            ListenerKind::Tls { routes } | ListenerKind::Auto(Auto { tls: routes, .. }) => routes,
+            ListenerKind::Http { .. } | ListenerKind::Tcp { .. } => &[],
+        }
+    }
+}
+
+/// A route of TLS connections that are not decrypted.
+pub struct TlsRoute {
+    /// None, `name` or `*.name`.
+    pub sni: Option<String>,
+    /// The client must offer one of them; empty for any client.
+    pub alpn: Vec<String>,
+    /// Where the connections go.
+    pub cluster: Arc<Cluster>,
+    /// In the order in which connections meet them.
+    pub plugins: Vec<PluginUse>,
+}
+
+impl TlsRoute {
+    /// For people: `sni a.example alpn h2`, `*`.
+    pub fn name(&self) -> String {
+        let sni = self.sni.iter().map(|name| format!("sni {name}"));
+        let alpn = (!self.alpn.is_empty()).then(|| format!("alpn {}", self.alpn.join(",")));
+        let parts: Vec<String> = sni.chain(alpn).collect();
+        if parts.is_empty() { "*".to_owned() } else { parts.join(" ") }
+    }
+}
+
+/// Such routes in config order, ready to be matched.
+pub struct TlsTable {
+    routes: Vec<TlsRoute>,
+    names: Names,
+}
+
+impl TlsTable {
+    /// For these routes; of two that match the same the first counts.
+    pub fn new(routes: Vec<TlsRoute>) -> Self {
+        TlsTable { names: Names::new(routes.iter().map(|route| (route.sni.as_deref(), &route.alpn[..]))), routes }
+    }
+
+    /// The index of the route for a connection.
+    pub(crate) fn find(&self, sni: Option<&str>, alpn: &[Box<[u8]>]) -> Option<usize> {
+        self.names.find(sni, alpn)
+    }
+}
+
+impl Deref for TlsTable {
+    type Target = [TlsRoute];
+
+    fn deref(&self) -> &[TlsRoute] {
+        &self.routes
+    }
+}
+
+/// A route of HTTP requests.
 pub struct Route {
     /// None, `name` or `*.name`.
     pub host: Option<String>,
@@ -118,7 +205,7 @@ impl Route {
     }
 }
 
-/// The routes of an HTTP listener in config order, ready to be matched.
+/// Such routes in config order, ready to be matched.
 pub struct RouteTable {
     routes: Vec<Route>,
     by_host_and_path: Routes<usize>,

@@ -49,7 +49,10 @@ fn get(state: &HookState, name: &str) -> Option<Value> {
             status.map(|status| Value::Integer(status.into()))
         }
         "tls" => Some(Value::Boolean(state.connection.tls.is_some())),
-        "tls.resumed" => state.connection.tls.as_ref().map(|tls| Value::Boolean(tls.resumed)),
+        "tls.resumed" => {
+            let decrypted = state.connection.tls.as_ref().filter(|tls| !tls.version.is_empty());
+            decrypted.map(|tls| Value::Boolean(tls.resumed))
+        }
         _ => {
             let tls = state.connection.tls.as_deref();
             tls.and_then(|tls| tls.fact(name.strip_prefix("tls.")?)).map(Value::Text)

@@ -1,9 +1,11 @@
 //! What is known of a connection that is encrypted.
 
+use std::sync::Arc;
+
 /// See the module. Plugins read it as the `odin.tls.` names of wit/context.wit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsInfo {
-    /// `TLSv1.3` or `TLSv1.2`.
+    /// `TLSv1.3` or `TLSv1.2`. Empty, like all but the name, when Odin does not decrypt it.
     pub version: &'static str,
     /// As IANA names it: `TLS13_AES_128_GCM_SHA256`.
     pub cipher: &'static str,
@@ -12,7 +14,7 @@ pub struct TlsInfo {
     /// The session went on from an earlier connection.
     pub resumed: bool,
     /// The name that the client asked for, in lower case.
-    pub sni: Option<Box<str>>,
+    pub sni: Option<Arc<str>>,
     /// What both agreed to speak.
     pub alpn: Option<Box<str>>,
     /// Who the client is, if it has shown a certificate; it was checked.
@@ -39,6 +41,7 @@ impl TlsInfo {
     pub(super) fn fact(&self, name: &str) -> Option<String> {
         let client = self.client.as_ref();
         match name {
+            "version" | "cipher" | "group" if self.version.is_empty() => None,
             "version" => Some(self.version.to_owned()),
             "cipher" => Some(self.cipher.to_owned()),
             "group" => Some(self.group.to_owned()),

@@ -7,7 +7,6 @@ use odin_chain::Hook;
 use odin_runtime::{BreakerState, BreakerUnit, PluginStatus, StatsSnapshot};
 use serde_json::{Value, json};
 
-use crate::config::Traffic;
 use crate::life::Odin;
 use crate::plugin_spec::{breaker_state, hook_names};
 
@@ -94,7 +93,7 @@ pub(super) fn listeners(odin: &Odin) -> Value {
             let totals = counters.map(|counters| counters.totals()).unwrap_or_default();
             json!({
                 "name": listener.name,
-                "protocol": if matches!(listener.traffic, Traffic::Tcp { .. }) { "tcp" } else { "http" },
+                "protocol": listener.traffic.protocol(),
                 "steer": listener.steer,
                 "bindings": sockets.bindings(listener, &steered),
                 "accepted": totals.accepted,

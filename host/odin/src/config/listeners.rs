@@ -1,22 +1,20 @@
-//! Decodes the listeners and their routes, and sees that no two of them are in each other's way (addresses:
-//! `bindings.rs`).
+//! Decodes the listeners, and sees that no two of them are in each other's way (addresses: `bindings.rs`).
 //! Must never bind or look anything up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use odin_proxy::check_route_path;
-use serde_json::json;
+use serde_json::{Map, Value as Json, json};
 
 use super::bindings;
 use super::check::References;
 use super::decoder::{Field, Table};
 use super::node::Value;
 use super::places::Kind;
-use super::readers::parsed;
 use super::report::{KeyPath, Report};
-use super::schema::{Config, Destination, Entrance, HttpRules, Listener, PathNormalization, Route, Traffic};
-use super::section::{KeyDoc, Keyed as _};
-use super::shapes::{self, Described, Layout, Shape, described};
+use super::routes::{Matching, Placement};
+use super::schema::{AutoRules, Config, Destination, Entrance, HttpRules, Listener, Protocol, Route, Traffic};
+use super::section::{Choice as _, KeyDoc, Keyed as _};
+use super::shapes::{self, Described, Layout, Shape};
 use super::syntax::Syntax;
 use super::units;
 
@@ -25,14 +23,6 @@ pub(super) struct PlacedListener {
     name: String,
     addresses: Vec<bindings::Placed>,
     name_line: u32,
-    path: KeyPath,
-}
-
-/// A route with its place.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct PlacedRoute {
-    route: Route,
-    line: u32,
     path: KeyPath,
 }
 
@@ -46,20 +36,51 @@ pub(super) fn shape() -> Shape<Vec<Listener>> {
 }
 
 fn describe() -> Described {
-    let keys = [Entrance::keys(), HttpRules::keys(), Destination::keys()].into_iter().flatten().collect();
+    let keys =
+        [Entrance::keys(), HttpRules::keys(), AutoRules::keys(), Destination::keys()].into_iter().flatten().collect();
     let mut described = shapes::tables(Layout::List, "What accepts connections at some addresses.", keys);
-    // TCP has no requests, and HTTP has routes or a cluster.
-    let refused = HttpRules::keys().into_iter().map(|key| (key.name, json!(false)));
-    let refused: serde_json::Map<_, _> = refused.chain([("routes".to_owned(), json!({ "maxItems": 0 }))]).collect();
-    let schema = &mut described.schema["items"];
-    schema["if"] = json!({ "properties": { "protocol": { "const": "tcp" } }, "required": ["protocol"] });
-    schema["then"] = json!({ "properties": refused, "required": ["cluster"] });
-    let routes = json!({ "required": ["routes"], "properties": { "routes": { "minItems": 1 } } });
-    schema["else"] = json!({ "anyOf": [{ "required": ["cluster"] }, routes] });
-    schema["else"]["dependentRequired"] = json!({ "plugins": ["cluster"] });
+    described.schema["items"] = with(described.schema["items"].take());
     described.schema["type"] = json!("array");
     described.schema["minItems"] = json!(1);
     described
+}
+
+/// What goes with which protocol.
+fn with(mut schema: Json) -> Json {
+    let refused = |keys: Vec<KeyDoc>| keys.into_iter().map(|key| (key.name, json!(false)));
+    // Whatever matches, and where the rest goes: one of the two at least.
+    let goes = |with: &[&str], auto: bool, not: &[&str]| {
+        let routes = json!({ "required": ["routes"], "properties": { "routes": { "minItems": 1 } } });
+        let mut some: Vec<Json> = with.iter().map(|key| json!({ "required": [key] })).collect();
+        some.push(routes);
+        let not: Map<String, Json> = not.iter().map(|key| ((*key).to_owned(), json!(false))).collect();
+        let mut properties: Map<String, Json> = Map::new();
+        if !auto {
+            properties.extend(refused(AutoRules::keys()));
+        }
+        // Where a route may be of both, each is of one.
+        let one = json!({ "properties": { "host": false, "path": false } });
+        let apart = json!({ "sni": one, "alpn": one });
+        properties.insert("routes".to_owned(), json!({ "items": { "properties": not, "dependentSchemas": apart } }));
+        json!({ "anyOf": some, "properties": properties, "dependentRequired": { "plugins": ["cluster"] } })
+    };
+    let is = |protocol: &str| json!({ "properties": { "protocol": { "const": protocol } }, "required": ["protocol"] });
+    let none = [("routes".to_owned(), json!({ "maxItems": 0 }))];
+    let tcp: Map<String, Json> = refused(HttpRules::keys()).chain(refused(AutoRules::keys())).chain(none).collect();
+    let mut tls = goes(&["cluster"], false, &["host", "path"]);
+    for (key, never) in refused(HttpRules::keys()) {
+        tls["properties"][key] = never;
+    }
+    let mut auto = goes(&["cluster", "tcp-cluster"], true, &[]);
+    tls["properties"]["tls"] = json!(false);
+    auto["properties"]["tls"] = json!(false);
+    let http = goes(&["cluster"], false, &["sni", "alpn"]);
+    schema["if"] = is("tcp");
+    schema["then"] = json!({ "properties": tcp, "required": ["cluster"] });
+    schema["else"] = json!({
+        "if": is("tls"), "then": tls, "else": { "if": is("auto"), "then": auto, "else": http },
+    });
+    schema
 }
 
 /// A config without a listener serves nothing.
@@ -95,9 +116,27 @@ fn listener(field: Field<'_>, references: &mut References) -> Option<Listener> {
     let (line, path) = (table.line, table.path.clone());
     let named = table.peek("name");
     // A mistyped protocol is reported; the rest is read as the default one.
-    let tcp = table.peek("protocol").is_some_and(|field| field.node.value == Value::Text("tcp".to_owned()));
+    let protocol = table.peek("protocol").and_then(|field| match &field.node.value {
+        Value::Text(word) => Protocol::ALL.iter().find(|(known, ..)| known == word).map(|(_, protocol, _)| *protocol),
+        _ => None,
+    });
+    let protocol = protocol.unwrap_or_default();
+    if let (Some(field), Protocol::Tls | Protocol::Auto) = (table.peek("tls"), protocol) {
+        field.fail(r#"this listener does not decrypt; remove it, or set protocol to "http" or "tcp""#);
+    }
     let entrance = Entrance::take(&mut table, references);
-    let traffic = if tcp { self::tcp(&mut table, references) } else { http(&mut table, references) };
+    if protocol != Protocol::Auto {
+        for KeyDoc { name, .. } in AutoRules::keys() {
+            let message = r#"only a listener that tells protocols apart has it; remove it, or set protocol to "auto""#;
+            table.refuse(&name, message);
+        }
+    }
+    let traffic = match protocol {
+        Protocol::Http => http(&mut table, references),
+        Protocol::Tcp => tcp(&mut table, references),
+        Protocol::Tls => tls(&mut table, references),
+        Protocol::Auto => auto(&mut table, references),
+    };
     table.deny_rest();
 
     let first = entrance.as_ref().and_then(|entrance| entrance.address.first()).map(|first| first.binding.to_string());
@@ -125,15 +164,7 @@ fn listener(field: Field<'_>, references: &mut References) -> Option<Listener> {
 type Going = (Option<String>, Traffic);
 
 fn tcp(table: &mut Table<'_>, references: &mut References) -> Option<Going> {
-    for KeyDoc { name, .. } in HttpRules::keys() {
-        let reason = match name.as_str() {
-            "trust-forwarded" => "TCP has no such fields",
-            "half-close" => "a TCP relay always passes it on",
-            "path-normalization" | "encoded-slashes" => "TCP has no paths",
-            _ => "TCP has no requests",
-        };
-        table.refuse(&name, &format!(r#"{reason}; remove it, or set protocol to "http""#));
-    }
+    no_requests(table, "TCP");
     table.refuse("routes", "a tcp listener has no routes; write `cluster` instead");
     if table.peek("cluster").is_none() {
         let message = format!("no `cluster`{}; add it: the name of one of the clusters", table.inside());
@@ -143,118 +174,69 @@ fn tcp(table: &mut Table<'_>, references: &mut References) -> Option<Going> {
     Some((steer, Traffic::Tcp { cluster: cluster?, plugins }))
 }
 
+fn tls(table: &mut Table<'_>, references: &mut References) -> Option<Going> {
+    no_requests(table, "TLS that is not decrypted");
+    let (steer, routes) = routed(table, references, Matching::Tls, false)?;
+    (!routes.is_empty()).then_some((steer, Traffic::Tls { routes }))
+}
+
 fn http(table: &mut Table<'_>, references: &mut References) -> Option<Going> {
     let rules = HttpRules::take(table, references)?;
+    let (steer, routes) = routed(table, references, Matching::Http(rules.path_normalization), false)?;
+    (!routes.is_empty()).then_some((steer, Traffic::Http { rules, routes }))
+}
+
+fn auto(table: &mut Table<'_>, references: &mut References) -> Option<Going> {
+    let rules = HttpRules::take(table, references)?;
+    let elsewhere = table.peek("tcp-cluster").is_some();
+    let auto = AutoRules::take(table, references)?;
+    let (steer, routes) = routed(table, references, Matching::Any(rules.path_normalization), elsewhere)?;
+    (!routes.is_empty() || auto.tcp_cluster.is_some()).then_some((steer, Traffic::Auto { rules, auto, routes }))
+}
+
+/// The keys that are of requests.
+fn no_requests(table: &mut Table<'_>, what: &str) {
+    for KeyDoc { name, .. } in HttpRules::keys() {
+        let reason = match name.as_str() {
+            "trust-forwarded" => format!("{what} has no such fields"),
+            "half-close" => "a TCP relay always passes it on".to_owned(),
+            "path-normalization" | "encoded-slashes" => format!("{what} has no paths"),
+            _ => format!("{what} has no requests"),
+        };
+        table.refuse(&name, &format!(r#"{reason}; remove it, or set protocol to "http""#));
+    }
+}
+
+/// The routes of a listener, and the plugin that steers. The listener's own cluster is the last route. There need be none
+/// where connections may go `elsewhere`.
+fn routed(
+    table: &mut Table<'_>,
+    references: &mut References,
+    matching: Matching,
+    elsewhere: bool,
+) -> Option<(Option<String>, Vec<Route>)> {
     let [cluster, plugins, routes] = ["cluster", "plugins", "routes"].map(|key| table.peek(key));
-    if cluster.is_none() && routes.is_none_or(|field| field.node.is_empty()) {
-        let message = format!("neither `cluster` nor `routes`{}; add one to say where requests go", table.inside());
+    if cluster.is_none() && routes.is_none_or(|field| field.node.is_empty()) && !elsewhere {
+        let (or, what) = match matching {
+            Matching::Any(_) => (", `routes` nor `tcp-cluster`", "connections go"),
+            Matching::Http(_) => (" nor `routes`", "requests go"),
+            Matching::Tls => (" nor `routes`", "connections go"),
+        };
+        let message = format!("neither `cluster`{or}{}; add one to say where {what}", table.inside());
         table.missing("cluster", message);
     }
     if let (None, Some(plugins)) = (&cluster, &plugins) {
         plugins.fail("goes with the listener's own `cluster`; move it into the routes");
     }
     let to = Destination::take(table, references)?;
-    let mut placed = Placement::default();
-    for PlacedRoute { route, line, path } in to.routes {
-        if rules.path_normalization == PathNormalization::Strict
-            && let Some(written) = &route.path
-            && let Err(message) = check_route_path(written)
-        {
-            let message = format!("`{written}` is not a path to match; {message}");
-            table.report.about(line, &path.key("path"), message);
-        }
-        placed.add(line, route, |message| table.report.error(line, &path, message));
+    let mut placed = Placement::new(matching);
+    for route in to.routes {
+        route.check(matching, table.report);
+        placed.add_placed(route, table.report);
     }
     if let (Some(field), Some(cluster)) = (cluster, to.cluster) {
         let route = Route { plugins: to.plugins, ..Route::new(cluster) };
         placed.add(field.node.line, route, |message| field.fail(&message));
     }
-    let routes = placed.routes;
-    (!routes.is_empty()).then_some((to.steer, Traffic::Http { rules, routes }))
-}
-
-/// The routes of a listener.
-pub(super) fn routes() -> Shape<Vec<PlacedRoute>> {
-    let form = || shapes::tables(Layout::List, Route::ABOUT, Route::keys());
-    Shape::read_only(form, |field, references| {
-        let route = |field: Field<'_>| {
-            let (report, line, path) = (field.report, field.node.line, field.path.clone());
-            let errors = report.len();
-            let route = field.section(references)?;
-            // A host or path that is wrong is not one that matches everything.
-            (report.len() == errors).then_some(PlacedRoute { route, line, path })
-        };
-        Some(field.list("tables")?.into_iter().filter_map(route).collect())
-    })
-}
-
-/// The routes of a listener, and on which line the first of those is that match the same requests.
-#[derive(Default)]
-struct Placement {
-    routes: Vec<Route>,
-    lines: HashMap<(Option<String>, Option<String>), u32>,
-}
-
-impl Placement {
-    /// Adds a route unless an earlier one matches the same requests.
-    fn add(&mut self, line: u32, route: Route, fail: impl FnOnce(String)) {
-        let matched = (route.host.clone(), route.path.clone());
-        if let Some(first) = self.lines.get(&matched) {
-            let what = match (&route.host, &route.path) {
-                (None, None) => "every host and path".to_owned(),
-                (host, path) => format!("{}{}", host.as_deref().unwrap_or("*"), path.as_deref().unwrap_or("/")),
-            };
-            fail(format!("the route on line {first} matches the same requests ({what}); keep one of the two"));
-            return;
-        }
-        self.lines.insert(matched, line);
-        self.routes.push(route);
-    }
-}
-
-/// The host that a route matches.
-pub(super) fn host() -> Shape<Option<String>> {
-    let schema = || json!({ "type": "string", "pattern": r"^(\*\.)?([A-Za-z0-9_.-]+|\[[A-Za-z0-9_.:-]+\])$" });
-    shapes::optional(Shape::value(move || described(schema(), "host name"), parsed("a host name", to_host)))
-}
-
-/// The path that a route matches.
-pub(super) fn path() -> Shape<Option<String>> {
-    let schema = || json!({ "type": "string", "pattern": r"^/[^?#*\s\x00-\x1f\x7f]*$" });
-    Shape::value(move || described(schema(), "path"), parsed("a path", to_path))
-}
-
-/// `api.example.com`, `*.example.com` or `[::1]`, in lower case.
-fn to_host(text: &str) -> Result<String, String> {
-    let name = text.strip_prefix("*.").unwrap_or(text);
-    let literal = text.starts_with('[') && text.ends_with(']');
-    let good = |c: char| {
-        c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') || (literal && matches!(c, '[' | ']' | ':'))
-    };
-    let message = match name {
-        "" | "*" => "leave `host` out to match every host",
-        _ if name.contains('*') => "only the whole first label can be a star, as in \"*.example.com\"",
-        _ if !literal && name.contains(':') => "a route matches a host without its port; remove the port",
-        _ if name.contains('/') => "a host has no path; write it as `path`",
-        _ if !name.chars().all(good) => {
-            "a host is letters, digits, `-` and `.`; write an international name in its xn-- form"
-        }
-        _ => return Ok(text.to_ascii_lowercase()),
-    };
-    Err(format!("`{text}` is not a host to match; {message}"))
-}
-
-/// `/v1`, without a slash at the end; none for `/`, which matches every path.
-fn to_path(text: &str) -> Result<Option<String>, String> {
-    let message = match text {
-        _ if !text.starts_with('/') => "a path starts with `/`",
-        _ if text.contains(['?', '#']) => "a route matches the path only; remove what starts at `?` or `#`",
-        _ if text.contains('*') => "a path is a prefix by itself; remove the star",
-        _ if text.chars().any(|c| c.is_whitespace() || c.is_control()) => "a path has no spaces; write %20",
-        _ => {
-            let trimmed = text.trim_end_matches('/');
-            return Ok((!trimmed.is_empty()).then(|| trimmed.to_owned()));
-        }
-    };
-    Err(format!("`{text}` is not a path to match; {message}"))
+    Some((to.steer, placed.routes))
 }

@@ -21,6 +21,7 @@ mod node;
 mod places;
 mod readers;
 mod report;
+mod routes;
 mod schema;
 mod section;
 mod sections;

@@ -22,7 +22,7 @@ use super::shapes::{self, boolean, duration, list, optional, reference, size, wh
 use super::{listeners, sections};
 
 pub(crate) use limits::{Limits, Timeouts};
-pub(super) use listener::{Destination, Entrance};
+pub(super) use listener::{AutoRules, Destination, Entrance, Protocol};
 pub(crate) use listener::{EncodedSlashes, HttpRules, Listener, PathNormalization, Route, Traffic};
 pub(crate) use plugin::{BodyOverflow, Breaker, Grant, Isolation, OnFailure, Plugin};
 pub(crate) use tls::{CertificateFiles, ClientAuth, ClientTls, Roots, ServerTls, TlsVersion};

@@ -1,5 +1,5 @@
-//! A new connection, step by step: `accept → TLS → which protocol → serve`. All steps before the last have one deadline,
-//! that of the first head: a client that says nothing gets as long as one that says little.
+//! A new connection, step by step: `accept → TLS → which protocol, and which name → serve`. All steps before the last have
+//! one deadline, that of the first head: a client that says nothing gets as long as one that says little.
 //!
 //! A step that comes in front (a PROXY header) takes the connection and the deadline, and gives a connection.
 
@@ -8,18 +8,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use odin_chain::ConnectionInfo;
+use odin_chain::{ConnectionInfo, TlsInfo};
 
 use crate::downstream::Downstream;
-use crate::downstream::detect::{Detected, NewConnection, detect};
+use crate::downstream::detect::{Detected, NewConnection, Offers, detect, detect_any};
 use crate::downstream::handle::{Door, Handle};
+use crate::downstream::hello::{self, Refused};
 use crate::downstream::http1::server as http1;
 use crate::downstream::http2::server as http2;
 use crate::downstream::local::{LocalKind, LocalListener};
-use crate::downstream::tcp;
+use crate::downstream::secure::secure;
+use crate::downstream::tcp::{self, Arrived};
 use crate::downstream::worker::Worker;
 use crate::http::http1::reader::Reader;
-use crate::snapshot::ListenerCounters;
+use crate::snapshot::{ListenerCounters, ListenerKind};
 use crate::transport::conn::{Conn, Facts};
 use crate::transport::drain::Drain;
 use crate::transport::timer::Deadline;
@@ -39,93 +41,121 @@ pub(crate) fn accepted(conn: Conn, peer: SocketAddr, door: &Door, worker: &Rc<Wo
     share.accepted.add(1);
     let Facts { peer, local } = conn.begin(peer);
     let info = ConnectionInfo::new(peer, local, listener.name.clone());
-    let drain = handle.drain.clone();
+    let (drain, on) = (handle.drain.clone(), worker.clone());
     let counted = Counted { counters: listener.shared.counters.clone(), worker: worker.id };
-    if let Some(tls) = &listener.shared.tls {
-        let (tls, drain, on) = (tls.clone(), drain.clone(), worker.clone());
-        worker.serve(drain.clone(), async move {
-            let counted = counted;
+    worker.serve(drain, async move {
+        let _counted = counted;
+        let mut new = New { conn, info, deadline: Deadline::default(), started: Instant::now(), tls: None };
+        new.deadline.set(listener.snapshot.timeouts.header);
+        if let Some(tls) = listener.shared.tls.clone() {
             // Boxed: what a handshake needs is gone when it is over.
-            let secured = Box::pin(secure(conn, info, &tls, &listener, &drain, &on)).await;
-            if let Some((conn, info, deadline)) = secured {
-                serve(conn, info, deadline, listener, handle, on, Some(tls)).await;
-            }
-            drop(counted);
-        });
-    } else {
-        let on = worker.clone();
-        worker.serve(drain, async move {
-            let _counted = counted;
-            let mut deadline = Deadline::default();
-            deadline.set(listener.snapshot.timeouts.header);
-            serve(conn, info, deadline, listener, handle, on, None).await;
-        });
-    }
+            let Some(secured) = Box::pin(secure(new, tls, &listener, &handle.drain, &on)).await else { return };
+            new = secured;
+        }
+        serve(new, listener, handle, on).await;
+    });
 }
 
-/// The TLS handshake. None when it failed, or took too long; then the listener has counted it.
-async fn secure(
-    conn: Conn,
-    mut info: ConnectionInfo,
-    tls: &tls::Server,
-    listener: &LocalListener,
-    drain: &Drain,
-    worker: &Worker,
-) -> Option<(Conn, ConnectionInfo, Deadline)> {
-    let _handshake = worker.handshake();
-    let mut deadline = Deadline::default();
-    deadline.set(listener.snapshot.timeouts.header);
-    let why = match drain.race(deadline.race(tls.accept(conn))).await {
-        Some(Ok(Ok((conn, facts)))) => {
-            info.tls = Some(Box::new(facts));
-            return Some((conn, info, deadline));
-        }
-        Some(Ok(Err(why))) => why,
-        Some(Err(_)) => "the handshake takes too long".to_owned(),
-        None => "the drain is over".to_owned(),
-    };
-    listener.shared.counters.share(worker.id).handshakes_failed.add(1);
-    // One line a second: anybody can make a handshake fail.
-    let now = Instant::now();
-    if worker.handshake_told.get().is_none_or(|told| now - told >= Duration::from_secs(1)) {
-        worker.handshake_told.set(Some(now));
-        tracing::info!(listener = %listener.name, peer = %info.peer, "TLS handshake failed: {why}");
-    } else {
-        tracing::debug!(listener = %listener.name, peer = %info.peer, "TLS handshake failed: {why}");
-    }
-    None
+/// A connection between two steps.
+pub(crate) struct New {
+    pub(crate) conn: Conn,
+    pub(crate) info: ConnectionInfo,
+    pub(crate) deadline: Deadline,
+    pub(crate) started: Instant,
+    /// By whom it is encrypted.
+    pub(crate) tls: Option<Arc<tls::Server>>,
 }
 
 /// Which protocol it is, and then its server.
-async fn serve(
-    conn: Conn,
-    info: ConnectionInfo,
-    deadline: Deadline,
-    listener: Rc<LocalListener>,
-    handle: Rc<Handle>,
-    worker: Rc<Worker>,
-    tls: Option<Arc<tls::Server>>,
+async fn serve(new: New, listener: Rc<LocalListener>, handle: Rc<Handle>, on: Rc<Worker>) {
+    let New { conn, info, deadline, started, tls } = new;
+    let drain = handle.drain.clone();
+    let mut new = NewConnection { conn, reader: Reader::new(), deadline };
+    // An exchange asks for what is current; its connection must not hold on to what was.
+    let kept = (!matches!(listener.kind, LocalKind::Http(_))).then(|| listener.clone());
+    let kind = listener.kind;
+    drop(listener);
+    let agreed = info.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
+    let detected = match (kind, &kept) {
+        (LocalKind::Tls, _) => Some(Detected::Tls),
+        (LocalKind::Tcp, _) => Some(Detected::Other),
+        (LocalKind::Auto(_), Some(listener)) => detect_any(&mut new, offers(listener), &drain).await,
+        _ if agreed == Some("h2") => Some(Detected::Http2),
+        _ => detect(&mut new, &drain).await,
+    };
+    // Boxed, but for the first: a few connections must not make all of them large.
+    match (detected, kept) {
+        (Some(Detected::Http1), kept) => {
+            drop(kept);
+            http1::serve(new, handle, Downstream::new(info.into(), drain, tls), on).await;
+        }
+        (Some(Detected::Http2), kept) => {
+            drop(kept);
+            Box::pin(http2::serve(new, &handle, &Downstream::new(info.into(), drain, tls), &on)).await;
+        }
+        (Some(Detected::Tls), Some(listener)) => {
+            Box::pin(not_decrypted(new, info, started, (&listener, &drain), &on)).await;
+        }
+        (Some(Detected::Other), Some(listener)) => {
+            Box::pin(relayed(new, info, started, (&listener, &drain), &on)).await;
+        }
+        _ => {}
+    }
+}
+
+/// What a listener serves that tells protocols apart.
+fn offers(listener: &LocalListener) -> Offers {
+    let (other, timeout) = match &listener.shared.kind {
+        ListenerKind::Auto(auto) => (auto.tcp.is_some(), auto.timeout),
+        _ => (false, Duration::ZERO),
+    };
+    let kind = &listener.shared.kind;
+    Offers { http: !kind.http().is_empty(), tls: !kind.tls().is_empty(), other, timeout }
+}
+
+/// Relays a connection of TLS to where its ClientHello says.
+async fn not_decrypted(
+    mut new: NewConnection,
+    mut info: ConnectionInfo,
+    started: Instant,
+    (listener, drain): (&LocalListener, &Rc<Drain>),
+    on: &Worker,
 ) {
-    let (info, drain) = (Arc::new(info), handle.drain.clone());
-    match &listener.kind {
-        LocalKind::Tcp => Box::pin(tcp::serve(conn, info, &listener, &drain, &worker)).await,
-        LocalKind::Http { .. } => {
-            // Each exchange asks for what is current; the connection must not hold on to what was.
-            drop(listener);
-            let agreed = info.tls.as_ref().and_then(|tls| tls.alpn.as_deref());
-            let known = (agreed == Some("h2")).then_some(Detected::Http2);
-            let mut new = NewConnection { conn, reader: Reader::new(), deadline };
-            let downstream = Downstream::new(info, drain, tls);
-            let detected = match known {
-                None => detect(&mut new, &downstream.drain).await,
-                agreed => agreed,
-            };
-            match detected {
-                Some(Detected::Http1) => http1::serve(new, handle, downstream, worker).await,
-                // Boxed: a few connections must not make all of them large.
-                Some(Detected::Http2) => Box::pin(http2::serve(new, &handle, &downstream, &worker)).await,
-                None => {}
-            }
+    let served = hello::read(&mut new, drain).await.and_then(|hello| {
+        info.tls = Some(Box::new(TlsInfo { sni: hello.sni.clone(), ..TlsInfo::default() }));
+        listener.tls_target(hello.sni.as_deref(), &hello.alpn).ok_or_else(|| Refused::unknown(&hello))
+    });
+    let info = Arc::new(info);
+    match served {
+        Ok(target) => {
+            let arrived = Arrived { conn: new.conn, early: new.reader.buffer.freeze(), info, started };
+            tcp::serve(arrived, target, listener, drain, on).await;
+        }
+        Err(refused) => {
+            tcp::not_served(&info, started, refused.error.clone(), listener, on);
+            refused.tell(new.conn).await;
+        }
+    }
+}
+
+/// Relays a connection of any protocol.
+async fn relayed(
+    mut new: NewConnection,
+    info: ConnectionInfo,
+    started: Instant,
+    (listener, drain): (&LocalListener, &Rc<Drain>),
+    on: &Worker,
+) {
+    let info = Arc::new(info);
+    match listener.tcp_target() {
+        Some(target) => {
+            let arrived = Arrived { conn: new.conn, early: new.reader.buffer.freeze(), info, started };
+            tcp::serve(arrived, target, listener, drain, on).await;
+        }
+        None => {
+            let error = "neither HTTP nor TLS, and there is no `tcp-cluster`".to_owned();
+            tcp::not_served(&info, started, error, listener, on);
+            new.conn.reset_on_drop();
         }
     }
 }

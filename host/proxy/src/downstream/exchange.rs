@@ -10,7 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request, response};
 use odin_chain::{CpuBudget, HookState, Routed};
 
-use crate::downstream::local::{LocalKind, Target};
+use crate::downstream::local::Target;
 use crate::downstream::record::{Origin, Record, RecordedBody};
 use crate::error::{Error, Kind};
 use crate::filter::{self, Run, Side};
@@ -110,7 +110,7 @@ async fn run(
     deadline: &mut Deadline,
 ) -> Result<Reply, Error> {
     let listener = &origin.listener;
-    let LocalKind::Http(rules) = listener.kind else {
+    let Some(rules) = listener.kind.http() else {
         return Err(Error::new(Kind::NoRoute, "the listener became a TCP listener"));
     };
     let Some(head) = &mut record.head else { return Err(call::no_head()) };

@@ -14,7 +14,7 @@ use odin_runtime::OutboundSender;
 use crate::filter::RoutePlugin;
 use crate::router::Router;
 use crate::settings::HttpRules;
-use crate::snapshot::{Listener, ListenerKind, PluginUse, Snapshot};
+use crate::snapshot::{Auto, Listener, ListenerKind, PluginUse, Snapshot};
 use crate::upstream::cluster::Cluster;
 use crate::upstream::local::{Clusters, LocalCluster, Made};
 
@@ -47,12 +47,24 @@ pub(crate) struct LocalListener {
 pub(crate) enum LocalKind {
     Http(HttpRules),
     Tcp,
+    /// TLS, not decrypted.
+    Tls,
+    /// Any of these.
+    Auto(HttpRules),
 }
 
 impl LocalKind {
     /// Whether a connection of the one can go on as one of the other.
     pub(crate) fn same_protocol(self, other: LocalKind) -> bool {
-        matches!((self, other), (LocalKind::Tcp, LocalKind::Tcp) | (LocalKind::Http(_), LocalKind::Http(_)))
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+
+    /// How requests are read, where there may be some.
+    pub(crate) fn http(self) -> Option<HttpRules> {
+        match self {
+            LocalKind::Http(rules) | LocalKind::Auto(rules) => Some(rules),
+            LocalKind::Tcp | LocalKind::Tls => None,
+        }
     }
 }
 
@@ -96,6 +108,8 @@ impl LocalListener {
         let (kind, targets) = match &listener.kind {
             ListenerKind::Tcp { .. } => (LocalKind::Tcp, 1),
             ListenerKind::Http { routes, rules } => (LocalKind::Http(*rules), routes.len()),
+            ListenerKind::Tls { routes } => (LocalKind::Tls, routes.len()),
+            ListenerKind::Auto(auto) => (LocalKind::Auto(auto.rules), auto.http.len() + auto.tls.len() + 1),
         };
         LocalListener {
             name: Arc::from(listener.name.as_str()),
@@ -108,16 +122,32 @@ impl LocalListener {
         }
     }
 
-    /// What an answer of the router stands for; a TCP listener has one, the first.
+    /// What an answer of the router stands for.
     pub(crate) fn target(&self, at: usize) -> Option<&Target> {
-        let make = || match &self.shared.kind {
-            ListenerKind::Tcp { cluster, plugins } => self.make(self.name.clone(), cluster, plugins),
-            ListenerKind::Http { routes, .. } => {
-                let route = &routes[at];
-                self.make(Arc::from(route.name()), &route.cluster, &route.plugins)
-            }
+        let route = &self.shared.kind.http().get(at)?;
+        self.targets.get(at, || self.make(Arc::from(route.name()), &route.cluster, &route.plugins))
+    }
+
+    /// Where a TLS connection goes that is not decrypted. After the routes of requests.
+    pub(crate) fn tls_target(&self, sni: Option<&str>, alpn: &[Box<[u8]>]) -> Option<&Target> {
+        let (ListenerKind::Tls { routes } | ListenerKind::Auto(Auto { tls: routes, .. })) = &self.shared.kind else {
+            return None;
         };
-        self.targets.get(at, make)
+        let at = routes.find(sni, alpn)?;
+        let route = &routes[at];
+        let make = || self.make(Arc::from(route.name()), &route.cluster, &route.plugins);
+        self.targets.get(self.shared.kind.http().len() + at, make)
+    }
+
+    /// Where bytes of any protocol go. After the routes.
+    pub(crate) fn tcp_target(&self) -> Option<&Target> {
+        let (cluster, plugins) = match &self.shared.kind {
+            ListenerKind::Tcp { cluster, plugins } => (cluster, &plugins[..]),
+            ListenerKind::Auto(auto) => (auto.tcp.as_ref()?, &[][..]),
+            ListenerKind::Http { .. } | ListenerKind::Tls { .. } => return None,
+        };
+        let at = self.shared.kind.http().len() + self.shared.kind.tls().len();
+        self.targets.get(at, || self.make(self.name.clone(), cluster, plugins))
     }
 
     fn make(&self, name: Arc<str>, cluster: &Arc<Cluster>, plugins: &[PluginUse]) -> Target {

@@ -8,7 +8,8 @@ use crate::observe::log_text::{quoted, quoted_ascii};
 
 /// Text: ` tls=TLSv1.3 sni="a.example" client-cert="CN=client"`.
 pub(super) fn text(line: &mut String, tls: &TlsInfo) {
-    let _ = write!(line, " tls={}", tls.version);
+    let version = if tls.version.is_empty() { "not-decrypted" } else { tls.version };
+    let _ = write!(line, " tls={version}");
     if let Some(sni) = &tls.sni {
         let _ = write!(line, " sni={}", quoted_ascii(sni));
     }
@@ -20,7 +21,13 @@ pub(super) fn text(line: &mut String, tls: &TlsInfo) {
 /// JSON: a member of the line's object.
 pub(super) fn json(line: &mut String, tls: &TlsInfo) {
     let TlsInfo { version, cipher, group, resumed, sni, alpn, client } = tls;
-    let _ = write!(line, r#","tls":{{"version":"{version}","cipher":"{cipher}","group":"{group}","resumed":{resumed}"#);
+    let _ = match version.is_empty() {
+        true => write!(line, r#","tls":{{"decrypted":false"#),
+        false => write!(
+            line,
+            r#","tls":{{"decrypted":true,"version":"{version}","cipher":"{cipher}","group":"{group}","resumed":{resumed}"#
+        ),
+    };
     let mut member = |name: &str, value: &str| {
         let _ = write!(line, r#","{name}":{}"#, quoted(value));
     };

@@ -1,5 +1,6 @@
 //! Where requests go: the compiled routes of a listener.
 
+pub(crate) mod names;
 pub(crate) mod route;
 
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use http::Uri;
 use odin_chain::Routing;
 
-use crate::snapshot::{Listener, ListenerKind, Snapshot};
+use crate::snapshot::{Auto, Listener, ListenerKind, Snapshot};
 
 /// Matches the routes of a listener, for the exchange and for plugins.
 pub(crate) struct Router {
@@ -23,8 +24,10 @@ impl Router {
     /// The index of the target.
     pub(crate) fn find(&self, authority: &str, path: &str) -> Option<usize> {
         match &self.listener.kind {
-            ListenerKind::Http { routes, rules } => routes.find(authority, &rules.paths.for_matching(path)),
-            ListenerKind::Tcp { .. } => None,
+            ListenerKind::Http { routes, rules } | ListenerKind::Auto(Auto { http: routes, rules, .. }) => {
+                routes.find(authority, &rules.paths.for_matching(path))
+            }
+            ListenerKind::Tcp { .. } | ListenerKind::Tls { .. } => None,
         }
     }
 }

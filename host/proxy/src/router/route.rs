@@ -63,10 +63,17 @@ impl<T> Routes<T> {
     /// Where the route for a request leads, or none. `authority` may have a port, which does not matter; nor do case and
     /// one dot at the end of the host.
     pub(crate) fn find(&self, authority: &str, path: &str) -> Option<&T> {
-        let host = host_of(authority);
-        let found = self.exact.get(host).and_then(|paths| paths.find(path));
-        let found = found.or_else(|| self.suffixes(host).find_map(|suffix| self.suffix.get(suffix)?.find(path)));
-        found.or_else(|| self.any.find(path))
+        self.hosts(host_of(authority)).find_map(|paths| paths.find(path))
+    }
+
+    /// The targets of the routes without a path that match this name, the most specific first.
+    pub(crate) fn of_name(&self, name: &str) -> impl Iterator<Item = &T> {
+        self.hosts(without_dot(name)).filter_map(|paths| paths.target.as_ref())
+    }
+
+    fn hosts(&self, host: &str) -> impl Iterator<Item = &Paths<T>> {
+        let wildcards = self.suffixes(host).filter_map(|suffix| self.suffix.get(suffix));
+        self.exact.get(host).into_iter().chain(wildcards).chain([&self.any])
     }
 
     /// The ends of a host that begin with a dot, the longest first; none is the whole of it.

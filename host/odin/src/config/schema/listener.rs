@@ -1,14 +1,16 @@
-//! What accepts connections, and where they go. The keys of `[[listeners]]` are those of three sections: [`Entrance`],
-//! [`HttpRules`], which are of HTTP only, and [`Destination`].
+//! What accepts connections, and where they go. The keys of `[[listeners]]` are those of four sections: [`Entrance`],
+//! [`HttpRules`], which are of HTTP only, [`AutoRules`], which are of `protocol = "auto"` only, and [`Destination`].
+
+use std::time::Duration;
 
 use odin_steer::Binding;
 use serde::Serialize;
 
 use super::super::bindings::{self, Placed};
-use super::super::listeners::{PlacedRoute, host, path, routes};
 use super::super::places::Kind;
+use super::super::routes::{PlacedRoute, host, path, protocol_name, routes, sni};
 use super::super::section::{choice, section};
-use super::super::shapes::{self, boolean, list, optional, reference};
+use super::super::shapes::{self, boolean, duration, list, optional, reference};
 use super::super::tls;
 use super::ServerTls;
 
@@ -51,6 +53,35 @@ pub(crate) enum Traffic {
         /// Keys of `plugins`, in the order in which connections meet them.
         plugins: Vec<String>,
     },
+    /// TLS that is not decrypted.
+    Tls {
+        /// At least one; no two match the same name and protocol. The listener's own `cluster` and `plugins` are the
+        /// last one, without name and protocols.
+        routes: Vec<Route>,
+    },
+    /// Any of these, told apart by the first bytes.
+    Auto {
+        /// How its requests are read.
+        #[serde(flatten)]
+        rules: HttpRules,
+        /// How it tells protocols apart.
+        #[serde(flatten)]
+        auto: AutoRules,
+        /// Those with `sni` or `alpn` are of TLS, the others of HTTP; the listener's own `cluster` is one of HTTP.
+        routes: Vec<Route>,
+    },
+}
+
+impl Traffic {
+    /// The value of `protocol`.
+    pub(crate) fn protocol(&self) -> &'static str {
+        match self {
+            Traffic::Http { .. } => "http",
+            Traffic::Tcp { .. } => "tcp",
+            Traffic::Tls { .. } => "tls",
+            Traffic::Auto { .. } => "auto",
+        }
+    }
 }
 
 section! {
@@ -75,6 +106,10 @@ choice! {
         Http = "http",
         /// Bytes.
         Tcp = "tcp",
+        /// TLS, which goes by name and protocol to a cluster and is not decrypted.
+        Tls = "tls",
+        /// HTTP, TLS that is not decrypted, or any other bytes: the first ones tell.
+        Auto = "auto",
     }
 }
 
@@ -94,13 +129,24 @@ section! {
 }
 
 section! {
+    /// How a listener tells protocols apart.
+    pub(crate) struct AutoRules {
+        /// For `"auto"`: the name of a cluster, where connections go that are neither HTTP nor TLS of a route, and those of
+        /// clients that say nothing. Default: they are closed.
+        tcp_cluster: Option<String> = None, optional(reference(Kind::Cluster)), r##"#"smtp""##;
+        /// For `"auto"` with `tcp-cluster`: how long a client may take to say what it speaks.
+        detect_timeout: Duration = Duration::from_millis(500), duration(Duration::from_millis(1)), r##"#"500ms""##;
+    }
+}
+
+section! {
     /// Where it goes.
     pub(crate) struct Destination {
         /// The name of a cluster: where connections go, or the requests that no route matches.
         cluster: Option<String> = None, optional(reference(Kind::Cluster)), r#""web""#;
         /// Of what goes to `cluster`: in this order for requests, backwards for responses.
         plugins: Vec<String> = Vec::new(), list("plugin names", reference(Kind::Plugin)), r#"["headers"]"#;
-        /// By host and path, for HTTP. The exact host wins, then the longest path.
+        /// By host and path for HTTP, by name and protocol for TLS. The exact name wins, then the longest path.
         routes: Vec<PlacedRoute> = Vec::new(), routes();
         /// A plugin that exports the steer hook and chooses who gets new connections.
         steer: Option<String> = None, optional(reference(Kind::Plugin)), r##"#"canary""##;
@@ -108,12 +154,16 @@ section! {
 }
 
 section! {
-    /// What an HTTP request must match to go to a cluster; exact host first, then the longest path.
+    /// What a request or a TLS connection must match to go to a cluster; the exact name first, then the longest path.
     pub(crate) struct Route {
         /// `api.example.com`, or `*.example.com` for every name below it. Default: every host.
         host: Option<String> = None, host(), r#""api.example.com""#;
         /// A prefix of whole segments that starts with `/`. Default: every path.
         path: Option<String> = None, path(), r#""/v1""#;
+        /// Of TLS that is not decrypted, the server that the client asks for: as `host`. Default: any, or none.
+        sni: Option<String> = None, sni(), r##"#"a.example.com""##;
+        /// Of TLS that is not decrypted: the client offers one of these protocols. Default: any, or none.
+        alpn: Option<Vec<String>> = None, optional(list("protocol names", protocol_name())), r##"#["h2"]"##;
         /// The name of a cluster.
         cluster: String [required "the name of one of the clusters"], reference(Kind::Cluster), r#""web""#;
         /// In the order in which requests meet them.

@@ -17,7 +17,6 @@ use crate::downstream::exchange::{self, Outcome, Request, Switched};
 use crate::downstream::handle::Handle;
 use crate::downstream::http1::arrival::{self, Arrival};
 use crate::downstream::http1::halves::{Halves, Inlet, MAX_DRAIN, Outlet};
-use crate::downstream::local::LocalKind;
 use crate::downstream::record::{Origin, Record, RecordedBody};
 use crate::downstream::worker::Worker;
 use crate::error::{Error, Kind};
@@ -27,7 +26,6 @@ use crate::http::http1::framing::Decoder;
 use crate::http::http1::request::RequestHead;
 use crate::http::http1::writer::{Encoding, Pump, PumpError};
 use crate::relay::{self, RelayOptions};
-use crate::settings::HttpRules;
 use crate::transport::timer::{Deadline, Elapsed};
 
 /// How long a client that was refused may take to read why.
@@ -162,7 +160,7 @@ impl Connection {
     /// Runs the exchange while it watches the client; none when the client is gone.
     async fn run(&mut self, origin: &Origin, request: Request) -> Option<Outcome> {
         let Connection { halves, deadline, .. } = self;
-        let half_close = matches!(origin.listener.kind, LocalKind::Http(HttpRules { half_close: true, .. }));
+        let half_close = origin.listener.kind.http().is_some_and(|rules| rules.half_close);
         let mut exchange = pin!(exchange::handle(origin, request, deadline));
         poll_fn(|cx| {
             if let Poll::Ready(outcome) = exchange.as_mut().poll(cx) {

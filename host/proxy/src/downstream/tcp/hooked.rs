@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::filter::Run;
@@ -32,7 +32,7 @@ struct Progress {
 
 /// Relays until both directions ended, a connection failed, a plugin cut it, or nothing moved for the idle time.
 pub(super) async fn relay(
-    client: Conn,
+    (client, early): (Conn, Bytes),
     server: Conn,
     run: &Run,
     (up, down): (Through, Through),
@@ -44,8 +44,8 @@ pub(super) async fn relay(
     let ended = {
         let both = async {
             tokio::try_join!(
-                direction(Half(&client), Half(&server), run, up, &there, ("downstream", "upstream")),
-                direction(Half(&server), Half(&client), run, down, &back, ("upstream", "downstream")),
+                direction(Half(&client), Half(&server), run, (up, early), &there, ("downstream", "upstream")),
+                direction(Half(&server), Half(&client), run, (down, Bytes::new()), &back, ("upstream", "downstream")),
             )
         };
         let mut both = pin!(both);
@@ -73,27 +73,32 @@ pub(super) async fn relay(
     TcpReport { received: there.delivered.get(), sent: back.delivered.get(), error: ended.err() }
 }
 
-/// One direction to its end; `names` are those of its source and its sink.
+/// One direction to its end. `early` is what was read before; `names` are those of its source and its sink.
 async fn direction(
     mut from: Half<&RefCell<Conn>>,
     mut to: Half<&RefCell<Conn>>,
     run: &Run,
-    mut through: Through,
+    (mut through, mut early): (Through, Bytes),
     progress: &Progress,
     names: (&str, &str),
 ) -> Result<(), String> {
     let mut buffer = BytesMut::new();
     loop {
-        buffer.reserve(PIECE);
-        let read = from.read_buf(&mut buffer).await.map_err(|error| format!("{}: {error}", names.0))?;
+        let mut piece = std::mem::take(&mut early);
+        if piece.is_empty() {
+            buffer.reserve(PIECE);
+            from.read_buf(&mut buffer).await.map_err(|error| format!("{}: {error}", names.0))?;
+            piece = buffer.split().freeze();
+        }
+        let end = piece.is_empty();
         progress.steps.set(progress.steps.get() + 1);
-        let piece = through.take(run, buffer.split().freeze(), read == 0).await.map_err(|error| error.to_string())?;
+        let piece = through.take(run, piece, end).await.map_err(|error| error.to_string())?;
         to.write_all(&piece).await.map_err(|error| format!("{}: {error}", names.1))?;
         // A socket keeps nothing; a stream may.
         to.flush().await.map_err(|error| format!("{}: {error}", names.1))?;
         progress.steps.set(progress.steps.get() + 1);
         progress.delivered.set(progress.delivered.get() + piece.len() as u64);
-        if read == 0 {
+        if end {
             return to.shutdown().await.map_err(|error| format!("{}: {error}", names.1));
         }
     }

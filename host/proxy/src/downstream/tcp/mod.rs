@@ -23,23 +23,33 @@ use crate::upstream::balance::Tries;
 use crate::upstream::call::Assigned;
 use crate::upstream::local::LocalCluster;
 
+/// A connection whose bytes are relayed.
+pub(crate) struct Arrived {
+    pub(crate) conn: Conn,
+    /// What was read of it.
+    pub(crate) early: Bytes,
+    pub(crate) info: Arc<ConnectionInfo>,
+    /// When it was accepted.
+    pub(crate) started: Instant,
+}
+
 /// Serves one accepted connection to its end.
 pub(crate) async fn serve(
-    mut client: Conn,
-    info: Arc<ConnectionInfo>,
+    arrived: Arrived,
+    target: &Target,
     listener: &LocalListener,
     drain: &Rc<Drain>,
     worker: &Worker,
 ) {
-    let Some(target) = listener.target(0) else { return };
-    let started = Instant::now();
+    let Arrived { conn: mut client, early, info, started } = arrived;
     let snapshot = &listener.snapshot;
-    let run = Run::new(&target.plugins, state(&info, listener, target, started));
+    let state = state(&info, listener, target, started);
+    let run = Run::new(&target.plugins, state);
     let mut assigned = Assigned::none(worker.id);
     let opened = drain.race(open(&run, target, listener, &mut assigned)).await;
     let opened = opened.map(|opened| opened.map_err(|error| error.to_string()));
     let report = match opened.unwrap_or_else(|| Err(DRAINED.to_owned())) {
-        Ok(server) => relay(client, server, &run, listener, drain).await,
+        Ok(server) => relay((client, early), server, &run, listener, drain).await,
         Err(error) => {
             // Closing with a reset says that this was no regular end.
             client.reset_on_drop();
@@ -66,6 +76,18 @@ pub(crate) async fn serve(
         started.elapsed(),
         run.try_state().as_deref().map(|s| &**s),
     );
+}
+
+/// Ends a connection that is not served: the access log says why.
+pub(crate) fn not_served(
+    info: &ConnectionInfo,
+    started: Instant,
+    error: String,
+    listener: &LocalListener,
+    on: &Worker,
+) {
+    let report = TcpReport { received: 0, sent: 0, error: Some(error) };
+    on.log.connection(&listener.snapshot, info, None, &report, started.elapsed(), None);
 }
 
 fn state(info: &Arc<ConnectionInfo>, listener: &LocalListener, target: &Target, started: Instant) -> Box<HookState> {
@@ -115,12 +137,18 @@ fn chosen(state: &mut HookState, target: &Target, listener: &LocalListener) -> R
 }
 
 /// Without a copy where no plugin looks at the bytes.
-async fn relay(client: Conn, server: Conn, run: &Run, listener: &LocalListener, drain: &Rc<Drain>) -> TcpReport {
+async fn relay(
+    (client, early): (Conn, Bytes),
+    server: Conn,
+    run: &Run,
+    listener: &LocalListener,
+    drain: &Rc<Drain>,
+) -> TcpReport {
     let idle = Some(listener.snapshot.timeouts.tcp_idle).filter(|idle| !idle.is_zero());
     let (up, down) = run.through();
     if up.is_empty() && down.is_empty() {
         let options = RelayOptions { idle, drain: Some(drain.clone()) };
-        return relay::relay(client, server, Bytes::new(), Bytes::new(), &options).await.into();
+        return relay::relay(client, server, early, Bytes::new(), &options).await.into();
     }
-    hooked::relay(client, server, run, (up, down), idle, drain).await
+    hooked::relay((client, early), server, run, (up, down), idle, drain).await
 }
