@@ -63,11 +63,17 @@ fn the_schema_takes_every_config_of_the_tree() {
     assert!(taken >= 13, "{taken} configs");
 }
 
+/// Keys that do not go with the protocol of the example: configs/passthrough.toml has them.
+const OF_OTHER_PROTOCOLS: [&str; 4] = ["tcp-cluster", "detect-timeout", "sni", "alpn"];
+
 /// Some keys of the example have no default, and are comments in it.
 #[test]
 fn the_schema_takes_every_key_of_the_example() {
     let text = schema::printed(&["schema", "--example"]);
-    let key = |line: &&str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains([' ', '`']));
+    let key = |line: &&str| {
+        let key = line.split_once(" = ").map_or(" ", |(key, _)| key);
+        !key.contains([' ', '`']) && !OF_OTHER_PROTOCOLS.contains(&key)
+    };
     let bare = |line| Some(line).and_then(|line: &str| line.strip_prefix("# ")).filter(key).unwrap_or(line);
     let all = text.lines().map(bare).collect::<Vec<_>>().join("\n");
     assert!(all.contains("\nsteer = \"canary\"\n"), "{all}");
