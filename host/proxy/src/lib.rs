@@ -21,12 +21,14 @@ mod worker;
 pub use crate::http::path::{EncodedSlashes, PathRules, check_route_path};
 pub use downstream::listener::{bind, listen};
 pub use downstream::orders::{Closing, Draining, Opened, SocketId};
+pub use downstream::sources::{SourceTable, Sources};
 pub use settings::{HttpRules, Limits, Timeouts};
 pub use snapshot::{
     AccessLog, CpuTime, DURATION_BUCKETS_MS, Listener, ListenerCounters, ListenerKind, ListenerTotals, PluginUse,
-    Route, RouteTable, Snapshot,
+    ProxyHeader, Route, RouteTable, Snapshot, TURNED_AWAY,
 };
 pub use transport::connector::Protocol;
+pub use transport::proxy_header::ProxyVersion;
 pub use upstream::candidates::{candidates, take_turn};
 pub use upstream::cluster::{Began, Cluster, Endpoint, EndpointTotals};
 pub use worker::proxy::{Applying, Hurry, Proxy};

@@ -3,6 +3,7 @@
 
 mod context;
 mod facts;
+mod proxy;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -18,6 +19,7 @@ use crate::budget::{CPU_BUDGET, CpuBudget};
 use crate::fields::Size;
 pub use context::{Context, ContextFull, Setter, Value};
 pub use facts::FACTS;
+pub use proxy::{ProxyFacts, ProxyTls};
 
 /// One exchange (or one TCP connection, which has neither head) as hooks see it.
 ///
@@ -114,6 +116,8 @@ pub struct ConnectionInfo {
     pub local: SocketAddr,
     /// The listener's name in the config.
     pub listener: Arc<str>,
+    /// What its PROXY header told, if it had one.
+    pub proxy: Option<Box<ProxyFacts>>,
     /// What the connection remembers for all its exchanges. Locked for a look-up at a time.
     pub context: Mutex<Context>,
 }
@@ -121,7 +125,7 @@ pub struct ConnectionInfo {
 impl ConnectionInfo {
     /// A connection that remembers nothing yet.
     pub fn new(peer: SocketAddr, local: SocketAddr, listener: Arc<str>) -> Self {
-        ConnectionInfo { peer, local, listener, context: Mutex::new(Context::new()) }
+        ConnectionInfo { peer, local, listener, proxy: None, context: Mutex::new(Context::new()) }
     }
 
     /// What it remembers.

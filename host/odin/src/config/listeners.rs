@@ -118,7 +118,8 @@ fn listener(field: Field<'_>, references: &mut References) -> Option<Listener> {
     let name_line = named.map_or(line, |field| field.node.line);
     let (steer, traffic) = traffic?;
     references.listeners.push(PlacedListener { name: name.clone(), addresses: entrance.address, name_line, path });
-    Some(Listener { name, addresses, steer, traffic })
+    let Entrance { proxy_protocol, sources, .. } = entrance;
+    Some(Listener { name, addresses, steer, proxy_protocol, sources, traffic })
 }
 
 /// What goes where, and the plugin that steers.

@@ -17,6 +17,7 @@ mod error;
 mod fly;
 mod listeners;
 mod nearest;
+mod networks;
 mod node;
 mod places;
 mod readers;
@@ -39,9 +40,9 @@ pub(crate) use places::{Places, Section};
 #[cfg(test)]
 pub(crate) use schema::DEFAULT_ADMIN;
 pub(crate) use schema::{
-    BodyOverflow, Cluster, Config, EncodedSlashes, Endpoint, EndpointAddress, Grant, HttpRules, Isolation, Limits,
-    Listener, Location, LogFormat, OnFailure, PathNormalization, Plugin, Route, SteeringMode, Timeouts, Traffic,
-    UpstreamProtocol,
+    BodyOverflow, Cluster, Config, Elsewhere, EncodedSlashes, Endpoint, EndpointAddress, Grant, HttpRules, Isolation,
+    Limits, Listener, Location, LogFormat, OnFailure, PathNormalization, Plugin, ProxyVersion, Route, Sources,
+    SteeringMode, Timeouts, Traffic, UpstreamProtocol,
 };
 pub(crate) use section::Choice;
 pub(crate) use units::{binding, endpoint_address, socket_address};

@@ -21,7 +21,7 @@ use super::{listeners, sections};
 
 pub(crate) use limits::{Limits, Timeouts};
 pub(super) use listener::{Destination, Entrance};
-pub(crate) use listener::{EncodedSlashes, HttpRules, Listener, PathNormalization, Route, Traffic};
+pub(crate) use listener::{Elsewhere, EncodedSlashes, HttpRules, Listener, PathNormalization, Route, Sources, Traffic};
 pub(crate) use plugin::{BodyOverflow, Breaker, Grant, Isolation, OnFailure, Plugin};
 
 /// Where the admin listener is unless the config says otherwise.
@@ -147,6 +147,18 @@ section! {
         balancer: Option<String> = None, optional(reference(Kind::Plugin)), r##"#"lb_rr""##;
         /// How Odin speaks to the endpoints, for HTTP.
         protocol: UpstreamProtocol = UpstreamProtocol::default(), shapes::choice();
+        /// Connections begin with a PROXY header that tells who the client is, and each serves one exchange. Default: none.
+        proxy_protocol: Option<ProxyVersion> = None, optional(shapes::choice()), r##"#"v2""##;
+    }
+}
+
+choice! {
+    /// The `proxy-protocol` of a cluster.
+    pub(crate) enum ProxyVersion {
+        /// A line of text with the addresses.
+        V1 = "v1",
+        /// Binary, with the name, ALPN and request id as well.
+        V2 = "v2",
     }
 }
 

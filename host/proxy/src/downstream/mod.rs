@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod detect;
+pub(crate) mod entrance;
 pub(crate) mod exchange;
 pub(crate) mod handle;
 pub(crate) mod http1;
@@ -10,6 +11,7 @@ pub(crate) mod listener;
 pub(crate) mod local;
 pub(crate) mod orders;
 pub(crate) mod record;
+pub(crate) mod sources;
 pub(crate) mod tcp;
 pub(crate) mod trim;
 pub(crate) mod worker;

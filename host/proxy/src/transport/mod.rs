@@ -7,4 +7,5 @@ pub(crate) mod drain;
 pub(crate) mod hyper_io;
 #[cfg(test)]
 pub(crate) mod pair;
+pub(crate) mod proxy_header;
 pub(crate) mod timer;

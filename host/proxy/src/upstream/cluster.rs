@@ -11,6 +11,7 @@ use odin_runtime::Plugin;
 
 use crate::transport::clock;
 use crate::transport::connector::Protocol;
+use crate::transport::proxy_header::ProxyVersion;
 use crate::upstream::eligible::Eligible;
 use crate::upstream::health::{Failure, Health, Standing};
 use crate::upstream::stride::Stride;
@@ -25,6 +26,9 @@ pub struct Cluster {
     pub balancer: Option<Arc<Plugin>>,
     /// For HTTP.
     pub protocol: Protocol,
+    /// What its connections begin with. Each of them then carries one exchange and is not kept: the endpoint takes whatever
+    /// comes on it for that client's.
+    pub proxy_header: Option<ProxyVersion>,
     /// The turn of whoever goes round.
     pub(crate) turn: AtomicU64,
     pub(crate) stride: Stride,
@@ -60,6 +64,7 @@ impl Cluster {
             endpoints,
             balancer,
             protocol,
+            proxy_header: None,
             turn: AtomicU64::new(0),
             stride: Stride::default(),
             eligible,

@@ -229,7 +229,8 @@ impl Made {
         let kept = kept.as_ref().map(|kept| kept.shared.endpoints.iter().map(Endpoint::identity).zip(&kept.pools));
         let kept: HashMap<_, _> = kept.into_iter().flatten().collect();
         let pool = |endpoint: &Endpoint| {
-            let peer = Peer { address: endpoint.address, protocol: cluster.protocol };
+            let peer =
+                Peer { address: endpoint.address, protocol: cluster.protocol, proxy_header: cluster.proxy_header };
             // What is kept open to one peer is of no use for another.
             match kept.get(&endpoint.identity()).filter(|pool| pool.peer == peer) {
                 Some(pool) => Rc::clone(pool),
