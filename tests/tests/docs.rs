@@ -1,8 +1,8 @@
-//! What the docs show is what happens: every `console` block of docs/processors.md, docs/operations.md and docs/tls.md
-//! is run, and its output compared. `…` stands for what differs from run to run.
+//! What the docs show is what happens: every `console` block of docs/processors.md, docs/proxy-protocol.md,
+//! docs/operations.md and docs/tls.md is run, and its output compared. `…` stands for what differs from run to run.
 //!
-//! In a block of the processors a line `$ odin -f FILE` starts Odin with that config in front of `odin echo`, a line
-//! `$ curl …` asks it, and the lines below are what curl says. The blocks of the operations are one session of one shell,
+//! In a block of the first two a line `$ odin -f FILE` starts Odin with that config in front of `odin echo`, a line
+//! `$ curl …` asks it, and the lines below are what curl says. The blocks of each of the others are one session of one shell,
 //! in a network namespace of its own, in a folder with the files that the page shows.
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -21,7 +21,18 @@ const LISTENER: &str = "localhost:8090";
 
 #[tokio::test]
 async fn every_command_of_the_processors_page_answers_as_it_says() {
-    let page = std::fs::read_to_string(paths::workspace().join("docs/processors.md")).unwrap();
+    let asked = ask_as_on("docs/processors.md").await;
+    assert!(asked >= 7, "{asked} commands");
+}
+
+#[tokio::test]
+async fn every_command_of_the_page_about_the_proxy_protocol_answers_as_it_says() {
+    assert_eq!(ask_as_on("docs/proxy-protocol.md").await, 2);
+}
+
+/// Answers how many commands asked Odin.
+async fn ask_as_on(page: &str) -> usize {
+    let page = std::fs::read_to_string(paths::workspace().join(page)).unwrap();
     let echo = Program::spawn(["echo", "127.0.0.1:0"]);
     let said = echo.stdout.find_from(0, |line| line.starts_with("odin echo: http://")).await;
     let said = said.expect("the backend says where it listens");
@@ -48,7 +59,7 @@ async fn every_command_of_the_processors_page_answers_as_it_says() {
             odin.stop().await;
         }
     }
-    assert!(asked >= 7, "{asked} commands");
+    asked
 }
 
 #[test]
@@ -82,7 +93,8 @@ async fn start(config: &str, backend: &str) -> Odin {
     let text = text
         .replace("../plugins/", &format!("{}/", paths::workspace().join("plugins").display()))
         .replace(BACKEND, backend)
-        .replace("127.0.0.1:8090", "127.0.0.1:0");
+        .replace("127.0.0.1:8090", "127.0.0.1:0")
+        .replace("127.0.0.1:7025", "127.0.0.1:0");
     Odin::builder().with_config(text).argument("--admin").argument("127.0.0.1:0").start().await
 }
 

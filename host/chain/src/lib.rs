@@ -28,7 +28,7 @@ pub use flow::{Due, Flow, Step};
 pub use hook::{Hook, Hooks, Role};
 pub use rules::{BodyOverflow, OnFailure, Rules};
 pub use state::{
-    ClientCertificate, ConnectionInfo, Context, ContextFull, Endpoints, FACTS, Facts, HookState, Routed, Routing,
-    RoutingError, Setter, TlsInfo, Value,
+    ClientCertificate, ConnectionInfo, Context, ContextFull, Endpoints, FACTS, Facts, HookState, ProxyFacts, ProxyTls,
+    Routed, Routing, RoutingError, Setter, TlsInfo, Value,
 };
 pub use steer::{SteerBinding, SteerWeight, checked_weights};

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use odin_proxy::{
     AccessLog, Auto, CpuTime, EncodedSlashes, HttpRules, Limits, Listener, ListenerCounters, ListenerKind, NewEndpoint,
-    PathRules, PluginUse, Protocol, Route, RouteTable, Snapshot, Timeouts, TlsRoute, TlsTable,
+    PathRules, PluginUse, Protocol, ProxyHeader, ProxyVersion, Route, RouteTable, Snapshot, SourceTable, Sources,
+    Timeouts, TlsRoute, TlsTable,
 };
 use odin_runtime::{Plugin, Runtime};
 use tokio::task::JoinSet;
@@ -227,6 +228,10 @@ fn build_cluster(
         UpstreamProtocol::Http2 => Protocol::Http2,
     };
     let mut cluster = odin_proxy::Cluster::new(name.to_owned(), endpoints, balancer, protocol, workers).over(tls);
+    cluster.proxy_header = section.proxy_protocol.map(|version| match version {
+        config::ProxyVersion::V1 => ProxyVersion::V1,
+        config::ProxyVersion::V2 => ProxyVersion::V2,
+    });
     if let Some(before) = before {
         cluster = cluster.after(&before.cluster);
     }
@@ -294,7 +299,21 @@ fn build_listener(
         }
     };
     let counters = before.map_or_else(|| ListenerCounters::new(workers), |before| before.counters.clone());
-    Ok(Listener { name: section.name.clone(), kind, tls: tls.server(&section.name), counters })
+    let proxy_header = section.proxy_protocol.as_ref().map(|section| ProxyHeader {
+        from: section.from.clone(),
+        ignore_others: section.r#else == config::Elsewhere::Ignore,
+    });
+    let counted = before.and_then(|before| before.sources.as_ref()?.table.clone());
+    let sources = section.sources.as_ref().map(|section| sources(section, counted));
+    Ok(Listener { name: section.name.clone(), kind, proxy_header, sources, tls: tls.server(&section.name), counters })
+}
+
+/// `counted` is the table of the listener before.
+fn sources(section: &config::Sources, counted: Option<Arc<SourceTable>>) -> Sources {
+    let config::Sources { allow, deny, connections, new_per_second } = section.clone();
+    let counts = connections > 0 || new_per_second > 0;
+    let table = counts.then(|| counted.unwrap_or_else(SourceTable::new));
+    Sources { allow, deny, connections, new_per_second, table }
 }
 
 /// Finds a cluster by its name.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use odin_proxy::{DURATION_BUCKETS_MS, ListenerKind, PluginUse};
+use odin_proxy::{DURATION_BUCKETS_MS, ListenerKind, PluginUse, TURNED_AWAY};
 
 use crate::life::Odin;
 use crate::plugin_metrics::{self, CpuTime, PluginNumbers};
@@ -88,6 +88,13 @@ fn listeners(out: &mut Text, odin: &Odin) {
         for certificate in tls.certificates() {
             let labels = [("listener", listener.name.as_str()), ("names", &certificate.names())];
             out.sample("odin_tls_certificate_expiry_seconds", &labels, certificate.not_after());
+        }
+    }
+    out.metric("odin_connections_turned_away_total", "counter", "Connections closed for their source or PROXY header.");
+    for (listener, totals) in all.iter().filter(|(listener, _)| listener.looks_at_sources()) {
+        for (reason, count) in TURNED_AWAY.iter().zip(totals.turned_away) {
+            let labels = [("listener", listener.name.as_str()), ("reason", reason)];
+            out.sample("odin_connections_turned_away_total", &labels, count);
         }
     }
     out.metric(

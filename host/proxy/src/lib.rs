@@ -21,12 +21,14 @@ mod worker;
 pub use crate::http::path::{EncodedSlashes, PathRules, check_route_path};
 pub use downstream::listener::{bind, listen};
 pub use downstream::orders::{Closing, Draining, Opened, SocketId};
+pub use downstream::sources::{SourceTable, Sources};
 pub use settings::{HttpRules, Limits, Timeouts};
 pub use snapshot::{
     AccessLog, Auto, CpuTime, DURATION_BUCKETS_MS, Listener, ListenerCounters, ListenerKind, ListenerTotals, PluginUse,
-    Route, RouteTable, Snapshot, TlsRoute, TlsTable,
+    ProxyHeader, Route, RouteTable, Snapshot, TURNED_AWAY, TlsRoute, TlsTable,
 };
 pub use transport::connector::Protocol;
+pub use transport::proxy_header::ProxyVersion;
 pub use transport::tls;
 pub use upstream::candidates::{candidates, take_turn};
 pub use upstream::cluster::{Began, Cluster, Endpoint, EndpointTotals, NewEndpoint};

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::HeaderName;
+use ipnet::IpNet;
 use odin_runtime::Plugin;
 
+use crate::downstream::sources::Sources;
 use crate::router::names::Names;
 use crate::router::route::{Route as Matched, Routes};
 use crate::settings::{HttpRules, Limits, Timeouts};
-use crate::transport::tls;
+use crate::transport::{clock, tls};
 use crate::upstream::cluster::{Cluster, Counter};
 
 /// Everything that a worker needs to know.
@@ -76,8 +79,27 @@ pub struct Listener {
     pub kind: ListenerKind,
     /// How its connections are encrypted; none for plain text.
     pub tls: Option<Arc<tls::Server>>,
+    /// Which peers say by a PROXY header who the client is; none for no peer.
+    pub proxy_header: Option<ProxyHeader>,
+    /// Who may connect; none for everybody.
+    pub sources: Option<Sources>,
     /// Counters; kept over a reload that keeps the name.
     pub counters: Arc<ListenerCounters>,
+}
+
+impl Listener {
+    /// Whether it matters where its connections come from.
+    pub fn looks_at_sources(&self) -> bool {
+        self.proxy_header.is_some() || self.sources.is_some()
+    }
+}
+
+/// Which peers of a listener say by a PROXY header who the client is.
+pub struct ProxyHeader {
+    /// Those in one of these networks. They must.
+    pub from: Vec<IpNet>,
+    /// All others are served as they are. Else they are turned away.
+    pub ignore_others: bool,
 }
 
 /// What goes over the connections of a listener.
@@ -267,33 +289,48 @@ impl CpuTime {
 }
 
 /// A listener in numbers, one share per worker.
-pub struct ListenerCounters(Box<[Share]>);
+pub struct ListenerCounters {
+    shares: Box<[Share]>,
+    /// When the log was last told of a connection that was turned away.
+    told: AtomicU64,
+}
 
 impl ListenerCounters {
     /// For so many workers.
     pub fn new(workers: usize) -> Arc<Self> {
-        Arc::new(ListenerCounters((0..workers.max(1)).map(|_| Share::default()).collect()))
+        let shares = (0..workers.max(1)).map(|_| Share::default()).collect();
+        Arc::new(ListenerCounters { shares, told: AtomicU64::default() })
     }
 
     pub(crate) fn share(&self, worker: usize) -> &Share {
-        &self.0[worker]
+        &self.shares[worker]
+    }
+
+    /// Once a second, whichever worker asks: a flood must not fill the log.
+    pub(crate) fn may_tell(&self) -> bool {
+        let now = clock::millis();
+        let over = |told: u64| (told == 0 || now >= told + 1_000).then_some(now);
+        self.told.fetch_update(Relaxed, Relaxed, over).is_ok()
     }
 
     /// Connections that each worker has accepted.
     pub fn accepted_by_worker(&self) -> Vec<u64> {
-        self.0.iter().map(|share| share.accepted.get()).collect()
+        self.shares.iter().map(|share| share.accepted.get()).collect()
     }
 
     /// The sum over all workers.
     pub fn totals(&self) -> ListenerTotals {
         let mut totals = ListenerTotals::default();
-        for share in &self.0 {
+        for share in &self.shares {
             totals.accepted += share.accepted.get();
             totals.open += share.accepted.get().wrapping_sub(share.closed.get());
             totals.refused += share.refused.get();
             totals.handshakes_failed += share.handshakes_failed.get();
             totals.received += share.received.get();
             totals.sent += share.sent.get();
+            for (sum, why) in totals.turned_away.iter_mut().zip(&share.turned_away) {
+                *sum += why.get();
+            }
             for (sum, class) in totals.responses.iter_mut().zip(&share.responses) {
                 *sum += class.get();
             }
@@ -305,6 +342,20 @@ impl ListenerCounters {
         totals
     }
 }
+
+/// Why a connection was closed as soon as its source was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TurnedAway {
+    SourceDenied,
+    SourceConnections,
+    SourceRate,
+    ProxyHeader,
+    ProxyNetwork,
+}
+
+/// The reasons in words, as metrics have them: in the order of [`ListenerTotals::turned_away`].
+pub const TURNED_AWAY: [&str; 5] =
+    ["source-denied", "source-connections", "source-rate", "proxy-header", "proxy-network"];
 
 /// Upper bounds of the duration histogram, in milliseconds; one more bucket has no bound.
 pub const DURATION_BUCKETS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 30_000];
@@ -320,6 +371,8 @@ pub struct ListenerTotals {
     pub refused: u64,
     /// TLS handshakes that failed.
     pub handshakes_failed: u64,
+    /// Connections closed for their source or their PROXY header, by reason: see [`TURNED_AWAY`].
+    pub turned_away: [u64; TURNED_AWAY.len()],
     /// Bytes of request bodies, or from clients of a TCP listener.
     pub received: u64,
     /// Bytes of response bodies, or to clients of a TCP listener.
@@ -340,6 +393,7 @@ pub(crate) struct Share {
     pub(crate) closed: Counter,
     pub(crate) refused: Counter,
     pub(crate) handshakes_failed: Counter,
+    pub(crate) turned_away: [Counter; TURNED_AWAY.len()],
     pub(crate) received: Counter,
     pub(crate) sent: Counter,
     pub(crate) responses: [Counter; 5],

@@ -53,10 +53,10 @@ fn get(state: &HookState, name: &str) -> Option<Value> {
             let decrypted = state.connection.tls.as_ref().filter(|tls| !tls.version.is_empty());
             decrypted.map(|tls| Value::Boolean(tls.resumed))
         }
-        _ => {
-            let tls = state.connection.tls.as_deref();
-            tls.and_then(|tls| tls.fact(name.strip_prefix("tls.")?)).map(Value::Text)
-        }
+        _ => match name.strip_prefix("tls.") {
+            Some(name) => state.connection.tls.as_ref()?.fact(name).map(Value::Text),
+            None => state.connection.proxy.as_ref()?.fact(name.strip_prefix("proxy.")?),
+        },
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
     use http::{HeaderValue, Response};
 
     use super::*;
-    use crate::state::{ConnectionInfo, TlsInfo};
+    use crate::state::{ConnectionInfo, ProxyFacts, ProxyTls, TlsInfo};
 
     fn state() -> Box<HookState> {
         let (peer, local) = ("192.0.2.1:5000".parse().unwrap(), "192.0.2.2:80".parse().unwrap());
@@ -132,6 +132,37 @@ mod tests {
         ];
         for (name, value) in expected {
             assert_eq!(get(&state, name), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_proxy_told_has_names_of_its_own() {
+        let mut state = state();
+        assert_eq!((get(&state, "proxy.tls"), get(&state, "proxy.address")), (None, None));
+        let tls = ProxyTls { used: true, version: Some("TLSv1.3".into()), ..ProxyTls::default() };
+        let facts = ProxyFacts {
+            sender: Some(state.connection.local),
+            alpn: Some(b"h2".to_vec()),
+            authority: Some("a.example".into()),
+            unique_id: Some(vec![0xff]),
+            tls: Some(tls),
+        };
+        let mut connection = ConnectionInfo::new(state.connection.peer, state.connection.local, "web".into());
+        connection.proxy = Some(Box::new(facts));
+        state.connection = Arc::new(connection);
+        let expected = [
+            ("address", Some(Value::Text("192.0.2.2:80".into()))),
+            ("alpn", Some(Value::Text("h2".into()))),
+            ("authority", Some(Value::Text("a.example".into()))),
+            ("unique-id", Some(Value::Bytes(vec![0xff]))),
+            ("tls", Some(Value::Boolean(true))),
+            ("tls-verified", Some(Value::Boolean(false))),
+            ("tls-version", Some(Value::Text("TLSv1.3".into()))),
+            ("tls-client-name", None),
+            ("", None),
+        ];
+        for (name, value) in expected {
+            assert_eq!(get(&state, &format!("proxy.{name}")), value, "{name}");
         }
     }
 

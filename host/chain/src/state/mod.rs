@@ -3,6 +3,7 @@
 
 mod context;
 mod facts;
+mod proxy;
 mod tls;
 
 use std::borrow::Cow;
@@ -19,6 +20,7 @@ use crate::budget::{CPU_BUDGET, CpuBudget};
 use crate::fields::Size;
 pub use context::{Context, ContextFull, Setter, Value};
 pub use facts::FACTS;
+pub use proxy::{ProxyFacts, ProxyTls};
 pub use tls::{ClientCertificate, TlsInfo};
 
 /// One exchange (or one TCP connection, which has neither head) as hooks see it.
@@ -118,6 +120,8 @@ pub struct ConnectionInfo {
     pub listener: Arc<str>,
     /// What is known of its encryption. None for a connection in plain text.
     pub tls: Option<Box<TlsInfo>>,
+    /// What its PROXY header told, if it had one.
+    pub proxy: Option<Box<ProxyFacts>>,
     /// What the connection remembers for all its exchanges. Locked for a look-up at a time.
     pub context: Mutex<Context>,
 }
@@ -125,7 +129,7 @@ pub struct ConnectionInfo {
 impl ConnectionInfo {
     /// A connection that remembers nothing yet.
     pub fn new(peer: SocketAddr, local: SocketAddr, listener: Arc<str>) -> Self {
-        ConnectionInfo { peer, local, listener, tls: None, context: Mutex::new(Context::new()) }
+        ConnectionInfo { peer, local, listener, tls: None, proxy: None, context: Mutex::new(Context::new()) }
     }
 
     /// What it remembers.

@@ -181,13 +181,7 @@ impl Start {
             self.demo_clusters.push(cluster);
         }
         self.config.clusters.insert(cluster.to_owned(), Cluster::new(endpoints.to_vec()));
-        self.config.listeners.push(Listener {
-            name: name.to_owned(),
-            addresses: vec![address],
-            tls: None,
-            steer: None,
-            traffic,
-        });
+        self.config.listeners.push(Listener::new(name.to_owned(), vec![address], traffic));
     }
 
     /// Gives a demo cluster its endpoints.

@@ -93,7 +93,7 @@ impl Apps {
         let free = ports.into_iter().filter(|(port, field)| self.take(*port, field, &name));
         let addresses = free.map(|(port, _)| Binding::from(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))).collect();
         let traffic = Traffic::Tcp { cluster: name.clone(), plugins: Vec::new() };
-        self.listeners.push(Listener { name: name.clone(), addresses, tls: None, steer: None, traffic });
+        self.listeners.push(Listener::new(name.clone(), addresses, traffic));
         self.clusters.insert(name, Cluster::new(endpoints));
         Some(())
     }

@@ -157,7 +157,8 @@ fn listener(field: Field<'_>, references: &mut References) -> Option<Listener> {
     let name_line = named.map_or(line, |field| field.node.line);
     let (steer, traffic) = traffic?;
     references.listeners.push(PlacedListener { name: name.clone(), addresses: entrance.address, name_line, path });
-    Some(Listener { name, addresses, tls: entrance.tls, steer, traffic })
+    let Entrance { tls, proxy_protocol, sources, .. } = entrance;
+    Some(Listener { name, addresses, steer, tls, proxy_protocol, sources, traffic })
 }
 
 /// What goes where, and the plugin that steers.

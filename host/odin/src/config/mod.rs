@@ -17,6 +17,7 @@ mod error;
 mod fly;
 mod listeners;
 mod nearest;
+mod networks;
 mod node;
 mod places;
 mod readers;
@@ -41,9 +42,10 @@ pub(crate) use places::{Places, Section};
 #[cfg(test)]
 pub(crate) use schema::DEFAULT_ADMIN;
 pub(crate) use schema::{
-    BodyOverflow, CertificateFiles, ClientAuth, ClientTls, Cluster, Config, EncodedSlashes, Endpoint, EndpointAddress,
-    Grant, HttpRules, Isolation, Limits, Listener, Location, LogFormat, OnFailure, PathNormalization, Plugin, Roots,
-    Route, ServerTls, SteeringMode, Timeouts, TlsVersion, Traffic, UpstreamProtocol,
+    BodyOverflow, CertificateFiles, ClientAuth, ClientTls, Cluster, Config, Elsewhere, EncodedSlashes, Endpoint,
+    EndpointAddress, Grant, HttpRules, Isolation, Limits, Listener, Location, LogFormat, OnFailure, PathNormalization,
+    Plugin, ProxyVersion, Roots, Route, ServerTls, Sources, SteeringMode, Timeouts, TlsVersion, Traffic,
+    UpstreamProtocol,
 };
 pub(crate) use section::Choice;
 pub(crate) use units::{binding, endpoint_address, socket_address};

@@ -23,7 +23,7 @@ use super::{listeners, sections};
 
 pub(crate) use limits::{Limits, Timeouts};
 pub(super) use listener::{AutoRules, Destination, Entrance, Protocol};
-pub(crate) use listener::{EncodedSlashes, HttpRules, Listener, PathNormalization, Route, Traffic};
+pub(crate) use listener::{Elsewhere, EncodedSlashes, HttpRules, Listener, PathNormalization, Route, Sources, Traffic};
 pub(crate) use plugin::{BodyOverflow, Breaker, Grant, Isolation, OnFailure, Plugin};
 pub(crate) use tls::{CertificateFiles, ClientAuth, ClientTls, Roots, ServerTls, TlsVersion};
 
@@ -152,6 +152,18 @@ section! {
         protocol: UpstreamProtocol = UpstreamProtocol::default(), shapes::choice();
         /// Speak TLS to the endpoints. Default: plain text.
         tls: Option<ClientTls> = None, optional(super::tls::client()), r##"#{ roots = "ca.pem" }"##;
+        /// Connections begin with a PROXY header that tells who the client is, and each serves one exchange. Default: none.
+        proxy_protocol: Option<ProxyVersion> = None, optional(shapes::choice()), r##"#"v2""##;
+    }
+}
+
+choice! {
+    /// The `proxy-protocol` of a cluster.
+    pub(crate) enum ProxyVersion {
+        /// A line of text with the addresses.
+        V1 = "v1",
+        /// Binary, with the name, ALPN and request id as well.
+        V2 = "v2",
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) enum Absent<T> {
 
 /// The key of a field.
 pub(super) fn name(field: &str) -> String {
-    field.replace('_', "-")
+    field.trim_start_matches("r#").replace('_', "-")
 }
 
 /// A table of the config. Of each key: its words, `name: Type`, the default (or why it must be there), its shape (see

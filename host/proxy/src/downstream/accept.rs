@@ -1,7 +1,5 @@
-//! A new connection, step by step: `accept → TLS → which protocol, and which name → serve`. All steps before the last have
-//! one deadline, that of the first head: a client that says nothing gets as long as one that says little.
-//!
-//! A step that comes in front (a PROXY header) takes the connection and the deadline, and gives a connection.
+//! A new connection, step by step: `accept → who comes in → TLS → which protocol, and which name → serve`. All steps before
+//! the last have one deadline, that of the first head: a client that says nothing gets as long as one that says little.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,6 +10,7 @@ use odin_chain::{ConnectionInfo, TlsInfo};
 
 use crate::downstream::Downstream;
 use crate::downstream::detect::{Detected, NewConnection, Offers, detect, detect_any};
+use crate::downstream::entrance::Arrival;
 use crate::downstream::handle::{Door, Handle};
 use crate::downstream::hello::{self, Refused};
 use crate::downstream::http1::server as http1;
@@ -22,13 +21,13 @@ use crate::downstream::tcp::{self, Arrived};
 use crate::downstream::worker::Worker;
 use crate::http::http1::reader::Reader;
 use crate::snapshot::{ListenerCounters, ListenerKind};
-use crate::transport::conn::{Conn, Facts};
+use crate::transport::conn::Conn;
 use crate::transport::drain::Drain;
 use crate::transport::timer::Deadline;
 use crate::transport::tls;
 
 /// A connection has come: it is refused where there are too many, and served otherwise.
-pub(crate) fn accepted(conn: Conn, peer: SocketAddr, door: &Door, worker: &Rc<Worker>) {
+pub(crate) fn accepted(mut conn: Conn, peer: SocketAddr, door: &Door, worker: &Rc<Worker>) {
     let handle = door.handle();
     let listener = handle.current();
     let share = listener.shared.counters.share(worker.id);
@@ -38,17 +37,27 @@ pub(crate) fn accepted(conn: Conn, peer: SocketAddr, door: &Door, worker: &Rc<Wo
         share.refused.add(1);
         return;
     }
+    let Some(mut arrival) = Arrival::of(peer, &listener, worker.id) else { return };
     share.accepted.add(1);
-    let Facts { peer, local } = conn.begin(peer);
-    let info = ConnectionInfo::new(peer, local, listener.name.clone());
+    let mut ends = conn.begin(peer);
     let (drain, on) = (handle.drain.clone(), worker.clone());
     let counted = Counted { counters: listener.shared.counters.clone(), worker: worker.id };
     worker.serve(drain, async move {
         let _counted = counted;
-        let mut new = New { conn, info, deadline: Deadline::default(), started: Instant::now(), tls: None };
-        new.deadline.set(listener.snapshot.timeouts.header);
+        let mut deadline = Deadline::default();
+        deadline.set(listener.snapshot.timeouts.header);
+        if arrival.header_due {
+            let before = (&mut deadline, &*handle.drain);
+            // Boxed, here and below: what few connections have must not make all of them large.
+            let reading = Box::pin(arrival.read_header(&mut conn, &mut ends, &listener, before, on.id));
+            if !reading.await {
+                return;
+            }
+        }
+        let (info, _guest) = arrival.finish(ends, &listener);
+        let mut new = New { conn, info, deadline, started: Instant::now(), tls: None };
         if let Some(tls) = listener.shared.tls.clone() {
-            // Boxed: what a handshake needs is gone when it is over.
+            // What a handshake needs is gone when it is over.
             let Some(secured) = Box::pin(secure(new, tls, &listener, &handle.drain, &on)).await else { return };
             new = secured;
         }

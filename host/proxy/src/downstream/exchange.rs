@@ -232,7 +232,8 @@ async fn ask(
     }
     let caller = record.run.as_deref().map(|run| run as &dyn Caller);
     let (snapshot, head) = (&*origin.listener.snapshot, &mut record.head);
-    let mut call = Call { cluster: &cluster, snapshot, head, caller, wishes, upload };
+    let client = Some(&*origin.downstream.info);
+    let mut call = Call { cluster: &cluster, snapshot, client, head, caller, wishes, upload };
     call::send(&mut call, &mut body, &mut record.assigned, deadline).await
 }
 

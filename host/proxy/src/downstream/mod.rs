@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod detect;
+pub(crate) mod entrance;
 pub(crate) mod exchange;
 pub(crate) mod handle;
 pub(crate) mod hello;
@@ -12,6 +13,7 @@ pub(crate) mod local;
 pub(crate) mod orders;
 pub(crate) mod record;
 pub(crate) mod secure;
+pub(crate) mod sources;
 pub(crate) mod tcp;
 pub(crate) mod trim;
 pub(crate) mod worker;

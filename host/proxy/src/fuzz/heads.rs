@@ -78,7 +78,13 @@ fn request_is_plain(head: &[u8], read: &RequestHead) -> String {
         Framing::Chunked => Encoding::Chunked,
         _ => Encoding::None,
     };
-    let line = RequestLine { head: &read.head, encoding, wishes: &read.wishes, expect_continue: read.expect_continue };
+    let line = RequestLine {
+        head: &read.head,
+        encoding,
+        wishes: &read.wishes,
+        expect_continue: read.expect_continue,
+        close: false,
+    };
     encode::request_head(&mut sent, &line);
     let again = request::parse(Bytes::from(sent), MAX_FIELDS).expect("what Odin sends is accepted");
     assert_eq!(again.head.parts.method, read.head.parts.method);

@@ -49,7 +49,13 @@ fn fuzz_http2_heads() {
             Ok((authority, wishes)) => {
                 let head = Head::new(Box::new(head), authority);
                 for encoding in [Encoding::None, Encoding::Chunked, Encoding::Length(5)] {
-                    is_one_request(&RequestLine { head: &head, encoding, wishes: &wishes, expect_continue: false });
+                    is_one_request(&RequestLine {
+                        head: &head,
+                        encoding,
+                        wishes: &wishes,
+                        expect_continue: false,
+                        close: false,
+                    });
                 }
                 format!("{} {} {}", head.parts.method == Method::OPTIONS, wishes.trailers, head.parts.headers.len())
             }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::transport::conn::Conn;
+use crate::transport::proxy_header::{Introduction, ProxyVersion};
 use crate::transport::tls;
 
 /// After so long without a packet the kernel asks a peer whether it is still there.
@@ -23,12 +25,14 @@ pub enum Protocol {
     Http2,
 }
 
-/// Where a connection leads and what is spoken on it. A connection to one peer is as good as any other to an equal peer.
+/// Where a connection leads and what is spoken on it. A connection to one peer is as good as any other to an equal peer,
+/// unless it begins with a PROXY header: then it is one client's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) protocol: Protocol,
     pub(crate) tls: Option<Secrecy>,
+    pub(crate) proxy_header: Option<ProxyVersion>,
 }
 
 /// How a peer is spoken to over TLS.
@@ -40,10 +44,14 @@ pub(crate) struct Secrecy {
 }
 
 impl Peer {
-    /// Opens a connection.
-    pub(crate) async fn connect(&self) -> io::Result<Conn> {
-        let socket = TcpStream::connect(self.address).await?;
+    /// Opens a connection, and sends the PROXY header, if there is to be one, before anything else.
+    pub(crate) async fn connect(&self, introduction: Option<&Introduction>) -> io::Result<Conn> {
+        let mut socket = TcpStream::connect(self.address).await?;
         let _ = socket.set_nodelay(true);
+        if let Some(introduction) = introduction {
+            let own = socket.local_addr().and_then(|local| Ok((local, socket.peer_addr()?))).ok();
+            socket.write_all(&introduction.encode(own)).await?;
+        }
         // Lets the kernel find out that a connection which lies idle leads nowhere any more. Without it such a connection
         // is noticed by the exchange that uses it next.
         let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_AFTER / 4).with_retries(4);

@@ -7,5 +7,6 @@ pub(crate) mod drain;
 pub(crate) mod hyper_io;
 #[cfg(test)]
 pub(crate) mod pair;
+pub(crate) mod proxy_header;
 pub(crate) mod timer;
 pub mod tls;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, response};
+use odin_chain::ConnectionInfo;
 
 use crate::error::{Error, Kind};
 use crate::http::body::Body;
@@ -14,6 +15,7 @@ use crate::http::head::{Head, Wishes};
 use crate::http::upload::Upload;
 use crate::snapshot::Snapshot;
 use crate::transport::conn::Conn;
+use crate::transport::proxy_header::{Introduction, Origin};
 use crate::transport::timer::{Deadline, Elapsed, no_time_to_connect};
 use crate::upstream::candidates::Candidates;
 use crate::upstream::local::LocalCluster;
@@ -35,6 +37,8 @@ pub(crate) enum Reply {
 pub(crate) struct Call<'a> {
     pub(crate) cluster: &'a Rc<LocalCluster>,
     pub(crate) snapshot: &'a Snapshot,
+    /// The connection of the client that the call is for, if it is for one.
+    pub(crate) client: Option<&'a ConnectionInfo>,
     /// Out of here while a plugin that picks has it.
     pub(crate) head: &'a mut Option<Head>,
     /// None when there is no plugin to ask or tell.
@@ -67,6 +71,34 @@ pub(crate) struct Place {
     pub(crate) cluster: Rc<LocalCluster>,
     pub(crate) index: usize,
     pub(crate) worker: usize,
+    /// For a cluster whose connections begin with one.
+    pub(crate) introduction: Option<Introduction>,
+}
+
+impl Place {
+    /// The endpoint, for a connection on behalf of this client; `id` is that of its request, if there is one.
+    pub(crate) fn new(
+        cluster: &Rc<LocalCluster>,
+        index: usize,
+        worker: usize,
+        client: Option<&ConnectionInfo>,
+        id: Option<&HeaderValue>,
+    ) -> Self {
+        let introduction = cluster.shared.proxy_header.map(|version| {
+            let origin = client.map(|client| {
+                let proxy = client.proxy.as_deref();
+                Origin {
+                    peer: client.peer,
+                    local: client.local,
+                    authority: proxy.and_then(|proxy| Some(proxy.authority.as_deref()?.as_bytes().into())),
+                    alpn: proxy.and_then(|proxy| Some(proxy.alpn.as_deref()?.into())),
+                    unique_id: id.map(|id| id.as_bytes().into()),
+                }
+            });
+            Introduction { version, origin }
+        });
+        Place { cluster: cluster.clone(), index, worker, introduction }
+    }
 }
 
 /// One try at one endpoint.
@@ -84,18 +116,19 @@ impl Attempt<'_> {
     }
 
     pub(crate) fn place(&self) -> Place {
-        Place { cluster: self.call.cluster.clone(), index: self.index, worker: self.worker }
+        let Attempt { call, head, index, worker } = *self;
+        Place::new(call.cluster, index, worker, call.client, head.parts.headers.get("x-request-id"))
     }
 }
 
 /// Connects to an endpoint and keeps its health. The error is retryable: no byte was sent.
 pub(crate) async fn connect(place: &Place, timeout: Duration, deadline: &mut Deadline) -> Result<Conn, Error> {
-    let Place { cluster, index, worker } = place;
+    let Place { cluster, index, worker, introduction } = place;
     let (index, worker) = (*index, *worker);
     let endpoint = &cluster.shared.endpoints[index];
     let began = cluster.shared.begin(index, worker);
     deadline.set(timeout);
-    let result = match deadline.race(cluster.pools[index].peer.connect()).await {
+    let result = match deadline.race(cluster.pools[index].peer.connect(introduction.as_ref())).await {
         Ok(result) => result,
         // The exchange's own time is over: that says nothing about the endpoint, and another would not help.
         Err(Elapsed) if deadline.is_over() => {

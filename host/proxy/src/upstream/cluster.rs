@@ -11,6 +11,7 @@ use odin_runtime::Plugin;
 
 use crate::transport::clock;
 use crate::transport::connector::Protocol;
+use crate::transport::proxy_header::ProxyVersion;
 use crate::transport::tls;
 use crate::upstream::eligible::Eligible;
 use crate::upstream::health::{Failure, Health, Standing};
@@ -28,6 +29,9 @@ pub struct Cluster {
     pub protocol: Protocol,
     /// How its endpoints are spoken to; none for plain text.
     pub tls: Option<Arc<tls::Client>>,
+    /// What its connections begin with. Each of them then carries one exchange and is not kept: the endpoint takes whatever
+    /// comes on it for that client's.
+    pub proxy_header: Option<ProxyVersion>,
     /// The turn of whoever goes round.
     pub(crate) turn: AtomicU64,
     pub(crate) stride: Stride,
@@ -69,6 +73,7 @@ impl Cluster {
             balancer,
             protocol,
             tls: None,
+            proxy_header: None,
             turn: AtomicU64::new(0),
             stride: Stride::default(),
             eligible,

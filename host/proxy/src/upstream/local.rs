@@ -232,7 +232,8 @@ impl Made {
         let pool = |endpoint: &Endpoint| {
             let secrecy = |client: &Arc<tls::Client>| Secrecy { client: client.clone(), host: endpoint.host.clone() };
             let tls = cluster.tls.as_ref().map(secrecy);
-            let peer = Peer { address: endpoint.address, protocol: cluster.protocol, tls };
+            let Cluster { protocol, proxy_header, .. } = **cluster;
+            let peer = Peer { address: endpoint.address, protocol, tls, proxy_header };
             // What is kept open to one peer is of no use for another.
             match kept.get(&endpoint.identity()).filter(|pool| pool.peer == peer) {
                 Some(pool) => Rc::clone(pool),

@@ -60,6 +60,7 @@ async fn one(call: OutboundCall, snapshot: Arc<Snapshot>, cluster: Rc<LocalClust
         let mut call = Call {
             cluster: &cluster,
             snapshot: &snapshot,
+            client: None,
             head: &mut head,
             caller: run.as_deref().map(|run| run as &dyn Caller),
             wishes: &Wishes::default(),

@@ -6,11 +6,14 @@ use std::time::Duration;
 use odin_steer::Binding;
 use serde::Serialize;
 
+use ipnet::IpNet;
+
 use super::super::bindings::{self, Placed};
+use super::super::networks;
 use super::super::places::Kind;
 use super::super::routes::{PlacedRoute, host, path, protocol_name, routes, sni};
 use super::super::section::{choice, section};
-use super::super::shapes::{self, boolean, duration, list, optional, reference};
+use super::super::shapes::{self, boolean, duration, list, optional, reference, whole};
 use super::super::tls;
 use super::ServerTls;
 
@@ -28,9 +31,22 @@ pub(crate) struct Listener {
     /// A key of `plugins`, which chooses who gets new connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) steer: Option<String>,
+    /// Who says by a PROXY header who the client is.
+    #[serde(rename = "proxy-protocol", skip_serializing_if = "Option::is_none")]
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
+    /// Who may connect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sources: Option<Sources>,
     /// What arrives, and where it goes.
     #[serde(flatten)]
     pub(crate) traffic: Traffic,
+}
+
+impl Listener {
+    /// One with every default.
+    pub(crate) fn new(name: String, addresses: Vec<Binding>, traffic: Traffic) -> Self {
+        Listener { name, addresses, tls: None, steer: None, proxy_protocol: None, sources: None, traffic }
+    }
 }
 
 /// The `protocol` of a listener with what belongs to it.
@@ -96,7 +112,49 @@ section! {
         /// Speak TLS to the clients. Default: plain text.
         tls: Option<ServerTls> = None, optional(tls::server()),
             r##"#{ certificates = [{ cert = "a.pem", key = "a.key" }] }"##;
+        /// Load balancers in front that send a PROXY header. Default: nobody.
+        proxy_protocol: Option<ProxyProtocol> = None, optional(shapes::section());
+        /// Who may connect. Default: everybody, as often as they like.
+        sources: Option<Sources> = None, optional(shapes::section());
     }
+}
+
+section! {
+    /// Who says by a PROXY header, version 1 or 2, who the client is.
+    pub(crate) struct ProxyProtocol {
+        /// What comes from one of these networks must begin with a header.
+        from: Vec<IpNet> [required r#"for example ["10.0.0.0/8"]"#], networks::list(), r#"["192.0.2.0/24"]"#;
+        /// What becomes of connections from elsewhere. They are never believed.
+        r#else: Elsewhere = Elsewhere::default(), shapes::choice(), r#""ignore""#;
+    }
+}
+
+choice! {
+    /// What becomes of connections from networks that send no PROXY header.
+    pub(crate) enum Elsewhere {
+        /// They are closed at once.
+        Refuse = "refuse",
+        /// They are served as they are.
+        Ignore = "ignore",
+    }
+}
+
+section! {
+    /// Who may connect. A source is an IPv4 address, or the /64 of an IPv6 address; that of the PROXY header, if there is one.
+    pub(crate) struct Sources {
+        /// Networks that may.
+        allow: Vec<IpNet> = everybody(), networks::list();
+        /// Networks that may not, even if they are in `allow`.
+        deny: Vec<IpNet> = Vec::new(), networks::list(), r#"["192.0.2.0/24"]"#;
+        /// Open connections of one source; 0 for any number.
+        connections: u32 = 0, whole(0..=1_000_000);
+        /// New connections of one source in a second; 0 for any number.
+        new_per_second: u32 = 0, whole(0..=1_000_000);
+    }
+}
+
+fn everybody() -> Vec<IpNet> {
+    vec![IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())]
 }
 
 choice! {

@@ -255,6 +255,7 @@ fn the_configs_of_the_repository_load() {
     for (file, text) in [
         ("demo.toml", include_str!("../../../../../configs/demo.toml")),
         ("tcp.toml", include_str!("../../../../../configs/tcp.toml")),
+        ("proxy-protocol.toml", include_str!("../../../../../configs/proxy-protocol.toml")),
         ("http2.yaml", include_str!("../../../../../configs/http2.yaml")),
         ("headers.toml", include_str!("../../../../../configs/headers.toml")),
         ("steering.toml", include_str!("../../../../../configs/steering.toml")),

@@ -37,7 +37,14 @@ fn snapshot(clusters: &Shared, limits: Limits) -> Arc<Snapshot> {
         routes: RouteTable::new(clusters.iter().map(route).collect()),
         rules: HttpRules::default(),
     };
-    let listener = Arc::new(Listener { name: "web".to_owned(), kind, tls: None, counters: ListenerCounters::new(1) });
+    let listener = Arc::new(Listener {
+        name: "web".to_owned(),
+        kind,
+        proxy_header: None,
+        tls: None,
+        sources: None,
+        counters: ListenerCounters::new(1),
+    });
     Arc::new(Snapshot {
         listeners: BTreeMap::from([("web".to_owned(), listener)]),
         clusters: clusters.clone(),

@@ -46,7 +46,7 @@ pub(crate) async fn serve(
     let state = state(&info, listener, target, started);
     let run = Run::new(&target.plugins, state);
     let mut assigned = Assigned::none(worker.id);
-    let opened = drain.race(open(&run, target, listener, &mut assigned)).await;
+    let opened = drain.race(open(&run, &info, target, listener, &mut assigned)).await;
     let opened = opened.map(|opened| opened.map_err(|error| error.to_string()));
     let report = match opened.unwrap_or_else(|| Err(DRAINED.to_owned())) {
         Ok(server) => relay((client, early), server, &run, listener, drain).await,
@@ -103,7 +103,13 @@ fn state(info: &Arc<ConnectionInfo>, listener: &LocalListener, target: &Target, 
 }
 
 /// Asks the plugins, then connects to an endpoint.
-async fn open(run: &Run, target: &Target, listener: &LocalListener, assigned: &mut Assigned) -> Result<Conn, Error> {
+async fn open(
+    run: &Run,
+    client: &ConnectionInfo,
+    target: &Target,
+    listener: &LocalListener,
+    assigned: &mut Assigned,
+) -> Result<Conn, Error> {
     stream::connect(run).await?;
     let cluster = {
         let mut state = run.state().await;
@@ -117,7 +123,7 @@ async fn open(run: &Run, target: &Target, listener: &LocalListener, assigned: &m
     let timeout = listener.snapshot.timeouts.connect;
     loop {
         let index = assigned.next(Some(run), &mut None, &cluster, &mut tries, &mut deadline).await?;
-        let place = Place { cluster: cluster.clone(), index, worker: assigned.worker };
+        let place = Place::new(&cluster, index, assigned.worker, Some(client), None);
         match attempt::connect(&place, timeout, &mut deadline).await {
             Ok(conn) => return Ok(conn),
             Err(error) => tries.failed(index, error),

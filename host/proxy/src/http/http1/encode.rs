@@ -50,6 +50,8 @@ pub(crate) struct RequestLine<'a> {
     pub(crate) wishes: &'a Wishes,
     /// The body follows when the upstream says so.
     pub(crate) expect_continue: bool,
+    /// The connection has no other request after it.
+    pub(crate) close: bool,
 }
 
 /// A request head for an upstream, in origin form.
@@ -75,8 +77,13 @@ pub(crate) fn request_head(out: &mut Vec<u8>, line: &RequestLine<'_>) {
     if let Some(protocol) = &line.wishes.upgrade {
         out.extend_from_slice(b"connection: upgrade\r\n");
         field(out, b"upgrade", protocol.as_bytes());
-    } else if line.wishes.trailers {
-        out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
+    } else {
+        match (line.wishes.trailers, line.close) {
+            (true, true) => out.extend_from_slice(b"connection: te, close\r\nte: trailers\r\n"),
+            (true, false) => out.extend_from_slice(b"connection: te\r\nte: trailers\r\n"),
+            (false, true) => out.extend_from_slice(b"connection: close\r\n"),
+            (false, false) => {}
+        }
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -54,7 +54,8 @@ pub(crate) async fn send(
     };
     let expect_continue = body.awaits_continue();
     let head = attempt.head;
-    let line = RequestLine { head, encoding, wishes, expect_continue };
+    let one_client = attempt.pool().peer.proxy_header.is_some();
+    let line = RequestLine { head, encoding, wishes, expect_continue, close: one_client };
     encode::request_head(connection.writer.buffer(), &line);
 
     let hold = || {
@@ -94,7 +95,7 @@ pub(crate) async fn send(
     let mut response = ResponseBody {
         decoder: Decoder::new(answer.framing, limits.trailer_bytes),
         upload: wait.pump.take().map(|pump| (pump, std::mem::replace(body, Body::Empty))),
-        pool: (answer.keep_alive && !wait.cut).then(|| attempt.pool().clone()),
+        pool: (answer.keep_alive && !wait.cut && !one_client).then(|| attempt.pool().clone()),
         lease: lease.take(),
         connection: Some(connection),
     };

@@ -39,6 +39,7 @@ pub(crate) async fn reserve(attempt: &Attempt<'_>, unsure: bool, deadline: &mut 
     let patience = attempt.call.snapshot.timeouts.queue;
     let began = Instant::now();
     loop {
+        // None is there where each connection is one client's.
         let found = pool.http2.borrow().iter().find(|sender| sender.takes(unsure)).cloned();
         let lease = if found.is_some() { None } else { pool.gate.try_lease() };
         let sender = match (found, lease) {
@@ -76,7 +77,9 @@ pub(crate) fn retire(stream: &Stream, pool: &Pool) {
 fn open(attempt: &Attempt<'_>, lease: Lease) -> Sender {
     let limits = &attempt.call.snapshot.limits;
     let sender = Sender::opening(limits.streams_per_upstream, lease);
-    attempt.pool().http2.borrow_mut().push(sender.clone());
+    if attempt.pool().peer.proxy_header.is_none() {
+        attempt.pool().http2.borrow_mut().push(sender.clone());
+    }
     let (place, timeouts) = (attempt.place(), attempt.call.snapshot.timeouts.clone());
     let head_bytes = u32::try_from(limits.head_bytes).unwrap_or(u32::MAX);
     let opening = sender.clone();
