@@ -95,7 +95,6 @@ impl Sources {
 
 impl SourceTable {
     /// One without connections.
-    #[allow(clippy::new_ret_no_self, reason = "it is shared by all workers from the start")]
     pub fn new() -> Arc<Self> {
         Arc::new(SourceTable {
             key: RandomState::new(),
