@@ -86,12 +86,15 @@ impl Place {
     ) -> Self {
         let introduction = cluster.shared.proxy_header.map(|version| {
             let origin = client.map(|client| {
-                let proxy = client.proxy.as_deref();
+                let (proxy, tls) = (client.proxy.as_deref(), client.tls.as_deref());
+                let named = || proxy.and_then(|proxy| Some(proxy.authority.as_deref()?.as_bytes()));
+                let agreed = || proxy.and_then(|proxy| proxy.alpn.as_deref());
                 Origin {
                     peer: client.peer,
                     local: client.local,
-                    authority: proxy.and_then(|proxy| Some(proxy.authority.as_deref()?.as_bytes().into())),
-                    alpn: proxy.and_then(|proxy| Some(proxy.alpn.as_deref()?.into())),
+                    // What Odin has seen itself before what it was told.
+                    authority: tls.and_then(|tls| Some(tls.sni.as_deref()?.as_bytes())).or_else(named).map(Box::from),
+                    alpn: tls.and_then(|tls| Some(tls.alpn.as_deref()?.as_bytes())).or_else(agreed).map(Box::from),
                     unique_id: id.map(|id| id.as_bytes().into()),
                 }
             });
