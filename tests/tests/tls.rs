@@ -139,6 +139,21 @@ async fn sessions_go_on() {
 }
 
 #[tokio::test]
+async fn a_session_does_not_go_on_at_a_listener_for_other_names() {
+    let (authority, backend) = (Authority::default(), HttpBackend::echo(Protocol::Http1).await);
+    let (one, two) = (authority.issue(&["a.test"]), authority.issue(&["a.test", "b.test"]));
+    let second = format!(
+        "[[listeners]]\nname = 'two'\naddress = '127.0.0.1:0'\ncluster = 'web'\ntls = {{ certificates = [{}] }}\n",
+        two.pair()
+    );
+    let odin = secured(&[&one], "", &backend).section(&second).start().await;
+    let client = authority.client(&[]);
+    client.ask(odin.address("web"), "a.test", "a.test", "/").await.unwrap();
+    let stream = client.connect(odin.address("two"), "a.test").await.unwrap();
+    assert_ne!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed));
+}
+
+#[tokio::test]
 async fn a_session_goes_on_across_an_upgrade() {
     let (authority, backend) = (Authority::default(), HttpBackend::echo(Protocol::Http1).await);
     let odin = secured(&[&authority.issue(&["a.test"])], "", &backend).start().await;

@@ -74,14 +74,34 @@ async fn suites_versions_and_groups_are_those_of_the_table() {
 #[tokio::test]
 async fn clients_of_other_makes_get_their_answers() {
     let (authority, backend) = (Authority::default(), HttpBackend::echo(Protocol::Http1).await);
+    let large = HttpBackend::start(Protocol::Http1, |_| async {
+        http::Response::new(odin_tests::body::full("0123456789abcdef".repeat(512 * 1024)))
+    })
+    .await;
     let tls = format!("tls = {{ certificates = [{}] }}", authority.issue(&["localhost"]).pair());
-    let odin = Odin::builder().target(&backend).in_listener(&tls).start().await;
+    let route = "[[listeners.routes]]\npath = '/large'\ncluster = 'large'";
+    let odin = Odin::builder().target(&backend).in_listener(&tls).in_listener(route).cluster("large", &large);
+    let odin = odin.start().await;
     let (port, ca) = (odin.address("web").port(), authority.file().display().to_string());
     let url = format!("https://localhost:{port}/");
     for (flag, version) in [("--http2", "200 2"), ("--http1.1", "200 1.1"), ("--tlsv1.3", "200 2")] {
         let format = "%{http_code} %{http_version}";
         let text = said("curl", &["-s", "-4", "-o", "/dev/null", "-w", format, flag, "--cacert", &ca, &url]).await;
         assert_eq!(text, version, "{flag}");
+    }
+    let content = "0123456789abcdef".repeat(512 * 1024);
+    let file = authority.folder().join("content");
+    std::fs::write(&file, &content).unwrap();
+    let data = format!("@{}", file.display());
+    for flag in ["--http2", "--http1.1"] {
+        let echoed = said("curl", &["-s", "-4", flag, "--data-binary", &data, "--cacert", &ca, &url]).await;
+        let echoed: serde_json::Value = serde_json::from_str(&echoed).unwrap();
+        assert_eq!((&echoed["length"], &echoed["complete"]), (&content.len().into(), &true.into()), "{flag}");
+        let large = format!("https://localhost:{port}/large");
+        let size =
+            said("curl", &["-s", "-4", flag, "-o", "/dev/null", "-w", "%{size_download}", "--cacert", &ca, &large])
+                .await;
+        assert_eq!(size, content.len().to_string(), "{flag}");
     }
     let script = format!(
         "import ssl, urllib.request as r\n\

@@ -42,6 +42,8 @@ pub(crate) fn accepted(mut conn: Conn, peer: SocketAddr, door: &Door, worker: &R
     let mut ends = conn.begin(peer);
     let (drain, on) = (handle.drain.clone(), worker.clone());
     let counted = Counted { counters: listener.shared.counters.clone(), worker: worker.id };
+    // Here and not at its first step, so that a burst of accepts sees itself.
+    let handshake = secured.then(|| worker.handshake());
     worker.serve(drain, async move {
         let _counted = counted;
         let mut deadline = Deadline::default();
@@ -60,6 +62,7 @@ pub(crate) fn accepted(mut conn: Conn, peer: SocketAddr, door: &Door, worker: &R
             // What a handshake needs is gone when it is over.
             let Some(secured) = Box::pin(secure(new, tls, &listener, &handle.drain, &on)).await else { return };
             new = secured;
+            drop(handshake);
         }
         serve(new, listener, handle, on).await;
     });

@@ -20,7 +20,6 @@ pub(crate) async fn secure(
     drain: &Drain,
     worker: &Worker,
 ) -> Option<New> {
-    let _handshake = worker.handshake();
     let New { conn, mut info, mut deadline, started, .. } = new;
     let why = match drain.race(deadline.race(tls.accept(conn))).await {
         Some(Ok(Ok((conn, facts)))) => {

@@ -111,9 +111,9 @@ impl Worker {
     }
 
     /// A TLS handshake goes on, as long as what is returned is there.
-    pub(crate) fn handshake(&self) -> Handshake<'_> {
+    pub(crate) fn handshake(self: &Rc<Self>) -> Handshake {
         self.handshakes.set(self.handshakes.get() + 1);
-        Handshake(&self.handshakes)
+        Handshake(self.clone())
     }
 
     /// An exchange with a future of its own waits for the head of its response, as long as what is returned is there.
@@ -219,11 +219,11 @@ impl Worker {
 }
 
 /// See [`Worker::handshake`].
-pub(crate) struct Handshake<'a>(&'a Cell<usize>);
+pub(crate) struct Handshake(Rc<Worker>);
 
-impl Drop for Handshake<'_> {
+impl Drop for Handshake {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.0.handshakes.set(self.0.handshakes.get() - 1);
     }
 }
 

@@ -73,8 +73,7 @@ pub struct Server {
 impl Server {
     /// An error names what does not fit.
     pub fn new(settings: ServerSettings<'_>) -> Result<Server, CertificateError> {
-        let whom = [settings.client_ca.unwrap_or_default(), settings.client_crl.unwrap_or_default()].concat();
-        let whom = format!("{:?} {:?} {:?}", settings.client_auth, settings.min_version, digest(&SHA256, &whom));
+        let whom = whom(&settings);
         let by_name = Arc::new(ByName::new(settings.certificates));
         let builder = ServerConfig::builder_with_provider(provider().clone());
         let builder = builder.with_protocol_versions(settings.min_version.versions());
@@ -88,7 +87,7 @@ impl Server {
         };
         let mut config = builder.with_cert_resolver(by_name.clone());
         config.alpn_protocols = settings.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        config.ticketer = Arc::new(TicketsFor { tickets: settings.tickets, whom: whom.into_bytes() });
+        config.ticketer = Arc::new(TicketsFor { tickets: settings.tickets, whom });
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = TICKETS;
         let config = Arc::new(config);
@@ -121,6 +120,16 @@ impl Server {
     pub(crate) fn covers(&self, sni: &str, host: &str) -> bool {
         sni == host || self.by_name.find(sni).first().is_some_and(|at| self.by_name.all[*at].names.covers(host))
     }
+}
+
+/// What a ticket is bound to: one of another listener, with other names or other demands on its clients, resumes nothing here.
+/// A renewed certificate changes nothing of it.
+fn whom(settings: &ServerSettings<'_>) -> Vec<u8> {
+    let ServerSettings { certificates, client_auth, client_ca, client_crl, min_version, alpn, .. } = settings;
+    let mut names: Vec<_> = certificates.iter().map(|certificate| certificate.names()).collect();
+    names.sort();
+    let clients = [client_ca.unwrap_or_default(), client_crl.unwrap_or_default()].map(|pem| digest(&SHA256, pem));
+    format!("{names:?} {client_auth:?} {clients:?} {min_version:?} {alpn:?}").into_bytes()
 }
 
 /// Ends a connection whose handshake failed. The alert is lost if what the client has sent meanwhile is not read.
