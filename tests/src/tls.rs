@@ -98,6 +98,19 @@ impl Authority {
         self.folder.path()
     }
 
+    /// A config of the repository with the certificates that it names: the folder that who tries it makes is another one here.
+    pub fn in_config(&self, text: &str) -> String {
+        for name in ["web", "api"] {
+            let issued = self.issue(&[&format!("{name}.localhost")]);
+            std::fs::copy(issued.cert, self.folder().join(format!("{name}.pem"))).unwrap();
+            std::fs::copy(issued.key, self.folder().join(format!("{name}.key"))).unwrap();
+        }
+        for name in ["clients", "upstream"] {
+            std::fs::copy(self.file(), self.folder().join(format!("{name}.pem"))).unwrap();
+        }
+        text.replace("certs/", &format!("{}/", self.folder().display()))
+    }
+
     /// A certificate for these names, with an ECDSA key.
     pub fn issue(&self, names: &[&str]) -> Issued {
         self.issue_with(names, |_| {})

@@ -1,5 +1,6 @@
 //! The command line and the config file: what is accepted, what is refused, and with which words.
 
+use odin_tests::tls::Authority;
 use odin_tests::{DeadPort, HttpBackend, Odin, Program, Protocol, Target, TcpPeer, paths};
 
 fn path_of(plugin: &str) -> String {
@@ -181,14 +182,20 @@ async fn a_plugin_that_does_not_load_is_found_by_a_check() {
 
 #[tokio::test]
 async fn every_config_in_the_repository_is_valid() {
-    let mut checked = 0;
+    let (mut checked, authority) = (0, Authority::default());
     for entry in std::fs::read_dir(paths::workspace().join("configs")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if ![".toml", ".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending)) {
             continue;
         }
-        let finished = Odin::builder().config_file(&path).check().await;
+        let text = std::fs::read_to_string(&path).unwrap();
+        // As it is, where it is, unless it needs certificates that nobody has made yet.
+        let builder = match text.contains("certs/") {
+            true => Odin::builder().with_config_named(&name, authority.in_config(&text)),
+            false => Odin::builder().config_file(&path),
+        };
+        let finished = builder.check().await;
         assert!(finished.success(), "{name}: {finished:?}");
         checked += 1;
     }

@@ -22,7 +22,7 @@ async fn every_config_of_the_repository_starts_and_stops() {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap();
-        let (text, _reserved) = with_free_ports(&with_certificates(&with_absolute_plugins(&text), &authority));
+        let (text, _reserved) = with_free_ports(&authority.in_config(&with_absolute_plugins(&text)));
         let name = path.file_name().unwrap().to_str().unwrap();
         let odin =
             Odin::builder().with_config_named(name, text).argument("--admin").argument("127.0.0.1:0").start().await;
@@ -67,19 +67,6 @@ fn the_config_about_steering_serves_every_address_that_it_names() {
 /// Plugin paths are relative to the folder of the config, which is another one here.
 fn with_absolute_plugins(text: &str) -> String {
     text.replace("../plugins/", &format!("{}/", Path::new(&paths::workspace()).join("plugins").display()))
-}
-
-/// The folder of the certificates that a config names is made by who tries it; here it is another one.
-fn with_certificates(text: &str, authority: &Authority) -> String {
-    for name in ["web", "api", "upstream", "clients"] {
-        let issued = authority.issue(&[&format!("{name}.localhost")]);
-        std::fs::copy(issued.cert, authority.folder().join(format!("{name}.pem"))).unwrap();
-        std::fs::copy(issued.key, authority.folder().join(format!("{name}.key"))).unwrap();
-    }
-    // Who signs others signs itself.
-    std::fs::copy(authority.file(), authority.folder().join("clients.pem")).unwrap();
-    std::fs::copy(authority.file(), authority.folder().join("upstream.pem")).unwrap();
-    text.replace("certs/", &format!("{}/", authority.folder().display()))
 }
 
 /// Puts a free port for each number that can be one, and for each range of them. The few limits that are in the same
