@@ -111,6 +111,9 @@ async fn the_bytes_arrive_as_they_were_however_they_come() {
 /// Fatal alerts (RFC 8446, section 6).
 const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
 
+/// What is sent, by a name, and the alert that comes back; none for any.
+type Case<'a> = (&'a str, Vec<u8>, Option<&'a [u8]>);
+
 #[tokio::test]
 async fn who_goes_nowhere_gets_an_alert_and_the_connection_is_closed() {
     let echo = TcpPeer::echo("").await;
@@ -127,7 +130,7 @@ async fn who_goes_nowhere_gets_an_alert_and_the_connection_is_closed() {
     let mut short = good.clone();
     // The extension says that its name is longer than it is.
     short[at - 1] += 1;
-    let cases: [(&str, Vec<u8>, Option<&[u8]>); 16] = [
+    let cases: [Case<'_>; 16] = [
         ("another name", hello("b.example", &["h2"]), Some(UNRECOGNIZED_NAME)),
         ("a name below", hello("x.a.example", &["h2"]), Some(UNRECOGNIZED_NAME)),
         ("another protocol", hello("a.example", &["http/1.1"]), Some(UNRECOGNIZED_NAME)),

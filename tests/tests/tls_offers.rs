@@ -79,7 +79,7 @@ async fn clients_of_other_makes_get_their_answers() {
     })
     .await;
     let tls = format!("tls = {{ certificates = [{}] }}", authority.issue(&["localhost"]).pair());
-    let route = "[[listeners.routes]]\npath = '/large'\ncluster = 'large'";
+    let route = "routes = [{ path = '/large', cluster = 'large' }]";
     let odin = Odin::builder().target(&backend).in_listener(&tls).in_listener(route).cluster("large", &large);
     let odin = odin.start().await;
     let (port, ca) = (odin.address("web").port(), authority.file().display().to_string());

@@ -3,6 +3,7 @@
 //! A [`Proxy`] owns the workers; a [`Snapshot`] tells them what to serve. This crate never reads a file or a flag and
 //! never names a wasmtime type; policy is asked of `odin_runtime`.
 
+mod counters;
 mod downstream;
 mod error;
 mod filter;
@@ -19,13 +20,14 @@ mod upstream;
 mod worker;
 
 pub use crate::http::path::{EncodedSlashes, PathRules, check_route_path};
+pub use counters::{DURATION_BUCKETS_MS, ListenerCounters, ListenerTotals, TURNED_AWAY};
 pub use downstream::listener::{bind, listen};
 pub use downstream::orders::{Closing, Draining, Opened, SocketId};
 pub use downstream::sources::{SourceTable, Sources};
 pub use settings::{HttpRules, Limits, Timeouts};
 pub use snapshot::{
-    AccessLog, Auto, CpuTime, DURATION_BUCKETS_MS, Listener, ListenerCounters, ListenerKind, ListenerTotals, PluginUse,
-    ProxyHeader, Route, RouteTable, Snapshot, TURNED_AWAY, TlsRoute, TlsTable,
+    AccessLog, Auto, CpuTime, Listener, ListenerKind, PluginUse, ProxyHeader, Route, RouteTable, Snapshot, TlsRoute,
+    TlsTable,
 };
 pub use transport::connector::Protocol;
 pub use transport::proxy_header::ProxyVersion;

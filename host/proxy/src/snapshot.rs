@@ -1,7 +1,5 @@
 //! One generation of the config as the data path sees it: shared by all workers, never changed, replaced whole.
 
-mod counters;
-
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -11,15 +9,13 @@ use http::HeaderName;
 use ipnet::IpNet;
 use odin_runtime::Plugin;
 
+use crate::counters::ListenerCounters;
 use crate::downstream::sources::Sources;
 use crate::router::names::Names;
 use crate::router::route::{Route as Matched, Routes};
 use crate::settings::{HttpRules, Limits, Timeouts};
 use crate::transport::tls;
 use crate::upstream::cluster::{Cluster, Counter};
-
-pub(crate) use counters::TurnedAway;
-pub use counters::{DURATION_BUCKETS_MS, ListenerCounters, ListenerTotals, TURNED_AWAY};
 
 /// Everything that a worker needs to know.
 pub struct Snapshot {

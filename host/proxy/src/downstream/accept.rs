@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use odin_chain::{ConnectionInfo, TlsInfo};
 
+use crate::counters::ListenerCounters;
 use crate::downstream::Downstream;
 use crate::downstream::detect::{Detected, NewConnection, Offers, detect, detect_any};
 use crate::downstream::entrance::Arrival;
@@ -20,7 +21,7 @@ use crate::downstream::secure::secure;
 use crate::downstream::tcp::{self, Arrived};
 use crate::downstream::worker::Worker;
 use crate::http::http1::reader::Reader;
-use crate::snapshot::{ListenerCounters, ListenerKind};
+use crate::snapshot::ListenerKind;
 use crate::transport::conn::Conn;
 use crate::transport::drain::Drain;
 use crate::transport::timer::Deadline;

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use odin_chain::{ConnectionInfo, ProxyFacts};
 
+use crate::counters::TurnedAway;
 use crate::downstream::local::LocalListener;
 use crate::downstream::sources::{Guest, TooMuch};
-use crate::snapshot::TurnedAway;
 use crate::transport::conn::{Conn, Facts};
 use crate::transport::drain::Drain;
 use crate::transport::proxy_header::{self, Header, Unread};

@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version, request};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use odin_chain::HookState;
 
+use crate::counters::DURATION_BUCKETS_MS;
 use crate::downstream::Downstream;
 use crate::downstream::http2::activity::OpenExchange;
 use crate::downstream::local::LocalListener;
@@ -24,7 +25,6 @@ use crate::http::upload::Upload;
 use crate::observe::access_log::Told;
 use crate::observe::finished::Finished;
 use crate::relay::RelayReport;
-use crate::snapshot::DURATION_BUCKETS_MS;
 use crate::transport::drain::DRAINED;
 use crate::transport::timer::{Deadline, Elapsed};
 use crate::upstream::call::Assigned;

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::*;
+use crate::counters::ListenerCounters;
 use crate::settings::{Limits, Timeouts};
-use crate::snapshot::{AccessLog, ListenerCounters, Route, RouteTable};
+use crate::snapshot::{AccessLog, Route, RouteTable};
 use crate::transport::connector::Protocol;
 
 const MANY: usize = 10_000;

@@ -211,7 +211,7 @@ fn vectors_become_facts() {
     let seen = ProxyTls { used: true, version: Some("TLSv1.3".into()), ..ProxyTls::default() };
     assert_eq!(tls(1, 1, &[version.clone(), tlv(0x23, b"a cipher")]), seen);
     // Nothing was shown, so nothing was verified, whatever the result says.
-    assert_eq!(tls(1, 0, &[version.clone()]), seen);
+    assert_eq!(tls(1, 0, std::slice::from_ref(&version)), seen);
     let shown = ProxyTls { certificate: true, verified: true, client_name: Some("client".into()), ..seen };
     assert_eq!(tls(3, 0, &[version.clone(), tlv(0x22, b"client")]), shown);
     assert_eq!(tls(5, 0, &[tlv(0x22, b"client"), version.clone()]), shown, "shown earlier in the session");

@@ -25,7 +25,7 @@ pub struct Tickets(Keys);
 
 enum Keys {
     /// Every key follows from the secret of a file.
-    Shared(hmac::Key),
+    Shared(Box<hmac::Key>),
     /// Each key follows from the one before, which is then forgotten: who learns one cannot read older sessions.
     Own(Mutex<Chain>),
 }
@@ -68,7 +68,7 @@ impl Tickets {
 
     /// Keys from a secret that several machines share.
     pub fn shared(secret: &[u8]) -> Arc<Tickets> {
-        Arc::new(Tickets(Keys::Shared(hmac::Key::new(hmac::HMAC_SHA256, secret))))
+        Arc::new(Tickets(Keys::Shared(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)))))
     }
 
     /// Goes on with the keys of another process, see [`Tickets::hand_over`]. None when they are not what that answers.
