@@ -208,6 +208,7 @@ async fn a_new_certificate_serves_new_connections_and_a_wrong_one_none() {
         (shown(&authority, &odin, "a.test").await == renewed.der.to_vec()).then_some(())
     })
     .await;
+    odin.log_contains(&["listener \"web\": its TLS files are others"]).await;
     open.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     within("an answer on the old connection", open.read_to_string(&mut answer)).await.unwrap();

@@ -68,11 +68,29 @@ impl Tls {
         self.clients.get(cluster).map(|kept| kept.made.clone())
     }
 
+    /// The listeners and clusters whose keys are as before, and whose files are not.
+    pub(crate) fn renewed(&self, before: &Tls) -> impl Iterator<Item = Section> {
+        let servers = renewed(&self.servers, &before.servers).map(|name| Section::listener(name));
+        let clients = renewed(&self.clients, &before.clients).map(|name| Section::cluster(name));
+        servers.chain(clients).collect::<Vec<_>>().into_iter()
+    }
+
     /// The files that all of it was made of.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         let servers = self.servers.values().map(|kept| &kept.files);
         servers.chain(self.clients.values().map(|kept| &kept.files)).flat_map(BTreeMap::keys).map(PathBuf::as_path)
     }
+}
+
+fn renewed<'a, S: PartialEq, T>(
+    now: &'a BTreeMap<String, Kept<S, T>>,
+    before: &'a BTreeMap<String, Kept<S, T>>,
+) -> impl Iterator<Item = &'a String> {
+    let another = |(name, kept): &(&String, &Kept<S, T>)| {
+        let before = before.get(*name).filter(|before| before.section == kept.section);
+        before.is_some_and(|before| !Arc::ptr_eq(&before.made, &kept.made))
+    };
+    now.iter().filter(another).map(|(name, _)| name)
 }
 
 /// What `before` has, if neither its section nor its files have changed.

@@ -140,6 +140,9 @@ fn changes(before: &Assembly, after: &Assembly) -> Vec<Change> {
     for (key, next) in config::late().filter(|(key, _)| old[key] != new[key]) {
         tracing::warn!("`{key}` takes effect at the next {next}");
     }
+    for section in after.tls.renewed(&before.tls) {
+        tracing::info!("{section}: its TLS files are others: new connections go by them");
+    }
     diff::diff(&old, &new)
 }
 
