@@ -231,8 +231,12 @@ pub struct Client(Arc<ClientConfig>);
 impl Client {
     /// A connection on which the handshake is done. With TLS 1.3 the server may refuse it after that.
     pub async fn connect(&self, address: SocketAddr, name: &str) -> io::Result<TlsStream<TcpStream>> {
+        self.over(TcpStream::connect(address).await?, name).await
+    }
+
+    /// The same on a connection that is there.
+    pub async fn over(&self, stream: TcpStream, name: &str) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        let stream = TcpStream::connect(address).await?;
         within("a TLS handshake", TlsConnector::from(self.0.clone()).connect(name, stream)).await
     }
 
@@ -247,8 +251,8 @@ impl Client {
     }
 }
 
-/// A backend that speaks TLS: what is left of each connection goes to `target`.
-pub async fn front(target: &impl Target, certificate: &Issued, alpn: &[&str], clients: Option<&Authority>) -> TcpPeer {
+/// The server's side of handshakes, with this certificate; clients that show none of `clients` are refused.
+pub fn acceptor(certificate: &Issued, alpn: &[&str], clients: Option<&Authority>) -> TlsAcceptor {
     let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_protocol_versions(rustls::ALL_VERSIONS).unwrap();
     let builder = match clients {
@@ -262,7 +266,12 @@ pub async fn front(target: &impl Target, certificate: &Issued, alpn: &[&str], cl
     let (chain, key) = certificate.chain();
     let mut config = builder.with_single_cert(chain, key).unwrap();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let (acceptor, target) = (TlsAcceptor::from(Arc::new(config)), target.address());
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// A backend that speaks TLS: what is left of each connection goes to `target`.
+pub async fn front(target: &impl Target, certificate: &Issued, alpn: &[&str], clients: Option<&Authority>) -> TcpPeer {
+    let (acceptor, target) = (acceptor(certificate, alpn, clients), target.address());
     TcpPeer::start(move |stream, _| {
         let acceptor = acceptor.clone();
         async move {

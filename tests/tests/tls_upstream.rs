@@ -47,7 +47,7 @@ async fn an_upstream_that_is_not_who_it_should_be_is_told_with_the_check() {
         ("self-signed", &authority.self_signed(&["up.test"]), by_file(&authority), &["self-signed", &against]),
         ("wrong name", &other, by_file(&authority), &["\"up.test\"", "other names", "other.test", &against]),
         ("expired", &expired, by_file(&authority), &["it expired on 2025-01-01", &against]),
-        ("not yet valid", &early, by_file(&authority), &["not valid before on 2090-01-01", &against]),
+        ("not yet valid", &early, by_file(&authority), &["not valid before 2090-01-01", &against]),
         ("revoked", &revoked, crl, &["it was revoked", &against]),
         ("another fingerprint", &other, pinned, &["fingerprint", "the fingerprints of the config"]),
         ("the system's roots", &good, "server-name = 'up.test'".into(), &["unknown issuer", "the roots of the system"]),
@@ -134,6 +134,24 @@ async fn other_keys_are_another_peer_after_a_reload() {
     assert_eq!(front.connections(), 2, "one for each name");
     odin.reload(&config("c.test")).await.has_status(200);
     odin.get("/").await.has_status(502);
+}
+
+#[tokio::test]
+async fn a_cluster_that_changes_its_protocol_agrees_on_that_one() {
+    let (authority, backend) = (Authority::default(), HttpBackend::echo(Protocol::Http2).await);
+    let front = front(&backend, &authority.issue(&["up.test"]), &["h2"], None).await;
+    let config = |protocol: &str| {
+        format!(
+            "[[listeners]]\nname = 'web'\naddress = '127.0.0.1:0'\ncluster = 'up'\n[clusters.up]\n\
+             endpoints = ['{}']\nprotocol = '{protocol}'\ntls = {{ {} }}\n",
+            front.address(),
+            by_file(&authority)
+        )
+    };
+    let odin = Odin::builder().with_config(config("http1")).start().await;
+    odin.get("/").await.has_status(502);
+    odin.reload(&config("http2")).await.has_status(200);
+    odin.get("/").await.has_status(200);
 }
 
 #[tokio::test]

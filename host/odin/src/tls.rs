@@ -17,9 +17,14 @@ use crate::files;
 /// Of all listeners and clusters that have it, by name.
 #[derive(Default)]
 pub(crate) struct Tls {
-    servers: BTreeMap<String, Kept<ServerTls, Server>>,
-    clients: BTreeMap<String, Kept<ClientTls, Client>>,
+    servers: BTreeMap<String, Kept<ForServer, Server>>,
+    clients: BTreeMap<String, Kept<ForClient, Client>>,
 }
+
+/// What the config says, and whether HTTP is spoken: then ALPN offers its versions.
+type ForServer = (ServerTls, bool);
+/// What the config says, and whether HTTP/2 is spoken.
+type ForClient = (ClientTls, bool);
 
 /// A section, what its files held, and what was made of both.
 struct Kept<S, T> {
@@ -39,7 +44,8 @@ impl Tls {
             let Some(section) = &listener.tls else { continue };
             let before = before.and_then(|before| before.servers.get(&listener.name));
             let http = !matches!(listener.traffic, Traffic::Tcp { .. });
-            let made = kept(section, before, server_files(section), |files| server(section, files, http, before));
+            let wanted = (section.clone(), http);
+            let made = kept(wanted, before, server_files(section), |files| server(section, files, http, before));
             match made.with_context(|| Section::listener(&listener.name)) {
                 Ok(made) => drop(tls.servers.insert(listener.name.clone(), made)),
                 Err(fault) => faults.push(fault),
@@ -49,7 +55,8 @@ impl Tls {
             let Some(section) = &cluster.tls else { continue };
             let before = before.and_then(|before| before.clients.get(name));
             let http2 = cluster.protocol == UpstreamProtocol::Http2;
-            let made = kept(section, before, client_files(section), |files| client(section, files, http2));
+            let wanted = (section.clone(), http2);
+            let made = kept(wanted, before, client_files(section), |files| client(section, files, http2));
             match made.with_context(|| Section::cluster(name)) {
                 Ok(made) => drop(tls.clients.insert(name.clone(), made)),
                 Err(fault) => faults.push(fault),
@@ -94,8 +101,8 @@ fn renewed<'a, S: PartialEq, T>(
 }
 
 /// What `before` has, if neither its section nor its files have changed.
-fn kept<S: Clone + PartialEq, T>(
-    section: &S,
+fn kept<S: PartialEq, T>(
+    section: S,
     before: Option<&Kept<S, T>>,
     paths: Vec<&Path>,
     make: impl FnOnce(&Files) -> anyhow::Result<T>,
@@ -105,9 +112,16 @@ fn kept<S: Clone + PartialEq, T>(
         let content = files::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         files.insert(path.to_owned(), content);
     }
-    let same = before.filter(|before| before.section == *section && before.files == files);
+    let same = before.filter(|before| before.section == section && before.files == files);
     let made = same.map_or_else(|| make(&files).map(Arc::new), |same| Ok(same.made.clone()))?;
-    Ok(Kept { section: section.clone(), files, made })
+    Ok(Kept { section, files, made })
+}
+
+/// The files that the sections of a config name.
+pub(crate) fn files_of(config: &Config) -> impl Iterator<Item = &Path> {
+    let servers = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let clients = config.clusters.values().filter_map(|cluster| cluster.tls.as_ref());
+    servers.flat_map(server_files).chain(clients.flat_map(client_files))
 }
 
 fn server_files(section: &ServerTls) -> Vec<&Path> {
@@ -137,7 +151,7 @@ fn server(
     section: &ServerTls,
     files: &Files,
     http: bool,
-    before: Option<&Kept<ServerTls, Server>>,
+    before: Option<&Kept<ForServer, Server>>,
 ) -> anyhow::Result<Server> {
     let mut certificates = Vec::new();
     for config::CertificateFiles { cert, key } in &section.certificates {

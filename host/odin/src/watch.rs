@@ -8,7 +8,7 @@ mod folders;
 mod lookout;
 mod sight;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -106,34 +106,40 @@ impl Watch {
             followed: Vec::new(),
             pending: BTreeMap::new(),
         };
-        watch.follow(assembly);
-        let late = |followed: &&Followed| {
-            let modified = followed.read.as_ref().and_then(|stamp| stamp.modified);
-            // Whether the config is another is looked at when its time comes.
-            followed.what == Changed::Config || modified.is_some_and(|at| at >= since)
-        };
-        let late: Vec<Changed> = watch.followed.iter().filter(late).map(|followed| followed.what.clone()).collect();
-        late.into_iter().for_each(|what| watch.due(what));
+        watch.follow(assembly, &[], since);
+        if watch.config.is_some() {
+            // Whether it is another is looked at when its time comes.
+            watch.due(Changed::Config);
+        }
         watch
     }
 
-    /// Watches what this config names, and nothing else.
-    pub(crate) fn follow(&mut self, assembly: &Assembly) {
+    /// Watches what this config names, and `others`: files that would make a refused config a good one. Also tells of those
+    /// that were written after `since`, when they began to be read.
+    pub(crate) fn follow(&mut self, assembly: &Assembly, others: &[PathBuf], since: SystemTime) {
         let config = self.config.iter().map(|config| (Changed::Config, config.path.as_path()));
         let plugins = assembly.plugins.iter();
         let plugins = plugins.map(|(name, loaded)| (Changed::Plugin(name.clone()), loaded.section.path.as_path()));
-        let others = assembly.tls.files().map(|path| (Changed::File(path.to_owned()), path));
+        let files = assembly.tls.files().chain(others.iter().map(PathBuf::as_path));
+        let files: BTreeSet<&Path> = files.collect();
+        let files = files.into_iter().map(|path| (Changed::File(path.to_owned()), path));
         let mut before = std::mem::take(&mut self.followed);
-        let mut followed = Vec::new();
-        for (what, path) in config.chain(plugins).chain(others) {
+        let (mut followed, mut late) = (Vec::new(), Vec::new());
+        for (what, path) in config.chain(plugins).chain(files) {
             let sight = Sight::of(path);
             let same = |before: &Followed| before.what == what && before.sight.path == path;
             followed.push(match before.iter().position(same) {
                 Some(at) => Followed { sight, ..before.swap_remove(at) },
-                None => Followed { what, read: sight.stamp.clone(), sight, writing: None },
+                None => {
+                    if sight.stamp.as_ref().and_then(|stamp| stamp.modified).is_some_and(|at| at >= since) {
+                        late.push(what.clone());
+                    }
+                    Followed { what, read: sight.stamp.clone(), sight, writing: None }
+                }
             });
         }
         self.followed = followed;
+        late.into_iter().for_each(|what| self.due(what));
         self.watch_folders();
         self.lookout.follow(self.followed.iter().map(|followed| followed.sight.path.clone()).collect());
     }

@@ -95,6 +95,7 @@ impl Listener {
 }
 
 /// Which peers of a listener say by a PROXY header who the client is.
+#[derive(PartialEq, Eq)]
 pub struct ProxyHeader {
     /// Those in one of these networks. They must.
     pub from: Vec<IpNet>,

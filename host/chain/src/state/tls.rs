@@ -56,9 +56,9 @@ impl TlsInfo {
 }
 
 impl ClientCertificate {
-    /// All its names, with a comma between two.
+    /// All its names, with a comma between two. One that has a comma itself would read as two, and is left out.
     pub fn names(&self) -> String {
-        let names: Vec<_> = self.dns.iter().chain(&self.uris).chain(&self.others).map(String::as_str).collect();
-        names.join(",")
+        let names = self.dns.iter().chain(&self.uris).chain(&self.others).map(String::as_str);
+        names.filter(|name| !name.contains(',')).collect::<Vec<_>>().join(",")
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Odin {
     pub(crate) started: Instant,
     pub(crate) reloads: Cell<u64>,
     pub(crate) failed_reloads: Cell<u64>,
+    /// What a config names that was refused.
+    pub(super) refused_files: RefCell<Vec<PathBuf>>,
     /// Closed once the drain has begun; they tell then how they were.
     pub(super) sockets: RefCell<Sockets>,
     pub(super) assembly: RefCell<Arc<Assembly>>,

@@ -1,8 +1,10 @@
 //! Reloads: the config is read again, built and served, or nothing is changed. What can fail is done first.
 
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow};
 use odin_proxy::Proxy;
@@ -20,6 +22,7 @@ use crate::diff::{self, Change};
 use crate::plugin_spec::roles;
 use crate::resolve::Names;
 use crate::systemd;
+use crate::tls;
 use crate::watch::Watch;
 
 type Changes = Vec<Change>;
@@ -34,6 +37,7 @@ struct Reload {
     work: Pin<Box<dyn Future<Output = anyhow::Result<Changes>>>>,
     /// Who has asked for it.
     asked: Vec<Reply<Changes>>,
+    since: SystemTime,
     /// Who has asked for the next one, if anybody has.
     next: Option<Vec<Reply<Changes>>>,
 }
@@ -45,9 +49,9 @@ impl Reloads {
         }
         // It would tell of the very change that is read now.
         watch.config_is_read();
-        let odin = odin.clone();
+        let (odin, since) = (odin.clone(), SystemTime::now());
         let work = Box::pin(async move { odin.reload().await });
-        self.0 = Some(Reload { work, asked: who.into_iter().collect(), next: None });
+        self.0 = Some(Reload { work, asked: who.into_iter().collect(), since, next: None });
     }
 
     /// Ready when the reload that runs has ended; never while none runs.
@@ -60,10 +64,8 @@ impl Reloads {
 
     /// Answers all orders for the reload that has ended, and begins the next one if it was ordered.
     pub(super) fn tell(&mut self, odin: &Rc<Odin>, watch: &mut Watch, result: anyhow::Result<Changes>) {
-        if result.is_ok() {
-            watch.follow(&odin.assembly());
-        }
-        let Some(Reload { asked, next, .. }) = self.0.take() else { return };
+        let Some(Reload { asked, since, next, .. }) = self.0.take() else { return };
+        watch.follow(&odin.assembly(), &odin.refused_files.take(), since);
         for reply in asked {
             answer(Some(reply), result.as_ref().map(Vec::clone).map_err(|error| anyhow!("{error:#}")));
         }
@@ -94,11 +96,14 @@ impl Odin {
         let before = self.assembly();
         let workers = self.with_proxy(Proxy::workers).context("this process drains")?;
         let start = self.read().await?;
+        // If it is refused, a change of these may be what is missing.
+        self.refused_files.replace(files_of(&start.config));
         let assembly = assemble(start, Some(before.clone()), &self.runtime, workers, &self.background).await?;
         // An upgrade may have begun meanwhile, and was given what is to be changed here.
         self.may(Event::Reload)?;
         assembly.check_uses().map_err(|error| assembly.places.locate(error))?;
         let applying = self.apply(&assembly, Some(&before), || Ok(()))?;
+        self.refused_files.take();
         let assembly = Arc::new(assembly);
         *self.assembly.borrow_mut() = assembly.clone();
         let (old, new) = (before.clone(), assembly.clone());
@@ -128,6 +133,12 @@ impl Odin {
         let diff = move || diff::diff(&shown(value(&before.config)), &shown(value(&start.config)));
         self.background.run(diff).await
     }
+}
+
+/// What a config names that is read with it.
+fn files_of(config: &Config) -> Vec<PathBuf> {
+    let plugins = config.plugins.values().map(|section| section.path.as_path());
+    tls::files_of(config).chain(plugins).map(PathBuf::from).collect()
 }
 
 fn value(config: &Config) -> Value {

@@ -107,6 +107,7 @@ async fn load(run: Run, mut start: Start, ready: Ready) -> anyhow::Result<Odin> 
         started: Instant::now(),
         reloads: Cell::new(0),
         failed_reloads: Cell::new(0),
+        refused_files: RefCell::default(),
         sockets: RefCell::new(sockets),
         assembly: RefCell::new(Arc::new(assembly)),
         state: RefCell::new(State::Serving(Running { proxy, admin: Arc::new(admin) })),

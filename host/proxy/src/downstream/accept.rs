@@ -33,8 +33,7 @@ pub(crate) fn accepted(mut conn: Conn, peer: SocketAddr, door: &Door, worker: &R
     let listener = handle.current();
     let share = listener.shared.counters.share(worker.id);
     let limits = &listener.snapshot.limits;
-    let secured = listener.shared.tls.is_some();
-    if worker.connections() >= limits.connections || (secured && worker.handshakes.get() >= limits.handshakes) {
+    if worker.connections() >= limits.connections {
         share.refused.add(1);
         return;
     }
@@ -44,7 +43,7 @@ pub(crate) fn accepted(mut conn: Conn, peer: SocketAddr, door: &Door, worker: &R
     let (drain, on) = (handle.drain.clone(), worker.clone());
     let counted = Counted { counters: listener.shared.counters.clone(), worker: worker.id };
     // Here and not at its first step, so that a burst of accepts sees itself.
-    let handshake = secured.then(|| worker.handshake());
+    let handshake = listener.shared.tls.clone().map(|tls| (tls, worker.handshakes.begin(limits.handshakes)));
     worker.serve(drain, async move {
         let _counted = counted;
         let mut deadline = Deadline::default();
@@ -59,11 +58,11 @@ pub(crate) fn accepted(mut conn: Conn, peer: SocketAddr, door: &Door, worker: &R
         }
         let (info, _guest) = arrival.finish(ends, &listener);
         let mut new = New { conn, info, deadline, started: Instant::now(), tls: None };
-        if let Some(tls) = listener.shared.tls.clone() {
+        if let Some((tls, handshake)) = handshake {
             // What a handshake needs is gone when it is over.
-            let Some(secured) = Box::pin(secure(new, tls, &listener, &handle.drain, &on)).await else { return };
+            let securing = Box::pin(secure(new, tls, &listener, &handle.drain, (handshake, &on)));
+            let Some(secured) = securing.await else { return };
             new = secured;
-            drop(handshake);
         }
         serve(new, listener, handle, on).await;
     });

@@ -54,11 +54,6 @@ pub(crate) enum LocalKind {
 }
 
 impl LocalKind {
-    /// Whether a connection of the one can go on as one of the other.
-    pub(crate) fn same_protocol(self, other: LocalKind) -> bool {
-        std::mem::discriminant(&self) == std::mem::discriminant(&other)
-    }
-
     /// How requests are read, where there may be some.
     pub(crate) fn http(self) -> Option<HttpRules> {
         match self {
@@ -104,6 +99,18 @@ impl Local {
 }
 
 impl LocalListener {
+    /// Whether a connection of this listener can go on as one of `next`: it speaks the same protocol, and has shown what
+    /// `next` asks of its clients.
+    pub(crate) fn goes_on_as(&self, next: &LocalListener) -> bool {
+        let same_tls = match (&self.shared.tls, &next.shared.tls) {
+            (None, None) => true,
+            (Some(tls), Some(next)) => tls.asks_as(next),
+            _ => false,
+        };
+        let same_kind = std::mem::discriminant(&self.kind) == std::mem::discriminant(&next.kind);
+        same_kind && same_tls && self.shared.proxy_header == next.shared.proxy_header
+    }
+
     fn new(listener: &Arc<Listener>, snapshot: &Arc<Snapshot>, clusters: &Rc<Clusters>) -> Self {
         let (kind, targets) = match &listener.kind {
             ListenerKind::Tcp { .. } => (LocalKind::Tcp, 1),

@@ -5,6 +5,7 @@ pub(crate) mod detect;
 pub(crate) mod entrance;
 pub(crate) mod exchange;
 pub(crate) mod handle;
+pub(crate) mod handshakes;
 pub(crate) mod hello;
 pub(crate) mod http1;
 pub(crate) mod http2;
@@ -41,7 +42,7 @@ pub(crate) struct Downstream {
 impl Downstream {
     pub(crate) fn new(info: Arc<ConnectionInfo>, drain: Rc<Drain>, tls: Option<Arc<tls::Server>>) -> Rc<Self> {
         let certificate = info.tls.as_ref().and_then(|secured| secured.client.as_ref());
-        let forwarded = certificate.filter(|_| tls.as_ref().is_some_and(|tls| tls.forward_client_cert));
+        let forwarded = tls.as_ref().is_some_and(|tls| tls.forward_client_cert).then_some(certificate);
         Rc::new(Downstream { client: Client::new(info.peer, forwarded), info, drain, tls })
     }
 

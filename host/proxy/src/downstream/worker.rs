@@ -1,6 +1,6 @@
 //! What everything that runs on a worker may use: its log, its connections, the config as plugins' calls see it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -13,6 +13,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use crate::downstream::handshakes::Handshakes;
 use crate::downstream::trim::Trim;
 use crate::http::fields::RequestIds;
 use crate::observe::access_log::{LogHandle, WorkerLog};
@@ -32,10 +33,7 @@ pub(crate) struct Worker {
     pub(crate) id: usize,
     pub(crate) log: WorkerLog,
     pub(crate) request_ids: RequestIds,
-    /// TLS handshakes that are going on.
-    pub(crate) handshakes: Cell<usize>,
-    /// When the log told last of one that failed.
-    pub(crate) handshake_told: Cell<Option<Instant>>,
+    pub(crate) handshakes: Rc<Handshakes>,
     /// The tasks of the open connections, to be woken when a drain goes on.
     open: RefCell<Slab<(Waker, Rc<Drain>)>>,
     /// The last connection ended.
@@ -63,8 +61,7 @@ impl Worker {
             id,
             log: WorkerLog::new(log),
             request_ids: RequestIds::new(),
-            handshakes: Cell::new(0),
-            handshake_told: Cell::new(None),
+            handshakes: Rc::default(),
             open: RefCell::default(),
             empty: Notify::new(),
             retiring: RefCell::default(),
@@ -108,12 +105,6 @@ impl Worker {
             })
             .await;
         });
-    }
-
-    /// A TLS handshake goes on, as long as what is returned is there.
-    pub(crate) fn handshake(self: &Rc<Self>) -> Handshake {
-        self.handshakes.set(self.handshakes.get() + 1);
-        Handshake(self.clone())
     }
 
     /// An exchange with a future of its own waits for the head of its response, as long as what is returned is there.
@@ -215,15 +206,6 @@ impl Worker {
         while !self.open.borrow().is_empty() {
             self.empty.notified().await;
         }
-    }
-}
-
-/// See [`Worker::handshake`].
-pub(crate) struct Handshake(Rc<Worker>);
-
-impl Drop for Handshake {
-    fn drop(&mut self) {
-        self.0.handshakes.set(self.0.handshakes.get() - 1);
     }
 }
 

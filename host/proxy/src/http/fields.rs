@@ -30,17 +30,30 @@ const VIA_2: HeaderValue = HeaderValue::from_static("2 odin");
 pub(crate) struct Client {
     ip: IpAddr,
     text: HeaderValue,
-    /// `X-Forwarded-Client-Cert`, if upstreams are told.
-    certificate: Option<HeaderValue>,
+    certificate: Told,
     /// `Forwarded` for the host that was asked last: nearly always the next one's too.
     forwarded: RefCell<(HeaderValue, HeaderValue)>,
 }
 
+/// What upstreams are told of the client's certificate, by `X-Forwarded-Client-Cert`.
+enum Told {
+    /// Nothing.
+    Nothing,
+    /// That there is none: what the client says of itself is removed.
+    NoCertificate,
+    Certificate(HeaderValue),
+}
+
 impl Client {
-    pub(crate) fn new(peer: SocketAddr, certificate: Option<&ClientCertificate>) -> Self {
+    /// `certificate` is none where upstreams are not told of certificates.
+    pub(crate) fn new(peer: SocketAddr, certificate: Option<Option<&ClientCertificate>>) -> Self {
         let ip = peer.ip().to_canonical();
         let none = || HeaderValue::from_static("");
-        let certificate = certificate.map(|certificate| value(described(certificate)));
+        let certificate = match certificate {
+            None => Told::Nothing,
+            Some(None) => Told::NoCertificate,
+            Some(Some(certificate)) => Told::Certificate(value(described(certificate))),
+        };
         Client { ip, text: value(ip.to_string()), certificate, forwarded: RefCell::new((none(), none())) }
     }
 
@@ -104,8 +117,10 @@ pub(crate) fn forward_request(head: &mut Head, client: &Client, trusted: bool, i
         headers.remove(X_REAL_IP);
         remove_other_claims(headers);
     }
-    if let Some(certificate) = &client.certificate {
-        headers.insert(X_FORWARDED_CLIENT_CERT, certificate.clone());
+    match &client.certificate {
+        Told::Nothing => {}
+        Told::NoCertificate => drop(headers.remove(X_FORWARDED_CLIENT_CERT)),
+        Told::Certificate(certificate) => drop(headers.insert(X_FORWARDED_CLIENT_CERT, certificate.clone())),
     }
     // Credentials for a proxy: Odin asks for none, and the upstream must not get them (RFC 9110, section 11.7.2).
     headers.remove(header::PROXY_AUTHORIZATION);

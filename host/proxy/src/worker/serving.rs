@@ -106,10 +106,10 @@ impl Serving {
                 None => {
                     self.doors.insert(name.clone(), Door::new(Handle::new(listener.clone())));
                 }
-                Some(door) if door.handle().current().kind.same_protocol(listener.kind) => {
+                Some(door) if door.handle().current().goes_on_as(listener) => {
                     door.handle().replace(listener.clone());
                 }
-                // A connection that began with one protocol cannot go on with the other.
+                // A connection of the one would not be let in by the other.
                 Some(door) => worker.retire(door.replace(Handle::new(listener.clone())).drain.clone(), deadline),
             }
         }

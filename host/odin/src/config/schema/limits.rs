@@ -44,7 +44,7 @@ section! {
         trailer_bytes: u64 = 8 << 10, size(0..=16 << 20);
         /// Open downstream connections of one worker.
         connections: usize = 10_000, whole(1..=10_000_000);
-        /// TLS handshakes of one worker that may go on at a time.
+        /// TLS handshakes of one worker that may go on at a time; the oldest ends when one more begins.
         handshakes: usize = 1_024, whole(1..=1_000_000);
         /// Concurrent streams of one HTTP/2 connection.
         streams: u32 = 100, whole(1..=1_000_000);

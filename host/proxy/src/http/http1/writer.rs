@@ -24,6 +24,8 @@ pub(crate) struct Writer {
     written: usize,
     data: Bytes,
     tail: &'static [u8],
+    /// The stream below may still hold some of what it took.
+    unflushed: bool,
     /// Bytes written since the connection began.
     sent: u64,
 }
@@ -41,8 +43,13 @@ impl Writer {
         &mut self.encoded
     }
 
+    /// Everything is on its way to the peer.
     pub(crate) fn is_empty(&self) -> bool {
-        self.written == self.encoded.len() && self.data.is_empty() && self.tail.is_empty()
+        !self.has_bytes() && !self.unflushed
+    }
+
+    fn has_bytes(&self) -> bool {
+        self.written < self.encoded.len() || !self.data.is_empty() || !self.tail.is_empty()
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -92,13 +99,13 @@ impl Writer {
         self.sent
     }
 
-    /// Writes until nothing is left.
+    /// Writes until nothing is left, here and in the stream.
     pub(crate) fn poll_flush(
         &mut self,
         io: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while !self.is_empty() {
+        while self.has_bytes() {
             let head = &self.encoded[self.written..];
             let written = if self.data.is_empty() && self.tail.is_empty() {
                 ready!(Pin::new(&mut *io).poll_write(cx, head))?
@@ -117,8 +124,11 @@ impl Writer {
         if self.encoded.capacity() > 2 * HIGH_WATER {
             self.encoded.shrink_to(HIGH_WATER);
         }
-        // A socket keeps nothing; a stream may.
-        Pin::new(io).poll_flush(cx)
+        // A socket keeps nothing; a TLS session may, and goes on only when it is asked again.
+        self.unflushed = true;
+        ready!(Pin::new(io).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 
     fn advance(&mut self, mut written: usize) {
@@ -261,6 +271,47 @@ mod tests {
 
     use super::*;
     use crate::http::body::Body;
+
+    /// Takes everything, and passes on a byte each time that it is flushed, as a TLS session with a full socket below.
+    #[derive(Default)]
+    struct Holding {
+        held: Vec<u8>,
+        passed: Vec<u8>,
+    }
+
+    impl AsyncWrite for Holding {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.held.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.held.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let byte = self.held.remove(0);
+            self.passed.push(byte);
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_body_is_written_when_the_stream_has_passed_it_on() {
+        let (mut writer, mut out) = (Writer::default(), Holding::default());
+        let mut pump = Pump::new(Encoding::Length(5));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut body = Body::Full(Bytes::from_static(b"whole"), None);
+        for _ in 0..5 {
+            assert!(pump.poll(&mut body, &mut writer, &mut out, &mut cx).is_pending());
+            assert!(!writer.is_empty());
+        }
+        assert!(matches!(pump.poll(&mut body, &mut writer, &mut out, &mut cx), Poll::Ready(Ok(()))));
+        assert!(writer.is_empty() && out.passed == b"whole");
+    }
 
     #[test]
     fn the_last_chunk_comes_behind_the_data_whatever_its_size() {

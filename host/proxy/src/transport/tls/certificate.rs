@@ -1,5 +1,6 @@
 //! Certificates with their keys: read from PEM, checked, and what is known of them.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,7 +31,7 @@ pub enum CertificateError {
     #[error("the key is not that of the certificate")]
     Mismatch,
     /// Its time is over.
-    #[error("the certificate expired {0}")]
+    #[error("the certificate expired on {0}")]
     Expired(String),
     /// Its time has not begun.
     #[error("the certificate is not valid before {0}")]
@@ -189,17 +190,34 @@ pub(super) fn revoked(text: &[u8]) -> Result<Vec<CertificateRevocationListDer<'s
     }
 }
 
+/// The name of an issuer and a serial number, as they stand in a certificate.
+type Serial = (Vec<u8>, Vec<u8>);
+
+/// Which certificates these lists revoke.
+pub(super) fn serials(text: &[u8]) -> Result<BTreeSet<Serial>, CertificateError> {
+    let mut all = BTreeSet::new();
+    for list in revoked(text)? {
+        let (_, list) = x509_parser::parse_x509_crl(list.as_ref())
+            .map_err(|error| CertificateError::Unreadable(format!("a revocation list: {error}")))?;
+        let issuer = list.issuer().as_raw();
+        all.extend(list.iter_revoked_certificates().map(|one| (issuer.to_vec(), one.raw_serial().to_vec())));
+    }
+    Ok(all)
+}
+
 /// Hexadecimal digits of the SHA-256 of a certificate, as tools show it without its colons.
 pub(super) fn fingerprint(der: &CertificateDer<'_>) -> String {
     digest(&SHA256, der).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// `2026-12-01 05:00:00 UTC` of seconds since 1970.
+/// `2026-12-01 at 05:00:00 UTC` of seconds since 1970.
 pub(super) fn date(seconds: i64) -> String {
-    let Ok(time) = x509_parser::time::ASN1Time::from_timestamp(seconds) else { return format!("at {seconds}") };
+    let Ok(time) = x509_parser::time::ASN1Time::from_timestamp(seconds) else {
+        return format!("{seconds} seconds after 1970");
+    };
     let time = time.to_datetime();
     let (date, clock) = (time.date(), time.time());
-    format!("on {date} at {:02}:{:02}:{:02} UTC", clock.hour(), clock.minute(), clock.second())
+    format!("{date} at {:02}:{:02}:{:02} UTC", clock.hour(), clock.minute(), clock.second())
 }
 
 /// As [`date`], of a time that rustls tells.

@@ -3,6 +3,7 @@
 
 mod certificate;
 pub(crate) mod client;
+mod clients;
 pub(crate) mod server;
 mod stream;
 mod tickets;

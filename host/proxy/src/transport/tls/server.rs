@@ -1,6 +1,7 @@
 //! TLS on the side of clients: which certificate a name gets, who the client is, and the handshake.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,16 +9,15 @@ use aws_lc_rs::digest::{SHA256, digest};
 use odin_chain::{ClientCertificate, TlsInfo};
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
 use x509_parser::extensions::GeneralName;
 
-use super::certificate::{
-    Certificate, CertificateError, alternative_names, certificates, fingerprint, parsed, revoked,
-};
+use super::certificate::{Certificate, CertificateError, alternative_names, fingerprint, parsed, serials};
+use super::clients::{self, Noting, Until};
 use super::stream::Secured;
 use super::tickets::{Tickets, TicketsFor};
 use super::{MinVersion, provider, words};
@@ -65,43 +65,55 @@ pub struct ServerSettings<'a> {
 /// See [`ServerSettings`].
 #[derive(Debug)]
 pub struct Server {
-    config: Arc<ServerConfig>,
-    by_name: Arc<ByName>,
+    plan: Plan,
+    /// For every connection; none where each has its own, because clients show certificates.
+    config: Option<Arc<ServerConfig>>,
+    demands: Vec<u8>,
     pub(crate) forward_client_cert: bool,
 }
 
 impl Server {
     /// An error names what does not fit.
     pub fn new(settings: ServerSettings<'_>) -> Result<Server, CertificateError> {
-        let whom = whom(&settings);
-        let by_name = Arc::new(ByName::new(settings.certificates));
-        let builder = ServerConfig::builder_with_provider(provider().clone());
-        let builder = builder.with_protocol_versions(settings.min_version.versions());
-        let builder = builder.map_err(|error| CertificateError::Config(error.to_string()))?;
-        let builder = match settings.client_auth {
-            ClientAuth::Off => builder.with_no_client_auth(),
+        let demands = demands(&settings)?;
+        let whom = whom(&settings, &demands);
+        let verifier = match settings.client_auth {
+            ClientAuth::Off => None,
             asked => {
                 let optional = asked == ClientAuth::Optional;
-                builder.with_client_cert_verifier(clients(settings.client_ca, settings.client_crl, optional)?)
+                Some(clients::verifier(settings.client_ca, settings.client_crl, optional)?)
             }
         };
-        let mut config = builder.with_cert_resolver(by_name.clone());
-        config.alpn_protocols = settings.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        config.ticketer = Arc::new(TicketsFor { tickets: settings.tickets, whom });
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = TICKETS;
-        let config = Arc::new(config);
-        Ok(Server { config, by_name, forward_client_cert: settings.forward_client_cert })
+        let plan = Plan {
+            versions: settings.min_version.versions(),
+            alpn: settings.alpn.iter().map(|name| name.as_bytes().to_vec()).collect(),
+            by_name: Arc::new(ByName::new(settings.certificates)),
+            verifier,
+            tickets: settings.tickets,
+            whom,
+        };
+        let config = plan.config().map_err(|error| CertificateError::Config(error.to_string()))?;
+        let config = plan.verifier.is_none().then_some(config);
+        Ok(Server { plan, config, demands, forward_client_cert: settings.forward_client_cert })
+    }
+
+    /// Whether a connection that came in by the one may go on by the other: both ask the same of clients.
+    pub(crate) fn asks_as(&self, other: &Server) -> bool {
+        self.demands == other.demands && self.forward_client_cert == other.forward_client_cert
     }
 
     /// The certificates, in the order of the config.
     pub fn certificates(&self) -> &[Arc<Certificate>] {
-        &self.by_name.all
+        &self.plan.by_name.all
     }
 
     /// Makes a connection of a client one whose bytes are encrypted. An error has been told to the client.
     pub(crate) async fn accept(&self, conn: Conn) -> Result<(Conn, TlsInfo), String> {
-        let accepting = TlsAcceptor::from(self.config.clone()).accept(conn);
+        let config = match &self.config {
+            Some(config) => config.clone(),
+            None => self.plan.config().map_err(|error| error.to_string())?,
+        };
+        let accepting = TlsAcceptor::from(config).accept(conn);
         // Boxed: the session is large, and moved about otherwise.
         match Box::pin(accepting.into_fallible()).await {
             Ok(tls) => {
@@ -116,20 +128,62 @@ impl Server {
         }
     }
 
-    /// Whether a client that has asked for `sni` may ask for `host` as well: the certificate that it was shown is for both.
+    /// Whether a client that has asked for `sni` may ask for `host` as well: whichever certificate of that
+    /// name it was shown, it is for both.
     pub(crate) fn covers(&self, sni: &str, host: &str) -> bool {
-        sni == host || self.by_name.find(sni).first().is_some_and(|at| self.by_name.all[*at].names.covers(host))
+        let by_name = &self.plan.by_name;
+        sni == host || by_name.find(sni).iter().all(|at| by_name.all[*at].names.covers(host))
     }
 }
 
-/// What a ticket is bound to: one of another listener, with other names or other demands on its clients, resumes nothing here.
-/// A renewed certificate changes nothing of it.
-fn whom(settings: &ServerSettings<'_>) -> Vec<u8> {
-    let ServerSettings { certificates, client_auth, client_ca, client_crl, min_version, alpn, .. } = settings;
-    let mut names: Vec<_> = certificates.iter().map(|certificate| certificate.names()).collect();
+/// What the configs of a listener's connections are made of.
+struct Plan {
+    versions: &'static [&'static SupportedProtocolVersion],
+    alpn: Vec<Vec<u8>>,
+    by_name: Arc<ByName>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    tickets: Arc<Tickets>,
+    whom: Arc<[u8]>,
+}
+
+impl Plan {
+    fn config(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let until = Arc::new(Until::default());
+        let builder = ServerConfig::builder_with_provider(provider().clone());
+        let builder = builder.with_protocol_versions(self.versions)?;
+        let builder = match &self.verifier {
+            None => builder.with_no_client_auth(),
+            Some(by) => builder.with_client_cert_verifier(Arc::new(Noting { by: by.clone(), until: until.clone() })),
+        };
+        let mut config = builder.with_cert_resolver(self.by_name.clone());
+        config.alpn_protocols.clone_from(&self.alpn);
+        config.ticketer = Arc::new(TicketsFor { tickets: self.tickets.clone(), whom: self.whom.clone(), until });
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = TICKETS;
+        Ok(Arc::new(config))
+    }
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Plan")
+    }
+}
+
+/// What is asked of clients. A list of revoked certificates that says the same as the one before, later, asks the same.
+fn demands(settings: &ServerSettings<'_>) -> Result<Vec<u8>, CertificateError> {
+    let ServerSettings { client_auth, client_ca, client_crl, min_version, .. } = settings;
+    let ca = digest(&SHA256, client_ca.unwrap_or_default());
+    let revoked = client_crl.map(serials).transpose()?;
+    Ok(format!("{client_auth:?} {ca:?} {revoked:?} {min_version:?}").into_bytes())
+}
+
+/// What a ticket is bound to: it resumes nothing at a listener with other names, another ALPN or other demands on its clients.
+/// Listeners that are equal in this resume each other's sessions; a renewed certificate changes nothing of it.
+fn whom(settings: &ServerSettings<'_>, demands: &[u8]) -> Arc<[u8]> {
+    let mut names: Vec<_> = settings.certificates.iter().map(|certificate| certificate.names()).collect();
     names.sort();
-    let clients = [client_ca.unwrap_or_default(), client_crl.unwrap_or_default()].map(|pem| digest(&SHA256, pem));
-    format!("{names:?} {client_auth:?} {clients:?} {min_version:?} {alpn:?}").into_bytes()
+    [format!("{names:?} {:?} ", settings.alpn).as_bytes(), demands].concat().into()
 }
 
 /// Ends a connection whose handshake failed. The alert is lost if what the client has sent meanwhile is not read.
@@ -141,27 +195,6 @@ async fn part(mut conn: Conn) {
         // How it ends does not matter.
         let _ = tokio::time::timeout(LEFT_FOR, reading).await;
     }
-}
-
-/// Checks what clients show.
-fn clients(
-    ca: Option<&[u8]>,
-    crl: Option<&[u8]>,
-    optional: bool,
-) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
-    let config = |error: String| CertificateError::Config(error);
-    let mut roots = RootCertStore::empty();
-    for root in certificates(ca.unwrap_or_default())? {
-        roots.add(root).map_err(|error| config(format!("a certificate in it cannot be a root: {error}")))?;
-    }
-    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider().clone());
-    if let Some(crl) = crl {
-        builder = builder.with_crls(revoked(crl)?).only_check_end_entity_revocation().allow_unknown_revocation_status();
-    }
-    if optional {
-        builder = builder.allow_unauthenticated();
-    }
-    builder.build().map_err(|error| config(error.to_string()))
 }
 
 fn info(session: &rustls::ServerConnection) -> TlsInfo {

@@ -11,6 +11,8 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use aws_lc_rs::{hmac, rand};
 use rustls::server::ProducesTickets;
 
+use super::clients::Until;
+
 /// Seconds for which a key encrypts. It decrypts for as long again.
 const PERIOD: u64 = 6 * 3600;
 /// The number of the period in front of a ticket.
@@ -54,8 +56,14 @@ fn derived(from: &hmac::Key, what: &[u8]) -> Secret {
     secret
 }
 
+/// Seconds since 1970.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    i64::try_from(now).unwrap_or(i64::MAX)
+}
+
 fn period() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / PERIOD
+    now().unsigned_abs() / PERIOD
 }
 
 impl Tickets {
@@ -124,12 +132,14 @@ impl fmt::Debug for Tickets {
     }
 }
 
-/// The tickets of one listener. Those of another, or of one that asked otherwise who its clients are, resume nothing here.
+/// The tickets of connections of one listener, or of one that is like it.
 #[derive(Debug)]
 pub(super) struct TicketsFor {
     pub(super) tickets: Arc<Tickets>,
-    /// A digest of what makes the listener another one.
-    pub(super) whom: Vec<u8>,
+    /// What both have to have in common.
+    pub(super) whom: Arc<[u8]>,
+    /// Of the connection; it stands in the ticket, in front of the session.
+    pub(super) until: Arc<Until>,
 }
 
 impl ProducesTickets for TicketsFor {
@@ -153,7 +163,7 @@ impl ProducesTickets for TicketsFor {
         let mut ticket = Vec::with_capacity(NUMBER + NONCE_LEN + plain.len() + AES_256_GCM.tag_len());
         ticket.extend(number.to_be_bytes());
         ticket.extend(nonce);
-        let mut sealed = plain.to_vec();
+        let mut sealed = [&self.until.get().to_be_bytes()[..], plain].concat();
         let nonce = Nonce::assume_unique_for_key(nonce);
         key.seal_in_place_append_tag(nonce, Aad::from(&self.whom), &mut sealed).ok()?;
         ticket.extend(sealed);
@@ -164,11 +174,17 @@ impl ProducesTickets for TicketsFor {
         let (number, rest) = ticket.split_first_chunk::<NUMBER>()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
         let key = self.tickets.key(u64::from_be_bytes(*number))?;
-        let mut plain = sealed.to_vec();
+        let mut opened = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let length = key.open_in_place(nonce, Aad::from(&self.whom), &mut plain).ok()?.len();
-        plain.truncate(length);
-        Some(plain)
+        let opened = key.open_in_place(nonce, Aad::from(&self.whom), &mut opened).ok()?;
+        let (until, plain) = opened.split_first_chunk()?;
+        let until = i64::from_be_bytes(*until);
+        if until < now() {
+            // Who the client is has to be asked again.
+            return None;
+        }
+        self.until.set(until);
+        Some(plain.to_vec())
     }
 }
 
@@ -177,7 +193,22 @@ mod tests {
     use super::*;
 
     fn of(tickets: &Arc<Tickets>, whom: &str) -> TicketsFor {
-        TicketsFor { tickets: tickets.clone(), whom: whom.as_bytes().to_vec() }
+        TicketsFor { tickets: tickets.clone(), whom: whom.as_bytes().into(), until: Arc::default() }
+    }
+
+    #[test]
+    fn a_ticket_ends_with_the_certificate_of_its_client() {
+        let tickets = Tickets::own().unwrap();
+        for (until, read) in [(now() - 1, false), (now() + 60, true)] {
+            let first = of(&tickets, "web");
+            first.until.set(until);
+            let next = of(&tickets, "web");
+            assert_eq!(next.decrypt(&first.encrypt(b"a session").unwrap()).is_some(), read);
+            if read {
+                // The next ticket does not live longer.
+                assert_eq!(next.until.get(), until);
+            }
+        }
     }
 
     #[test]

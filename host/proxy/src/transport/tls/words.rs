@@ -52,7 +52,7 @@ fn cause(error: &io::Error) -> Option<&Error> {
 fn failed(check: &CertificateError) -> String {
     let at = |time: &UnixTime| date_of(std::time::Duration::from_secs(time.as_secs()));
     match check {
-        CertificateError::ExpiredContext { not_after, .. } => format!("it expired {}", at(not_after)),
+        CertificateError::ExpiredContext { not_after, .. } => format!("it expired on {}", at(not_after)),
         CertificateError::NotValidYetContext { not_before, .. } => format!("it is not valid before {}", at(not_before)),
         CertificateError::Revoked => "it was revoked".to_owned(),
         CertificateError::UnknownIssuer => {
@@ -64,7 +64,7 @@ fn failed(check: &CertificateError) -> String {
         },
         CertificateError::BadSignature => "its signature is wrong".to_owned(),
         CertificateError::ExpiredRevocationListContext { next_update, .. } => {
-            format!("the revocation list expired {}", at(next_update))
+            format!("the revocation list expired on {}", at(next_update))
         }
         CertificateError::InvalidPurposeContext { .. } | CertificateError::InvalidPurpose => {
             "it is for another purpose (extended key usage)".to_owned()
