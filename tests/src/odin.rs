@@ -66,7 +66,7 @@ impl Odin {
             if let Some(rest) = line.strip_prefix("odin: listening on ") {
                 listeners.extend(Listening::parse(rest).unwrap_or_else(|| panic!("a start line: {line:?}")));
             }
-            if let Some(rest) = line.strip_prefix("odin: admin on http://") {
+            if let Some((_, rest)) = line.strip_prefix("odin: admin on ").and_then(|line| line.split_once("://")) {
                 admin = Some(rest.parse().unwrap_or_else(|_| panic!("a start line: {line:?}")));
             }
             admin_socket = line.strip_prefix("odin: admin socket ").map(PathBuf::from).or(admin_socket);

@@ -7,8 +7,10 @@ mod tls_peer;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use odin_tests::{Connection, Ending, HttpBackend, Odin, Protocol, Raw, Target as _, TcpPeer, until};
+use odin_tests::tls::Authority;
+use odin_tests::{Connection, Ending, HttpBackend, Odin, Protocol, Raw, Target as _, TcpPeer, until, within};
 use tls_peer::{greeted, hello, in_records};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A listener for all, with an HTTP, a TLS and a TCP server behind it.
 struct All {
@@ -205,6 +207,55 @@ async fn what_has_no_route_is_other_bytes() {
         }
         assert!(answered(address, &[b"PING\r\n"], 11).await.starts_with("220"));
     }
+}
+
+#[tokio::test]
+async fn what_no_route_relays_is_decrypted_where_there_is_a_certificate() {
+    let (all, authority) = (All::start().await, Authority::default());
+    let tls = format!("tls = {{ certificates = [{}] }}", authority.issue(&["web.example", "here.test"]).pair());
+    let keys = format!("protocol = 'auto'\ntcp-cluster = 'tcp'\ndetect-timeout = '200ms'\n{tls}\n{ROUTES}");
+    // A name that a route has goes on to its server as it is.
+    let keys = keys.replace("*.example", "relayed.example");
+    let odin = Odin::builder().with_config(all.config(&keys)).start().await;
+    let address = odin.address("web");
+    let relayed = authority.client(&[]).connect(address, "relayed.example").await.unwrap_err();
+    assert!(relayed.to_string().contains("UnknownIssuer"), "the certificate of the server behind: {relayed}");
+
+    let get: &[u8] = b"GET / HTTP/1.1\r\nHost: web.example\r\nConnection: close\r\n\r\n";
+    for alpn in [&["http/1.1"][..], &[]] {
+        let mut client = authority.client(alpn).connect(address, "web.example").await.unwrap();
+        client.write_all(get).await.unwrap();
+        let mut answer = String::new();
+        within("an answer", client.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("backend: http"), "{alpn:?}: {answer}");
+    }
+    let client = authority.client(&["h2"]).connect(address, "web.example").await.unwrap();
+    assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let line = odin.access_log_contains(&["GET /", "tls=TLSv1.3"]).await;
+    assert!(line.contains("sni=\"web.example\""), "{line}");
+    // Other bytes, and a client that waits for the server to speak first.
+    for first in [&b"PING\r\n"[..], b""] {
+        let mut client = authority.client(&[]).connect(address, "here.test").await.unwrap();
+        client.write_all(first).await.unwrap();
+        let mut got = vec![0; GREETING.len() + first.len()];
+        within("what the server says", client.read_exact(&mut got)).await.unwrap();
+        assert_eq!(got, [GREETING.as_bytes(), first].concat());
+    }
+    // TLS inside of TLS is bytes, and plain text comes in as before.
+    let mut client = authority.client(&[]).connect(address, "here.test").await.unwrap();
+    let inner = hello("a.example", &[]);
+    client.write_all(&inner).await.unwrap();
+    let mut got = vec![0; GREETING.len() + inner.len()];
+    within("an echo", client.read_exact(&mut got)).await.unwrap();
+    assert!(got.ends_with(&inner));
+    assert_eq!(answered(address, &[get], 12).await, "HTTP/1.1 200");
+    // A ClientHello byte by byte, in records of a byte.
+    let mut client = Raw::connect(address).await;
+    for byte in in_records(&hello("web.example", &[]), 1).chunks(1) {
+        client.send(byte).await;
+    }
+    assert_eq!(client.read(1).await, [22]);
+    odin.stop().await;
 }
 
 #[tokio::test]

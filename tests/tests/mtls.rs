@@ -131,7 +131,7 @@ async fn connections_go_by_what_was_asked_of_them() {
     let issued = authority.issue(&["a.test"]);
     let config = |more: &str| {
         format!(
-            "[[listeners]]\nname = 'web'\naddress = '127.0.0.1:0'\ncluster = 'up'\n\
+            "admin = '127.0.0.1:0'\n[[listeners]]\nname = 'web'\naddress = '127.0.0.1:0'\ncluster = 'up'\n\
              tls = {{ certificates = [{}]{more} }}\n[clusters.up]\nendpoints = ['{}']\n",
             issued.pair(),
             backend.address()
@@ -189,4 +189,39 @@ async fn a_session_does_not_outlive_the_right_to_it() {
     assert!(odin.run(&["reload"]).await.status.success());
     let asked = client.ask(odin.address("web"), "a.test", "a.test", "/").await;
     assert!(asked.is_err(), "the ticket of a client that was revoked: {asked:?}");
+}
+
+#[tokio::test]
+async fn the_admin_pages_are_for_those_who_show_a_certificate() {
+    let authority = Authority::default();
+    let (server, known) = (authority.issue(&["admin.test"]), authority.issue(&["operator.test"]));
+    let config = |more: &str| {
+        format!(
+            "admin = '127.0.0.1:0'\nadmin-tls = {{ certificates = [{}]{more} }}\n[[listeners]]\nname = 'web'\n\
+             address = '127.0.0.1:0'\ncluster = 'up'\n[clusters.up]\nendpoints = ['127.0.0.1:1']\n",
+            server.pair()
+        )
+    };
+    let asking = format!(", client-auth = 'required', client-ca = {:?}", authority.file());
+    let odin = Odin::builder().with_config(config(&asking)).start().await;
+    odin.log_contains(&["admin on https://"]).await;
+    let address = odin.admin_address();
+    let answer = authority.client_with(&[], &known).ask(address, "admin.test", "localhost", "/healthz").await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"), "{answer}");
+    let refused = authority.client(&[]).ask(address, "admin.test", "localhost", "/healthz").await;
+    assert!(refused.is_err(), "{refused:?}");
+    let mut plain = TcpStream::connect(address).await.unwrap();
+    plain.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut got = Vec::new();
+    let _ = within("an alert", plain.read_to_end(&mut got)).await;
+    assert_eq!(got.first(), Some(&0x15), "an alert, and no page: {got:?}");
+    // Clients that say nothing keep nobody out, and a reload changes what is asked for.
+    let mut silent = Vec::new();
+    for _ in 0..80 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    std::fs::write(odin.config_file(), config("")).unwrap();
+    assert!(odin.run(&["reload"]).await.status.success());
+    let answer = authority.client(&[]).ask(address, "admin.test", "localhost", "/healthz").await.unwrap();
+    assert!(answer.ends_with("ok\n"), "{answer}");
 }

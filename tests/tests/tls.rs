@@ -148,7 +148,7 @@ async fn a_session_does_not_go_on_at_a_listener_for_other_names() {
     let (authority, backend) = (Authority::default(), HttpBackend::echo(Protocol::Http1).await);
     let (one, two) = (authority.issue(&["a.test"]), authority.issue(&["a.test", "b.test"]));
     let second = format!(
-        "[[listeners]]\nname = 'two'\naddress = '127.0.0.1:0'\ncluster = 'web'\ntls = {{ certificates = [{}] }}\n",
+        "admin = '127.0.0.1:0'\n[[listeners]]\nname = 'two'\naddress = '127.0.0.1:0'\ncluster = 'web'\ntls = {{ certificates = [{}] }}\n",
         two.pair()
     );
     let odin = secured(&[&one], "", &backend).section(&second).start().await;
@@ -178,7 +178,7 @@ async fn a_tcp_listener_over_tls_passes_on_both_ends() {
     let (authority, peer) = (Authority::default(), TcpPeer::echo("hello\n").await);
     let issued = authority.issue(&["a.test"]);
     let config = format!(
-        "[[listeners]]\nname = 'tcp'\naddress = '127.0.0.1:0'\nprotocol = 'tcp'\ncluster = 'a'\n\
+        "admin = '127.0.0.1:0'\n[[listeners]]\nname = 'tcp'\naddress = '127.0.0.1:0'\nprotocol = 'tcp'\ncluster = 'a'\n\
          tls = {{ certificates = [{}] }}\n[clusters.a]\nendpoints = ['{}']\n",
         issued.pair(),
         peer.address()
@@ -292,7 +292,7 @@ async fn a_listener_that_changes_its_protocol_offers_that_one() {
     let issued = authority.issue(&["a.test"]);
     let config = |protocol: &str| {
         format!(
-            "[[listeners]]\nname = 'web'\naddress = '127.0.0.1:0'\nprotocol = '{protocol}'\ncluster = 'up'\n\
+            "admin = '127.0.0.1:0'\n[[listeners]]\nname = 'web'\naddress = '127.0.0.1:0'\nprotocol = '{protocol}'\ncluster = 'up'\n\
              tls = {{ certificates = [{}] }}\n[clusters.up]\nendpoints = ['{}']\n",
             issued.pair(),
             backend.address()
@@ -316,7 +316,7 @@ async fn a_refused_certificate_is_looked_at_again_when_its_file_changes() {
     let (first, second) = (authority.issue(&["a.test"]), authority.issue(&["a.test"]));
     let config = |issued: &Issued| {
         format!(
-            "[[listeners]]\nname = 'web'\naddress = '127.0.0.1:0'\ncluster = 'up'\n\
+            "admin = '127.0.0.1:0'\n[[listeners]]\nname = 'web'\naddress = '127.0.0.1:0'\ncluster = 'up'\n\
              tls = {{ certificates = [{}] }}\n[clusters.up]\nendpoints = ['{}']\n",
             issued.pair(),
             backend.address()

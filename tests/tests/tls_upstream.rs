@@ -84,7 +84,7 @@ async fn the_name_is_that_of_the_endpoint_unless_another_is_given() {
     reaching(&front, &tls).start().await.get("/").await.has_status(200);
     let config = |host: &str| {
         format!(
-            "[[listeners]]\nname = 'web'\naddress = '127.0.0.1:0'\ncluster = 'up'\n[clusters.up]\nendpoints = ['{host}:{}']\n\
+            "admin = '127.0.0.1:0'\n[[listeners]]\nname = 'web'\naddress = '127.0.0.1:0'\ncluster = 'up'\n[clusters.up]\nendpoints = ['{host}:{}']\n\
              tls = {{ {tls} }}\n",
             front.address().port()
         )
@@ -121,7 +121,7 @@ async fn other_keys_are_another_peer_after_a_reload() {
     let front = front(&backend, &authority.issue(&["up.test", "b.test"]), &[], None).await;
     let config = |name: &str| {
         format!(
-            "[[listeners]]\nname = 'web'\naddress = '127.0.0.1:0'\ncluster = 'up'\n[clusters.up]\nendpoints = ['{}']\n\
+            "admin = '127.0.0.1:0'\n[[listeners]]\nname = 'web'\naddress = '127.0.0.1:0'\ncluster = 'up'\n[clusters.up]\nendpoints = ['{}']\n\
              tls = {{ roots = {:?}, server-name = '{name}' }}\n",
             front.address(),
             authority.file()
@@ -142,7 +142,7 @@ async fn a_cluster_that_changes_its_protocol_agrees_on_that_one() {
     let front = front(&backend, &authority.issue(&["up.test"]), &["h2"], None).await;
     let config = |protocol: &str| {
         format!(
-            "[[listeners]]\nname = 'web'\naddress = '127.0.0.1:0'\ncluster = 'up'\n[clusters.up]\n\
+            "admin = '127.0.0.1:0'\n[[listeners]]\nname = 'web'\naddress = '127.0.0.1:0'\ncluster = 'up'\n[clusters.up]\n\
              endpoints = ['{}']\nprotocol = '{protocol}'\ntls = {{ {} }}\n",
             front.address(),
             by_file(&authority)
@@ -160,7 +160,7 @@ async fn a_tcp_connection_goes_on_over_tls_in_plain_text_or_encrypted() {
     let front = front(&peer, &authority.issue(&["up.test"]), &[], None).await;
     let own = authority.issue(&["a.test"]);
     let config = format!(
-        "[[listeners]]\nname = 'plain'\naddress = '127.0.0.1:0'\nprotocol = 'tcp'\ncluster = 'up'\n\
+        "admin = '127.0.0.1:0'\n[[listeners]]\nname = 'plain'\naddress = '127.0.0.1:0'\nprotocol = 'tcp'\ncluster = 'up'\n\
          [[listeners]]\nname = 'tls'\naddress = '127.0.0.1:0'\nprotocol = 'tcp'\ncluster = 'up'\n\
          tls = {{ certificates = [{}] }}\n[clusters.up]\nendpoints = ['{}']\ntls = {{ {} }}\n",
         own.pair(),

@@ -69,7 +69,8 @@ pub(crate) fn print(odin: &Odin, admin: &Serving, demo: bool) {
     }
     let places = admin.places();
     if let Some(address) = places.tcp {
-        say!("admin on http://{address}");
+        let scheme = if assembly.tls.admin().is_some() { "https" } else { "http" };
+        say!("admin on {scheme}://{address}");
     }
     if let Some(path) = &places.socket {
         say!("admin socket {}", path.display());

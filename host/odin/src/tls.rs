@@ -11,18 +11,46 @@ use odin_proxy::tls::{
     self, Certificate, Client, ClientAuth, ClientSettings, MinVersion, SECRET, Server, ServerSettings, Tickets,
 };
 
-use crate::config::{self, ClientTls, Config, Roots, Section, ServerTls, TlsVersion, Traffic, UpstreamProtocol};
+use crate::config::{self, ClientTls, Config, Roots, Route, Section, ServerTls, TlsVersion, Traffic, UpstreamProtocol};
 use crate::files;
 
-/// Of all listeners and clusters that have it, by name.
+/// Of all listeners and clusters that have it, by name, and of the admin pages.
 #[derive(Default)]
 pub(crate) struct Tls {
+    admin: Option<Kept<ForServer, Server>>,
     servers: BTreeMap<String, Kept<ForServer, Server>>,
     clients: BTreeMap<String, Kept<ForClient, Client>>,
 }
 
-/// What the config says, and whether HTTP is spoken: then ALPN offers its versions.
-type ForServer = (ServerTls, bool);
+/// What the config says, and what is spoken.
+type ForServer = (ServerTls, Speaks);
+/// What goes over the connections of clients; ALPN offers it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    /// Both versions of HTTP.
+    Http,
+    Http1,
+    Bytes,
+}
+
+impl Speaks {
+    fn over(traffic: &Traffic) -> Speaks {
+        match traffic {
+            Traffic::Http { .. } => Speaks::Http,
+            Traffic::Auto { routes, .. } if !routes.iter().all(Route::is_tls) => Speaks::Http,
+            Traffic::Auto { .. } | Traffic::Tcp { .. } | Traffic::Tls { .. } => Speaks::Bytes,
+        }
+    }
+
+    fn alpn(self) -> &'static [&'static str] {
+        match self {
+            Speaks::Http => &["h2", "http/1.1"],
+            Speaks::Http1 => &["http/1.1"],
+            Speaks::Bytes => &[],
+        }
+    }
+}
+
 /// What the config says, and whether HTTP/2 is spoken.
 type ForClient = (ClientTls, bool);
 
@@ -40,14 +68,24 @@ impl Tls {
     /// Reads everything; what is wrong goes to `faults`. What `before` has of the same files stays.
     pub(crate) fn read(config: &Config, before: Option<&Tls>, faults: &mut Vec<anyhow::Error>) -> Tls {
         let mut tls = Tls::default();
+        let of_server = |section: &ServerTls, speaks, before: Option<&Kept<ForServer, Server>>| {
+            let make = |files: &Files| server(section, files, speaks, before);
+            kept((section.clone(), speaks), before, server_files(section), make)
+        };
         for listener in &config.listeners {
             let Some(section) = &listener.tls else { continue };
             let before = before.and_then(|before| before.servers.get(&listener.name));
-            let http = !matches!(listener.traffic, Traffic::Tcp { .. });
-            let wanted = (section.clone(), http);
-            let made = kept(wanted, before, server_files(section), |files| server(section, files, http, before));
-            match made.with_context(|| Section::listener(&listener.name)) {
+            match of_server(section, Speaks::over(&listener.traffic), before)
+                .with_context(|| Section::listener(&listener.name))
+            {
                 Ok(made) => drop(tls.servers.insert(listener.name.clone(), made)),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if let Some(section) = &config.admin_tls {
+            let before = before.and_then(|before| before.admin.as_ref());
+            match of_server(section, Speaks::Http1, before).context("`admin-tls`") {
+                Ok(made) => tls.admin = Some(made),
                 Err(fault) => faults.push(fault),
             }
         }
@@ -70,6 +108,11 @@ impl Tls {
         self.servers.get(listener).map(|kept| kept.made.clone())
     }
 
+    /// By what the admin pages speak.
+    pub(crate) fn admin(&self) -> Option<Arc<Server>> {
+        self.admin.as_ref().map(|kept| kept.made.clone())
+    }
+
     /// By what the cluster of this name speaks.
     pub(crate) fn client(&self, cluster: &str) -> Option<Arc<Client>> {
         self.clients.get(cluster).map(|kept| kept.made.clone())
@@ -84,7 +127,7 @@ impl Tls {
 
     /// The files that all of it was made of.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
-        let servers = self.servers.values().map(|kept| &kept.files);
+        let servers = self.servers.values().chain(&self.admin).map(|kept| &kept.files);
         servers.chain(self.clients.values().map(|kept| &kept.files)).flat_map(BTreeMap::keys).map(PathBuf::as_path)
     }
 }
@@ -119,7 +162,7 @@ fn kept<S: PartialEq, T>(
 
 /// The files that the sections of a config name.
 pub(crate) fn files_of(config: &Config) -> impl Iterator<Item = &Path> {
-    let servers = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let servers = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).chain(&config.admin_tls);
     let clients = config.clusters.values().filter_map(|cluster| cluster.tls.as_ref());
     servers.flat_map(server_files).chain(clients.flat_map(client_files))
 }
@@ -150,7 +193,7 @@ fn certificate(files: &Files, cert: &PathBuf, key: &PathBuf) -> anyhow::Result<C
 fn server(
     section: &ServerTls,
     files: &Files,
-    http: bool,
+    speaks: Speaks,
     before: Option<&Kept<ForServer, Server>>,
 ) -> anyhow::Result<Server> {
     let mut certificates = Vec::new();
@@ -186,7 +229,7 @@ fn server(
         client_crl: content(files, section.client_crl.as_ref()),
         min_version: min_version(section.min_version),
         tickets,
-        alpn: if http { &["h2", "http/1.1"] } else { &[] },
+        alpn: speaks.alpn(),
         forward_client_cert: section.forward_client_cert,
     };
     Server::new(settings).with_context(|| named(&[&section.client_ca, &section.client_crl]))

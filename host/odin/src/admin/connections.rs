@@ -110,7 +110,14 @@ impl Open {
                 Stream::Tcp(stream) => {
                     // Not set, it is a connection that the limit on their number has to do with.
                     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD));
-                    answer_all(stream, Way::Tcp, marked, desk, stopped).await;
+                    let Some(tls) = desk.odin.assembly().tls.admin() else {
+                        return answer_all(stream, Way::Tcp, marked, desk, stopped).await;
+                    };
+                    match tokio::time::timeout(HEAD, tls.accept_socket(stream)).await {
+                        Ok(Ok(stream)) => answer_all(stream, Way::Tcp, marked, desk, stopped).await,
+                        Ok(Err(why)) => tracing::debug!("admin: TLS handshake failed: {why}"),
+                        Err(_) => tracing::debug!("admin: TLS handshake failed: it takes too long"),
+                    }
                 }
                 Stream::Unix(stream) => answer_all(stream, Way::Unix, marked, desk, stopped).await,
             }

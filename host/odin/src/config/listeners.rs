@@ -71,9 +71,8 @@ fn with(mut schema: Json) -> Json {
     for (key, never) in refused(HttpRules::keys()) {
         tls["properties"][key] = never;
     }
-    let mut auto = goes(&["cluster", "tcp-cluster"], true, &[]);
+    let auto = goes(&["cluster", "tcp-cluster"], true, &[]);
     tls["properties"]["tls"] = json!(false);
-    auto["properties"]["tls"] = json!(false);
     let http = goes(&["cluster"], false, &["sni", "alpn"]);
     schema["if"] = is("tcp");
     schema["then"] = json!({ "properties": tcp, "required": ["cluster"] });
@@ -121,8 +120,8 @@ fn listener(field: Field<'_>, references: &mut References) -> Option<Listener> {
         _ => None,
     });
     let protocol = protocol.unwrap_or_default();
-    if let (Some(field), Protocol::Tls | Protocol::Auto) = (table.peek("tls"), protocol) {
-        field.fail(r#"this listener does not decrypt; remove it, or set protocol to "http" or "tcp""#);
+    if let (Some(field), Protocol::Tls) = (table.peek("tls"), protocol) {
+        field.fail(r#"this listener does not decrypt; remove it, or set protocol to "http", "tcp" or "auto""#);
     }
     let entrance = Entrance::take(&mut table, references);
     if protocol != Protocol::Auto {

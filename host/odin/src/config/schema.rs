@@ -52,6 +52,9 @@ section! {
         /// Where the admin pages are served, which only show; or `"off"`.
         #[next "start or upgrade"]
         admin: Option<SocketAddr> = Some(DEFAULT_ADMIN), sections::admin();
+        /// Speak TLS to the clients of `admin`. Default: plain text.
+        admin_tls: Option<ServerTls> = None, optional(super::tls::admin()),
+            r##"#{ certificates = [{ cert = "a.pem", key = "a.key" }] }"##;
         /// The unix socket that takes every order; or `"off"`. Default: PID.sock in the runtime folder.
         #[next "start or upgrade"]
         admin_socket: Location = Location::Default, sections::location(), r##"#"odin.sock""##;

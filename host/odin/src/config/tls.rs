@@ -88,6 +88,22 @@ pub(super) fn server() -> Shape<ServerTls> {
     })
 }
 
+/// That of the admin pages.
+pub(super) fn admin() -> Shape<ServerTls> {
+    Shape::new(form::<ServerTls>, |field, references: &mut References| {
+        let (report, line, path) = (field.report, field.node.line, field.path.clone());
+        let tls = server().read(field, references)?;
+        if tls.forward_client_cert {
+            report.about(
+                line,
+                &path,
+                "`forward-client-cert` is for upstreams, and the admin pages have none; remove it",
+            );
+        }
+        Some(tls)
+    })
+}
+
 /// The `tls` of a cluster.
 pub(super) fn client() -> Shape<ClientTls> {
     Shape::new(form::<ClientTls>, |field, references: &mut References| {

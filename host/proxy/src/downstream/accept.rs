@@ -43,7 +43,9 @@ pub(crate) fn accepted(mut conn: Conn, peer: SocketAddr, door: &Door, worker: &R
     let (drain, on) = (handle.drain.clone(), worker.clone());
     let counted = Counted { counters: listener.shared.counters.clone(), worker: worker.id };
     // Here and not at its first step, so that a burst of accepts sees itself.
-    let handshake = listener.shared.tls.clone().map(|tls| (tls, worker.handshakes.begin(limits.handshakes)));
+    // Where protocols are told apart it is not known yet whether there is one.
+    let secured = listener.shared.tls.clone().filter(|_| !matches!(listener.kind, LocalKind::Auto(_)));
+    let handshake = secured.map(|tls| (tls, worker.handshakes.begin(limits.handshakes)));
     worker.serve(drain, async move {
         let _counted = counted;
         let mut deadline = Deadline::default();
@@ -60,7 +62,7 @@ pub(crate) fn accepted(mut conn: Conn, peer: SocketAddr, door: &Door, worker: &R
         let mut new = New { conn, info, deadline, started: Instant::now(), tls: None };
         if let Some((tls, handshake)) = handshake {
             // What a handshake needs is gone when it is over.
-            let securing = Box::pin(secure(new, tls, &listener, &handle.drain, (handshake, &on)));
+            let securing = Box::pin(secure(new, (tls, None), &listener, &handle.drain, (handshake, &on)));
             let Some(secured) = securing.await else { return };
             new = secured;
         }
@@ -91,8 +93,10 @@ async fn serve(new: New, listener: Rc<LocalListener>, handle: Rc<Handle>, on: Rc
     let detected = match (kind, &kept) {
         (LocalKind::Tls, _) => Some(Detected::Tls),
         (LocalKind::Tcp, _) => Some(Detected::Other),
-        (LocalKind::Auto(_), Some(listener)) => detect_any(&mut new, offers(listener), &drain).await,
         _ if agreed == Some("h2") => Some(Detected::Http2),
+        (LocalKind::Auto(_), Some(listener)) if agreed.is_none() => {
+            detect_any(&mut new, offers(listener, tls.is_some()), &drain).await
+        }
         _ => detect(&mut new, &drain).await,
     };
     // Boxed, but for the first: a few connections must not make all of them large.
@@ -106,7 +110,7 @@ async fn serve(new: New, listener: Rc<LocalListener>, handle: Rc<Handle>, on: Rc
             Box::pin(http2::serve(new, &handle, &Downstream::new(info.into(), drain, tls), &on)).await;
         }
         (Some(Detected::Tls), Some(listener)) => {
-            Box::pin(not_decrypted(new, info, started, (&listener, &drain), &on)).await;
+            Box::pin(encrypted(new, info, started, (listener, handle), on)).await;
         }
         (Some(Detected::Other), Some(listener)) => {
             Box::pin(relayed(new, info, started, (&listener, &drain), &on)).await;
@@ -115,39 +119,53 @@ async fn serve(new: New, listener: Rc<LocalListener>, handle: Rc<Handle>, on: Rc
     }
 }
 
-/// What a listener serves that tells protocols apart.
-fn offers(listener: &LocalListener) -> Offers {
+/// What a listener serves that tells protocols apart; inside of TLS there is no more TLS.
+fn offers(listener: &LocalListener, decrypted: bool) -> Offers {
     let (other, timeout) = match &listener.shared.kind {
         ListenerKind::Auto(auto) => (auto.tcp.is_some(), auto.timeout),
         _ => (false, Duration::ZERO),
     };
     let kind = &listener.shared.kind;
-    Offers { http: !kind.http().is_empty(), tls: !kind.tls().is_empty(), other, timeout }
+    let tls = !decrypted && (listener.shared.tls.is_some() || !kind.tls().is_empty());
+    Offers { http: !kind.http().is_empty(), tls, other, timeout }
 }
 
-/// Relays a connection of TLS to where its ClientHello says.
-async fn not_decrypted(
+/// A connection of TLS goes where its ClientHello says: relayed by a route, or decrypted here.
+async fn encrypted(
     mut new: NewConnection,
     mut info: ConnectionInfo,
     started: Instant,
-    (listener, drain): (&LocalListener, &Rc<Drain>),
-    on: &Worker,
+    (listener, handle): (Rc<LocalListener>, Rc<Handle>),
+    on: Rc<Worker>,
 ) {
-    let served = hello::read(&mut new, drain).await.and_then(|hello| {
-        info.tls = Some(Box::new(TlsInfo { sni: hello.sni.clone(), ..TlsInfo::default() }));
-        listener.tls_target(hello.sni.as_deref(), &hello.alpn).ok_or_else(|| Refused::unknown(&hello))
-    });
-    let info = Arc::new(info);
-    match served {
-        Ok(target) => {
-            let arrived = Arrived { conn: new.conn, early: new.reader.buffer.freeze(), info, started };
-            tcp::serve(arrived, target, listener, drain, on).await;
-        }
-        Err(refused) => {
-            tcp::not_served(&info, started, refused.error.clone(), listener, on);
-            refused.tell(new.conn).await;
-        }
-    }
+    let drain = handle.drain.clone();
+    let refused = match hello::read(&mut new, &drain).await {
+        Ok((hello, begun)) => match (listener.tls_target(hello.sni.as_deref(), &hello.alpn), &listener.shared.tls) {
+            (Some(target), _) => {
+                info.tls = Some(Box::new(TlsInfo { sni: hello.sni, ..TlsInfo::default() }));
+                let early = new.reader.buffer.freeze();
+                let arrived = Arrived { conn: new.conn, early, info: info.into(), started };
+                return tcp::serve(arrived, target, &listener, &drain, &on).await;
+            }
+            (None, Some(tls)) => {
+                let handshake = on.handshakes.begin(listener.snapshot.limits.handshakes);
+                let new = New { conn: new.conn, info, deadline: new.deadline, started, tls: None };
+                let tls = (tls.clone(), Some(begun));
+                let secured = Box::pin(secure(new, tls, &listener, &drain, (handshake, &on))).await;
+                if let Some(new) = secured {
+                    Box::pin(serve(new, listener, handle, on)).await;
+                }
+                return;
+            }
+            (None, None) => {
+                info.tls = Some(Box::new(TlsInfo { sni: hello.sni.clone(), ..TlsInfo::default() }));
+                Refused::unknown(&hello)
+            }
+        },
+        Err(refused) => refused,
+    };
+    tcp::not_served(&info, started, refused.error.clone(), &listener, &on);
+    refused.tell(new.conn).await;
 }
 
 /// Relays a connection of any protocol.

@@ -1,12 +1,12 @@
-//! Reads the ClientHello of a connection that is not decrypted, without answering it. What was read stays in the reader,
-//! for whoever serves the connection. A client that cannot be served is told why by an alert.
+//! Reads the ClientHello of a connection without answering it: it tells whether the connection is decrypted. What was read
+//! stays in the reader, for whom it is relayed to. A client that cannot be served is told why by an alert.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use rustls::server::{Acceptor, ClientHello};
+use rustls::server::{Accepted, Acceptor, ClientHello};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::downstream::detect::{NewConnection, ends};
@@ -14,6 +14,7 @@ use crate::http::http1::reader::Reader;
 use crate::transport::conn::{Conn, Readable as _};
 use crate::transport::drain::Drain;
 use crate::transport::timer::{Deadline, Elapsed};
+use crate::transport::tls::Begun;
 
 /// Bytes that a ClientHello may take with the headers of its records.
 const LARGEST: usize = 64 * 1024;
@@ -95,16 +96,19 @@ async fn say(conn: &mut Conn, alert: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Reads until the ClientHello is whole.
-pub(crate) async fn read(new: &mut NewConnection, drain: &Drain) -> Result<Hello, Refused> {
+/// Reads until the ClientHello is whole. Also answers what a handshake goes on from.
+pub(crate) async fn read(new: &mut NewConnection, drain: &Drain) -> Result<(Hello, Begun), Refused> {
     let NewConnection { conn, reader, deadline } = new;
     let (mut acceptor, mut seen) = (Acceptor::default(), 0);
     poll_fn(|cx| {
         loop {
-            let told = take(&mut acceptor, &reader.buffer[seen..]).transpose();
-            seen = reader.buffer.len();
-            if let Some(told) = told {
-                return Poll::Ready(told);
+            let mut fresh = &reader.buffer[seen..];
+            match take(&mut acceptor, &mut fresh) {
+                Ok(None) => seen = reader.buffer.len(),
+                Ok(Some((hello, accepted))) => {
+                    return Poll::Ready(Ok((hello, Begun { accepted, rest: fresh.to_vec() })));
+                }
+                Err(refused) => return Poll::Ready(Err(refused)),
             }
             if seen >= LARGEST {
                 return Poll::Ready(Err(Refused::broken("the ClientHello is too large", Vec::new())));
@@ -125,12 +129,12 @@ pub(crate) async fn read(new: &mut NewConnection, drain: &Drain) -> Result<Hello
     .await
 }
 
-/// Gives more bytes to the parser; none while the ClientHello is not whole.
-fn take(acceptor: &mut Acceptor, mut bytes: &[u8]) -> Result<Option<Hello>, Refused> {
+/// Gives more bytes to the parser, and leaves those that it has no use for; none while the ClientHello is not whole.
+fn take(acceptor: &mut Acceptor, bytes: &mut &[u8]) -> Result<Option<(Hello, Accepted)>, Refused> {
     while !bytes.is_empty() {
-        let read = acceptor.read_tls(&mut bytes).map_err(|error| Refused::broken(error, Vec::new()))?;
+        let read = acceptor.read_tls(bytes).map_err(|error| Refused::broken(error, Vec::new()))?;
         match acceptor.accept() {
-            Ok(Some(accepted)) => return Ok(Some(Hello::from(accepted.client_hello()))),
+            Ok(Some(accepted)) => return Ok(Some((Hello::from(accepted.client_hello()), accepted))),
             Ok(None) if read == 0 => return Err(Refused::broken("the ClientHello is too large", Vec::new())),
             Ok(None) => {}
             Err((error, mut alert)) => {

@@ -7,18 +7,18 @@ use crate::downstream::handshakes::Handshake;
 use crate::downstream::local::LocalListener;
 use crate::downstream::worker::Worker;
 use crate::transport::drain::Drain;
-use crate::transport::tls;
+use crate::transport::tls::{self, Begun};
 
 /// The handshake. None when it failed, or took too long; then it is counted and told.
 pub(crate) async fn secure(
     new: New,
-    tls: Arc<tls::Server>,
+    (tls, begun): (Arc<tls::Server>, Option<Begun>),
     listener: &LocalListener,
     drain: &Drain,
     (handshake, worker): (Handshake, &Worker),
 ) -> Option<New> {
     let New { conn, mut info, mut deadline, started, .. } = new;
-    let why = match drain.race(handshake.race(deadline.race(tls.accept(conn)))).await {
+    let why = match drain.race(handshake.race(deadline.race(tls.accept(conn, begun)))).await {
         Some(Some(Ok(Ok((conn, facts))))) => {
             info.tls = Some(Box::new(facts));
             return Some(New { conn, info, deadline, started, tls: Some(tls) });

@@ -17,6 +17,7 @@ use rustls::{SupportedProtocolVersion, version};
 
 pub use certificate::{Certificate, CertificateError};
 pub use client::{Client, ClientSettings, Roots};
+pub(crate) use server::Begun;
 pub use server::{ClientAuth, Server, ServerSettings};
 pub use tickets::{SECRET, Tickets};
 

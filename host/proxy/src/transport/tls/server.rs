@@ -9,11 +9,12 @@ use aws_lc_rs::digest::{SHA256, digest};
 use odin_chain::{ClientCertificate, TlsInfo};
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::{Accepted, ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio_rustls::TlsAcceptor;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::{StartHandshake, TlsAcceptor};
 use x509_parser::extensions::GeneralName;
 
 use super::certificate::{Certificate, CertificateError, alternative_names, fingerprint, parsed, serials};
@@ -107,13 +108,23 @@ impl Server {
         &self.plan.by_name.all
     }
 
-    /// Makes a connection of a client one whose bytes are encrypted. An error has been told to the client.
-    pub(crate) async fn accept(&self, conn: Conn) -> Result<(Conn, TlsInfo), String> {
+    /// Makes a connection of a client one whose bytes are encrypted, from its beginning or from what was read of it. An
+    /// error has been told to the client.
+    pub(crate) async fn accept(&self, conn: Conn, begun: Option<Begun>) -> Result<(Conn, TlsInfo), String> {
         let config = match &self.config {
             Some(config) => config.clone(),
             None => self.plan.config().map_err(|error| error.to_string())?,
         };
-        let accepting = TlsAcceptor::from(config).accept(conn);
+        let accepting = match begun {
+            None => TlsAcceptor::from(config).accept(conn),
+            Some(Begun { accepted, rest }) => {
+                StartHandshake::from_parts(accepted, conn).into_stream_with(config, |session| {
+                    let mut rest = &rest[..];
+                    // Nothing to read would be the end of the connection.
+                    while !rest.is_empty() && session.read_tls(&mut rest).is_ok_and(|read| read > 0) {}
+                })
+            }
+        };
         // Boxed: the session is large, and moved about otherwise.
         match Box::pin(accepting.into_fallible()).await {
             Ok(tls) => {
@@ -128,12 +139,28 @@ impl Server {
         }
     }
 
+    /// The same for a socket that is none of the data path: the admin pages.
+    pub async fn accept_socket(
+        &self,
+        socket: TcpStream,
+    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, String> {
+        self.accept(socket.into(), None).await.map(|(conn, _)| conn)
+    }
+
     /// Whether a client that has asked for `sni` may ask for `host` as well: whichever certificate of that
     /// name it was shown, it is for both.
     pub(crate) fn covers(&self, sni: &str, host: &str) -> bool {
         let by_name = &self.plan.by_name;
         sni == host || by_name.find(sni).iter().all(|at| by_name.all[*at].names.covers(host))
     }
+}
+
+/// A handshake of which the ClientHello was read.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) accepted: Accepted,
+    /// What came behind it.
+    pub(crate) rest: Vec<u8>,
 }
 
 /// What the configs of a listener's connections are made of.
