@@ -148,7 +148,7 @@ async fn a_session_does_not_go_on_at_a_listener_for_other_names() {
     let (authority, backend) = (Authority::default(), HttpBackend::echo(Protocol::Http1).await);
     let (one, two) = (authority.issue(&["a.test"]), authority.issue(&["a.test", "b.test"]));
     let second = format!(
-        "admin = '127.0.0.1:0'\n[[listeners]]\nname = 'two'\naddress = '127.0.0.1:0'\ncluster = 'web'\ntls = {{ certificates = [{}] }}\n",
+        "[[listeners]]\nname = 'two'\naddress = '127.0.0.1:0'\ncluster = 'web'\ntls = {{ certificates = [{}] }}\n",
         two.pair()
     );
     let odin = secured(&[&one], "", &backend).section(&second).start().await;
