@@ -21,6 +21,7 @@ pub mod netns;
 mod odin;
 mod output;
 pub mod paths;
+pub mod pebble;
 pub mod process;
 mod program;
 pub mod raw;

@@ -22,7 +22,7 @@ use crate::files::{self, digest};
 use crate::plugin_spec;
 use crate::resolve::Names;
 use crate::tls::Tls;
-use crate::{memory, systemd, uses};
+use crate::{acme, memory, systemd, uses};
 
 /// How often the watchdog is told while plugins load.
 const ALIVE: Duration = Duration::from_secs(1);
@@ -114,6 +114,7 @@ impl Assembly {
             access_log_context: config.access_log.context.clone(),
             // Checked when the config was read.
             access_log_fields: config.access_log.fields.iter().filter_map(|name| name.parse().ok()).collect(),
+            http_challenges: acme::http_challenges(&config),
             give_back: memory::give_back,
         });
         Ok(Assembly { config, places, plugins, tls, clusters, snapshot, token })

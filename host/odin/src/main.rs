@@ -3,6 +3,7 @@
 //! Everything here runs on the main thread, but for what takes long with a large config ([`background`]); no request ever
 //! waits for either.
 
+mod acme;
 mod admin;
 mod assemble;
 mod background;

@@ -1,6 +1,7 @@
 //! `/metrics`: the numbers of all workers, summed, in Prometheus' text format 0.0.4.
 
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering::Relaxed;
 
 use odin_proxy::{DURATION_BUCKETS_MS, ListenerKind, PluginUse, TURNED_AWAY};
 
@@ -66,6 +67,11 @@ fn process(out: &mut Text, odin: &Odin) {
     out.metric("odin_access_log_dropped_batches_total", "counter", "Access log batches that nobody read in time.");
     let dropped = odin.with_proxy(|proxy| proxy.access_log_dropped()).unwrap_or(0);
     out.sample("odin_access_log_dropped_batches_total", &[], dropped);
+    let acme = odin.acme.borrow().counts.clone();
+    out.metric("odin_acme_certificates_total", "counter", "Certificates that authorities have issued.");
+    out.sample("odin_acme_certificates_total", &[], acme.got.load(Relaxed));
+    out.metric("odin_acme_failures_total", "counter", "Attempts to get a certificate that have failed.");
+    out.sample("odin_acme_failures_total", &[], acme.failed.load(Relaxed));
 }
 
 fn listeners(out: &mut Text, odin: &Odin) {

@@ -3,6 +3,7 @@
 //! A file that cannot be used is a fault with its path, and changes nothing.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -11,8 +12,10 @@ use odin_proxy::tls::{
     self, Certificate, Client, ClientAuth, ClientSettings, MinVersion, SECRET, Server, ServerSettings, Tickets,
 };
 
-use crate::config::{self, ClientTls, Config, Roots, Route, Section, ServerTls, TlsVersion, Traffic, UpstreamProtocol};
-use crate::files;
+use crate::config::{
+    self, Acme, ClientTls, Config, Roots, Route, Section, ServerTls, TlsVersion, Traffic, UpstreamProtocol,
+};
+use crate::{acme, files};
 
 /// Of all listeners and clusters that have it, by name, and of the admin pages.
 #[derive(Default)]
@@ -23,7 +26,12 @@ pub(crate) struct Tls {
 }
 
 /// What the config says, and what is spoken.
-type ForServer = (ServerTls, Speaks);
+#[derive(PartialEq)]
+struct ForServer {
+    section: ServerTls,
+    speaks: Speaks,
+    acme: Option<Acme>,
+}
 /// What goes over the connections of clients; ALPN offers it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Speaks {
@@ -57,6 +65,8 @@ type ForClient = (ClientTls, bool);
 /// A section, what its files held, and what was made of both.
 struct Kept<S, T> {
     section: S,
+    /// Those that are not there as well: they may come.
+    paths: Vec<PathBuf>,
     files: Files,
     made: Arc<T>,
 }
@@ -69,9 +79,16 @@ impl Tls {
     pub(crate) fn read(config: &Config, before: Option<&Tls>, faults: &mut Vec<anyhow::Error>) -> Tls {
         let mut tls = Tls::default();
         let of_server = |section: &ServerTls, speaks, before: Option<&Kept<ForServer, Server>>| {
-            let make = |files: &Files| server(section, files, speaks, before);
-            kept((section.clone(), speaks), before, server_files(section), make)
+            let acme = acme_of(config, section);
+            let make = |files: &Files| server(section, acme, files, speaks, before);
+            let wanted = ForServer { section: section.clone(), speaks, acme: acme.cloned() };
+            kept(wanted, before, server_files(config, section), make)
         };
+        for (name, section) in &config.acme {
+            if let Err(fault) = acme::check(section).with_context(|| Section::acme(name)) {
+                faults.push(fault);
+            }
+        }
         for listener in &config.listeners {
             let Some(section) = &listener.tls else { continue };
             let before = before.and_then(|before| before.servers.get(&listener.name));
@@ -127,8 +144,8 @@ impl Tls {
 
     /// The files that all of it was made of.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
-        let servers = self.servers.values().chain(&self.admin).map(|kept| &kept.files);
-        servers.chain(self.clients.values().map(|kept| &kept.files)).flat_map(BTreeMap::keys).map(PathBuf::as_path)
+        let servers = self.servers.values().chain(&self.admin).map(|kept| &kept.paths);
+        servers.chain(self.clients.values().map(|kept| &kept.paths)).flatten().map(PathBuf::as_path)
     }
 }
 
@@ -143,40 +160,70 @@ fn renewed<'a, S: PartialEq, T>(
     now.iter().filter(another).map(|(name, _)| name)
 }
 
+/// A file that is read.
+struct Wanted {
+    path: PathBuf,
+    /// It may come later.
+    may_miss: bool,
+}
+
+impl Wanted {
+    fn now(path: &PathBuf) -> Wanted {
+        Wanted { path: path.clone(), may_miss: false }
+    }
+}
+
 /// What `before` has, if neither its section nor its files have changed.
 fn kept<S: PartialEq, T>(
     section: S,
     before: Option<&Kept<S, T>>,
-    paths: Vec<&Path>,
+    wanted: Vec<Wanted>,
     make: impl FnOnce(&Files) -> anyhow::Result<T>,
 ) -> anyhow::Result<Kept<S, T>> {
     let mut files = Files::new();
-    for path in paths {
-        let content = files::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        files.insert(path.to_owned(), content);
+    for Wanted { path, may_miss } in &wanted {
+        match files::read(path) {
+            Ok(content) => drop(files.insert(path.clone(), content)),
+            Err(error) if *may_miss && error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
     }
     let same = before.filter(|before| before.section == section && before.files == files);
     let made = same.map_or_else(|| make(&files).map(Arc::new), |same| Ok(same.made.clone()))?;
-    Ok(Kept { section, files, made })
+    let paths = wanted.into_iter().map(|wanted| wanted.path).collect();
+    Ok(Kept { section, paths, files, made })
 }
 
 /// The files that the sections of a config name.
-pub(crate) fn files_of(config: &Config) -> impl Iterator<Item = &Path> {
+pub(crate) fn files_of(config: &Config) -> impl Iterator<Item = PathBuf> {
     let servers = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).chain(&config.admin_tls);
     let clients = config.clusters.values().filter_map(|cluster| cluster.tls.as_ref());
-    servers.flat_map(server_files).chain(clients.flat_map(client_files))
+    let files = servers.flat_map(|section| server_files(config, section)).chain(clients.flat_map(client_files));
+    files.map(|wanted| wanted.path)
 }
 
-fn server_files(section: &ServerTls) -> Vec<&Path> {
+fn acme_of<'a>(config: &'a Config, section: &ServerTls) -> Option<&'a Acme> {
+    section.acme.as_ref().and_then(|name| config.acme.get(name))
+}
+
+fn server_files(config: &Config, section: &ServerTls) -> Vec<Wanted> {
     let certificates = section.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
     let others = [&section.client_ca, &section.client_crl, &section.tickets].into_iter().flatten();
-    certificates.chain(others).map(PathBuf::as_path).collect()
+    let issued = acme_of(config, section).map(|acme| issued(acme, section)).unwrap_or_default();
+    let issued = issued.into_iter().map(|path| Wanted { path, may_miss: true });
+    certificates.chain(others).map(Wanted::now).chain(issued).collect()
 }
 
-fn client_files(section: &ClientTls) -> Vec<&Path> {
+/// Where the certificates are that an authority has issued, or will issue.
+fn issued(acme: &Acme, section: &ServerTls) -> Vec<PathBuf> {
+    let store = acme::store(acme);
+    section.acme_names.iter().map(|name| store.certificate(name)).collect()
+}
+
+fn client_files(section: &ClientTls) -> Vec<Wanted> {
     let roots = if let Roots::File(path) = &section.roots { Some(path) } else { None };
     let others = [&section.cert, &section.key, &section.crl].into_iter().flatten();
-    roots.into_iter().chain(others).map(PathBuf::as_path).collect()
+    roots.into_iter().chain(others).map(Wanted::now).collect()
 }
 
 fn content<'a>(files: &'a Files, path: Option<&PathBuf>) -> Option<&'a [u8]> {
@@ -192,6 +239,7 @@ fn certificate(files: &Files, cert: &PathBuf, key: &PathBuf) -> anyhow::Result<C
 
 fn server(
     section: &ServerTls,
+    acme: Option<&Acme>,
     files: &Files,
     speaks: Speaks,
     before: Option<&Kept<ForServer, Server>>,
@@ -207,6 +255,16 @@ fn server(
             Err(error) => bail!("{}: {error}", cert.display()),
         }
         certificates.push(Arc::new(certificate));
+    }
+    for path in acme.map(|acme| issued(acme, section)).unwrap_or_default() {
+        if !files.contains_key(&path) {
+            continue;
+        }
+        // One that cannot be used is asked for again.
+        match certificate(files, &path, &path) {
+            Ok(certificate) => certificates.push(Arc::new(certificate)),
+            Err(error) => tracing::warn!("{error:#}"),
+        }
     }
     let tickets = match &section.tickets {
         None => own_tickets()?,
@@ -231,6 +289,7 @@ fn server(
         tickets,
         alpn: speaks.alpn(),
         forward_client_cert: section.forward_client_cert,
+        challenges: acme.map(acme::tls_challenges),
     };
     Server::new(settings).with_context(|| named(&[&section.client_ca, &section.client_crl]))
 }

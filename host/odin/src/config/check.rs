@@ -52,7 +52,8 @@ impl References {
             let help = match did_you_mean(name, names()) {
                 near if !near.is_empty() => format!("{near} (defined: {listed})"),
                 _ if listed.is_empty() => {
-                    let place = KeyPath::default().key(&format!("{kind}s")).key(name).heading(report.syntax);
+                    let table = if *kind == Kind::Acme { kind.to_string() } else { format!("{kind}s") };
+                    let place = KeyPath::default().key(&table).key(name).heading(report.syntax);
                     format!("; define it as {place}")
                 }
                 _ => format!("; defined: {listed}"),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
+use super::acme;
 use super::bindings;
 use super::check::References;
 use super::decoder::{Field, Table};
@@ -123,6 +124,9 @@ fn listener(field: Field<'_>, references: &mut References) -> Option<Listener> {
     if let (Some(field), Protocol::Tls) = (table.peek("tls"), protocol) {
         field.fail(r#"this listener does not decrypt; remove it, or set protocol to "http", "tcp" or "auto""#);
     }
+    let report = table.report;
+    let names_due = table.peek("tls").filter(|field| !field.node.has("acme-names"));
+    let names_due = names_due.map(|field| (field.node.line, field.path.clone()));
     let entrance = Entrance::take(&mut table, references);
     if protocol != Protocol::Auto {
         for KeyDoc { name, .. } in AutoRules::keys() {
@@ -156,7 +160,12 @@ fn listener(field: Field<'_>, references: &mut References) -> Option<Listener> {
     let name_line = named.map_or(line, |field| field.node.line);
     let (steer, traffic) = traffic?;
     references.listeners.push(PlacedListener { name: name.clone(), addresses: entrance.address, name_line, path });
-    let Entrance { tls, proxy_protocol, sources, .. } = entrance;
+    let Entrance { mut tls, proxy_protocol, sources, .. } = entrance;
+    if let (Some(tls), Some((line, path))) = (&mut tls, names_due)
+        && !acme::complete(tls, &traffic)
+    {
+        report.about(line, &path, "no name to ask for a certificate of: no route has a `host`; add `acme-names`");
+    }
     Some(Listener { name, addresses, steer, tls, proxy_protocol, sources, traffic })
 }
 

@@ -9,6 +9,7 @@
 //! A key is one entry of a `section!` in `schema.rs` and its folder; `describe.rs` makes the docs of the entries. Of
 //! these, `ODIN_WRITE=1 cargo test --workspace --bin odin made_of_the_keys` writes those that are files of the tree.
 
+mod acme;
 mod bindings;
 mod check;
 mod decoder;
@@ -42,10 +43,10 @@ pub(crate) use places::{Places, Section};
 #[cfg(test)]
 pub(crate) use schema::DEFAULT_ADMIN;
 pub(crate) use schema::{
-    BodyOverflow, CertificateFiles, ClientAuth, ClientTls, Cluster, Config, Elsewhere, EncodedSlashes, Endpoint,
-    EndpointAddress, Grant, HttpRules, Isolation, Limits, Listener, Location, LogFormat, OnFailure, PathNormalization,
-    Plugin, ProxyVersion, Roots, Route, ServerTls, Sources, SteeringMode, Timeouts, TlsVersion, Traffic,
-    UpstreamProtocol,
+    Acme, BodyOverflow, CertificateFiles, Challenge, ClientAuth, ClientTls, Cluster, Config, Elsewhere, EncodedSlashes,
+    Endpoint, EndpointAddress, Grant, HttpRules, Isolation, Limits, Listener, Location, LogFormat, OnFailure,
+    PathNormalization, Plugin, ProxyVersion, Roots, Route, ServerTls, Sources, SteeringMode, Timeouts, TlsVersion,
+    Traffic, UpstreamProtocol,
 };
 pub(crate) use section::Choice;
 pub(crate) use units::{binding, endpoint_address, socket_address};

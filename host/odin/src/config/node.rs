@@ -57,6 +57,12 @@ impl Node {
         }
     }
 
+    /// It is a table in which something stands under this key, whatever that is.
+    pub(super) fn has(&self, key: &str) -> bool {
+        let Value::Map(entries) = &self.value else { return false };
+        entries.iter().any(|entry| entry.key == key && !entry.node.is_empty())
+    }
+
     /// The tree as JSON, or the line and the reason of a value that JSON does not have.
     pub(super) fn to_json(&self) -> Result<serde_json::Value, (u32, String)> {
         use serde_json::{Number, Value as Json};

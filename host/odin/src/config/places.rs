@@ -12,6 +12,7 @@ pub(crate) enum Kind {
     Listener,
     Cluster,
     Plugin,
+    Acme,
 }
 
 impl fmt::Display for Kind {
@@ -20,6 +21,7 @@ impl fmt::Display for Kind {
             Kind::Listener => "listener",
             Kind::Cluster => "cluster",
             Kind::Plugin => "plugin",
+            Kind::Acme => "acme",
         })
     }
 }
@@ -48,6 +50,10 @@ impl Section {
 
     pub(crate) fn plugin(name: &str) -> Self {
         Section::new(Kind::Plugin, name)
+    }
+
+    pub(crate) fn acme(name: &str) -> Self {
+        Section::new(Kind::Acme, name)
     }
 }
 

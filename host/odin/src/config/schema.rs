@@ -2,6 +2,7 @@
 //! values, checked and complete, with every default filled in.
 //! Serializes to the same keys that a config file has. Must never hold a reference that is not defined, or a line.
 
+mod acme;
 mod limits;
 mod listener;
 mod plugin;
@@ -21,6 +22,7 @@ use super::section::{choice, section};
 use super::shapes::{self, boolean, duration, list, optional, reference, size, whole};
 use super::{listeners, sections};
 
+pub(crate) use acme::{Acme, Challenge};
 pub(crate) use limits::{Limits, Timeouts};
 pub(super) use listener::{AutoRules, Destination, Entrance, Protocol};
 pub(crate) use listener::{Elsewhere, EncodedSlashes, HttpRules, Listener, PathNormalization, Route, Sources, Traffic};
@@ -78,6 +80,8 @@ section! {
         clusters: BTreeMap<String, Cluster> = BTreeMap::new(), sections::clusters(), "web";
         /// Each is a name with a `.wasm` file and its settings.
         plugins: BTreeMap<String, Plugin> = BTreeMap::new(), sections::plugins(), "headers";
+        /// Each is a name with an authority that issues certificates.
+        acme: BTreeMap<String, Acme> = BTreeMap::new(), super::acme::sections(), "letsencrypt";
         /// How long things may take.
         timeouts: Timeouts = Timeouts::default(), shapes::section();
         /// How much there may be of things.

@@ -15,20 +15,12 @@ use super::{describe, sections};
 pub(super) fn certificates() -> Shape<Vec<CertificateFiles>> {
     let form = || {
         let keys = CertificateFiles::keys();
-        let schema = json!({ "type": "array", "minItems": 1, "items": describe::table(&keys) });
+        let schema = json!({ "type": "array", "items": describe::table(&keys) });
         let inner = Inner { layout: Layout::Inline, about: CertificateFiles::ABOUT, keys };
         Described { inner: Some(inner), ..described(schema, "list of tables") }
     };
     Shape::new(form, |field, references| {
-        let (report, path, line) = (field.report, field.path.clone(), field.node.line);
         let certificates = field.list("tables")?;
-        if certificates.is_empty() {
-            report.about(
-                line,
-                &path,
-                r#"a listener needs a certificate; add one, as { cert = "a.pem", key = "a.key" }"#,
-            );
-        }
         Some(certificates.into_iter().filter_map(|field| field.section(references)).collect())
     })
 }
@@ -68,6 +60,7 @@ pub(super) fn fingerprint() -> Shape<String> {
 pub(super) fn server() -> Shape<ServerTls> {
     Shape::new(form::<ServerTls>, |field, references: &mut References| {
         let (report, line, path) = (field.report, field.node.line, field.path.clone());
+        let named = field.node.has("certificates");
         let tls: ServerTls = field.section(references)?;
         match (&tls.client_ca, tls.client_auth) {
             (None, ClientAuth::Optional | ClientAuth::Required) => {
@@ -81,6 +74,17 @@ pub(super) fn server() -> Shape<ServerTls> {
             }
             _ => {}
         }
+        if !named && tls.acme.is_none() {
+            let message = r#"a listener needs a certificate; add `certificates`, as [{ cert = "a.pem", key = "a.key" }], or `acme`"#;
+            report.about(line, &path, message);
+        }
+        if tls.acme.is_none() && !tls.acme_names.is_empty() {
+            report.about(
+                line,
+                &path,
+                "`acme-names` go with `acme`, which says who issues their certificates; add that",
+            );
+        }
         if tls.client_crl.is_some() && tls.client_ca.is_none() {
             report.about(line, &path, "`client-crl` goes with `client-ca`; add that, or remove it");
         }
@@ -93,6 +97,9 @@ pub(super) fn admin() -> Shape<ServerTls> {
     Shape::new(form::<ServerTls>, |field, references: &mut References| {
         let (report, line, path) = (field.report, field.node.line, field.path.clone());
         let tls = server().read(field, references)?;
+        if tls.acme.is_some() {
+            report.about(line, &path, "the admin pages have no certificates from `acme`; write `certificates`");
+        }
         if tls.forward_client_cert {
             report.about(
                 line,

@@ -21,6 +21,8 @@ impl Life {
         let Life { odin, mut signals, admin, orders, reloads, watch } = self;
         // This tells clients that wait for an answer that the process takes no more orders.
         drop((orders, reloads, watch));
+        // Another process may ask for certificates now.
+        odin.acme.borrow_mut().stop();
         match end {
             End::Stopped(upgrade) => {
                 systemd::stopping();

@@ -12,6 +12,7 @@ use odin_proxy::{Applying, Proxy};
 use odin_runtime::Runtime;
 
 use super::state::{Act, Event, State};
+use crate::acme::Keepers;
 use crate::assemble::Assembly;
 use crate::background::Background;
 use crate::cli::Run;
@@ -30,6 +31,7 @@ pub(crate) struct Odin {
     pub(crate) started: Instant,
     pub(crate) reloads: Cell<u64>,
     pub(crate) failed_reloads: Cell<u64>,
+    pub(crate) acme: RefCell<Keepers>,
     /// What a config names that was refused.
     pub(super) refused_files: RefCell<Vec<PathBuf>>,
     /// Closed once the drain has begun; they tell then how they were.

@@ -105,6 +105,7 @@ impl Odin {
         let applying = self.apply(&assembly, Some(&before), || Ok(()))?;
         self.refused_files.take();
         let assembly = Arc::new(assembly);
+        self.acme.borrow_mut().follow(&assembly.config);
         *self.assembly.borrow_mut() = assembly.clone();
         let (old, new) = (before.clone(), assembly.clone());
         let changes = self.background.run(move || changes(&old, &new)).await?;
@@ -137,8 +138,8 @@ impl Odin {
 
 /// What a config names that is read with it.
 fn files_of(config: &Config) -> Vec<PathBuf> {
-    let plugins = config.plugins.values().map(|section| section.path.as_path());
-    tls::files_of(config).chain(plugins).map(PathBuf::from).collect()
+    let plugins = config.plugins.values().map(|section| section.path.clone());
+    tls::files_of(config).chain(plugins).collect()
 }
 
 fn value(config: &Config) -> Value {

@@ -51,6 +51,7 @@ pub(super) async fn start(run: Run, takeover: Option<&Takeover>) -> anyhow::Resu
     // The process before is told in between: until then it has lost nothing if this one fails. There is nothing to wait
     // for, since nothing was served before.
     let _ = odin.apply(&odin.assembly(), None, || takeover.map_or(Ok(()), Takeover::ready))?;
+    odin.acme.borrow_mut().follow(&odin.assembly().config);
     admin.taken_over();
     banner::print(&odin, &admin, demo);
     if let Some(takeover) = takeover {
@@ -107,6 +108,7 @@ async fn load(run: Run, mut start: Start, ready: Ready) -> anyhow::Result<Odin> 
         started: Instant::now(),
         reloads: Cell::new(0),
         failed_reloads: Cell::new(0),
+        acme: RefCell::default(),
         refused_files: RefCell::default(),
         sockets: RefCell::new(sockets),
         assembly: RefCell::new(Arc::new(assembly)),

@@ -118,6 +118,9 @@ async fn run(
     if origin.downstream.is_misdirected(head.host()) {
         return Err(Error::new(Kind::Misdirected, "the certificate that the client was shown is not for this host"));
     }
+    if let Some(answer) = proof(origin, head) {
+        return Ok(answer);
+    }
     normalize(&mut head.parts, rules.paths)?;
     let target = listener.router.find(head.host(), head.parts.uri.path()).and_then(|at| listener.target(at));
     let target = target.ok_or_else(|| Error::new(Kind::NoRoute, "no route matches host and path"))?;
@@ -148,6 +151,19 @@ async fn run(
         },
     };
     or_reply(answered, record)
+}
+
+/// Where an authority asks whether a name is served here (RFC 8555, section 8.3).
+const CHALLENGE: &str = "/.well-known/acme-challenge/";
+
+/// The answer to an authority that looks whether a name is served here. All other requests, also those there, go on.
+fn proof(origin: &Origin, head: &Head) -> Option<Reply> {
+    let answers = origin.listener.snapshot.http_challenges.as_ref()?;
+    let token = head.parts.uri.path().strip_prefix(CHALLENGE)?;
+    let plain_text = origin.downstream.tls.is_none() && head.parts.method == Method::GET;
+    let text = answers(token).filter(|_| plain_text)?;
+    let (parts, body) = Response::new(Bytes::from(text)).into_parts();
+    Some(Reply::Response(parts, Body::Full(body, None)))
 }
 
 /// The plugins of the route, with what they know of the exchange. Those of the chain have the head; a balancer alone gets

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::io::AsyncWriteExt as _;
+
 use crate::downstream::accept::New;
 use crate::downstream::handshakes::Handshake;
 use crate::downstream::local::LocalListener;
@@ -19,7 +21,12 @@ pub(crate) async fn secure(
 ) -> Option<New> {
     let New { conn, mut info, mut deadline, started, .. } = new;
     let why = match drain.race(handshake.race(deadline.race(tls.accept(conn, begun)))).await {
-        Some(Some(Ok(Ok((conn, facts))))) => {
+        Some(Some(Ok(Ok((mut conn, facts))))) => {
+            if facts.alpn.as_deref() == Some(tls::CHALLENGE) {
+                // The authority has seen what it asked for.
+                let _ = drain.race(deadline.race(conn.shutdown())).await;
+                return None;
+            }
             info.tls = Some(Box::new(facts));
             return Some(New { conn, info, deadline, started, tls: Some(tls) });
         }

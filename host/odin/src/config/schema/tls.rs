@@ -4,16 +4,20 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+use super::super::places::Kind;
 use super::super::section::{choice, section};
-use super::super::shapes::{self, boolean, list, optional, text};
-use super::super::{sections, tls};
+use super::super::shapes::{self, boolean, list, optional, reference, text};
+use super::super::{acme, sections, tls};
 
 section! {
     /// How the connections of a listener are encrypted.
     pub(crate) struct ServerTls {
-        /// At least one; a client gets the one for the name that it asks for (SNI), or else the first.
-        certificates: Vec<CertificateFiles> [required r#"for example [{ cert = "a.pem", key = "a.key" }]"#],
-            tls::certificates();
+        /// A client gets the one for the name that it asks for (SNI), or else the first. At least one, unless there is `acme`.
+        certificates: Vec<CertificateFiles> = Vec::new(), tls::certificates();
+        /// A key of `acme`: who issues further ones. Default: nobody.
+        acme: Option<String> = None, optional(reference(Kind::Acme)), r##"#"letsencrypt""##;
+        /// For which names, a certificate for each. Default: the exact `host`s of the listener's routes.
+        acme_names: Vec<String> = Vec::new(), list("names", acme::name()), r##"#["a.example.com"]"##;
         /// Whether clients show a certificate.
         client_auth: ClientAuth = ClientAuth::default(), shapes::choice();
         /// PEM file: who signs the certificates of clients.

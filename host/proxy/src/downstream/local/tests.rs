@@ -55,6 +55,7 @@ fn snapshot(clusters: &Shared, limits: Limits) -> Arc<Snapshot> {
         access_log: AccessLog::Off,
         access_log_context: Vec::new(),
         access_log_fields: Vec::new(),
+        http_challenges: None,
         give_back: || {},
     })
 }

@@ -18,7 +18,7 @@ use rustls::{SupportedProtocolVersion, version};
 pub use certificate::{Certificate, CertificateError};
 pub use client::{Client, ClientSettings, Roots};
 pub(crate) use server::Begun;
-pub use server::{ClientAuth, Server, ServerSettings};
+pub use server::{CHALLENGE, Challenges, ClientAuth, Server, ServerSettings};
 pub use tickets::{SECRET, Tickets};
 
 /// The lowest version that is spoken.

@@ -9,12 +9,12 @@ use aws_lc_rs::digest::{SHA256, digest};
 use odin_chain::{ClientCertificate, TlsInfo};
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{Accepted, ClientHello, NoServerSessionStorage, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::server::{Accepted, Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio_rustls::{StartHandshake, TlsAcceptor};
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake, TlsAcceptor};
 use x509_parser::extensions::GeneralName;
 
 use super::certificate::{Certificate, CertificateError, alternative_names, fingerprint, parsed, serials};
@@ -45,7 +45,7 @@ pub enum ClientAuth {
 
 /// How a listener speaks TLS.
 pub struct ServerSettings<'a> {
-    /// At least one; the first is for clients that name none of them.
+    /// The first is for clients that name none of them.
     pub certificates: Vec<Arc<Certificate>>,
     /// Whether clients show a certificate.
     pub client_auth: ClientAuth,
@@ -61,7 +61,16 @@ pub struct ServerSettings<'a> {
     pub alpn: &'a [&'a str],
     /// Upstreams are told of the client's certificate.
     pub forward_client_cert: bool,
+    /// Proves to an authority that a name is served here (RFC 8737): a key with the certificate that is shown to who asks for the
+    /// name with [`CHALLENGE`].
+    pub challenges: Option<Challenges>,
 }
+
+/// See [`ServerSettings`].
+pub type Challenges = Arc<dyn Fn(&str) -> Option<Certificate> + Send + Sync>;
+
+/// What an authority asks for by ALPN (RFC 8737, section 6.2).
+pub const CHALLENGE: &str = "acme-tls/1";
 
 /// See [`ServerSettings`].
 #[derive(Debug)]
@@ -92,6 +101,7 @@ impl Server {
             verifier,
             tickets: settings.tickets,
             whom,
+            challenges: settings.challenges,
         };
         let config = plan.config().map_err(|error| CertificateError::Config(error.to_string()))?;
         let config = plan.verifier.is_none().then_some(config);
@@ -111,9 +121,18 @@ impl Server {
     /// Makes a connection of a client one whose bytes are encrypted, from its beginning or from what was read of it. An
     /// error has been told to the client.
     pub(crate) async fn accept(&self, conn: Conn, begun: Option<Begun>) -> Result<(Conn, TlsInfo), String> {
-        let config = match &self.config {
-            Some(config) => config.clone(),
-            None => self.plan.config().map_err(|error| error.to_string())?,
+        let (begun, conn) = match (begun, &self.plan.challenges) {
+            (None, Some(_)) => {
+                let (begun, conn) = first(conn).await?;
+                (Some(begun), conn)
+            }
+            (begun, _) => (begun, conn),
+        };
+        let proof = begun.as_ref().and_then(|begun| self.plan.proof(&begun.accepted.client_hello()));
+        let config = match (proof, &self.config) {
+            (Some(proof), _) => proof,
+            (None, Some(config)) => config.clone(),
+            (None, None) => self.plan.config().map_err(|error| error.to_string())?,
         };
         let accepting = match begun {
             None => TlsAcceptor::from(config).accept(conn),
@@ -155,6 +174,20 @@ impl Server {
     }
 }
 
+/// Reads the ClientHello.
+async fn first(conn: Conn) -> Result<(Begun, Conn), String> {
+    let mut reading = LazyConfigAcceptor::new(Acceptor::default(), conn);
+    match (&mut reading).await {
+        Ok(StartHandshake { accepted, io, .. }) => Ok((Begun { accepted, rest: Vec::new() }, io)),
+        Err(error) => {
+            if let Some(conn) = reading.take_io() {
+                part(conn).await;
+            }
+            Err(words::of_client(&error))
+        }
+    }
+}
+
 /// A handshake of which the ClientHello was read.
 #[derive(Debug)]
 pub(crate) struct Begun {
@@ -171,9 +204,25 @@ struct Plan {
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     tickets: Arc<Tickets>,
     whom: Arc<[u8]>,
+    challenges: Option<Challenges>,
 }
 
 impl Plan {
+    /// For an authority that looks whether the name is served here; for nobody else.
+    fn proof(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+        let answers = self.challenges.as_ref()?;
+        if !hello.alpn()?.eq([CHALLENGE.as_bytes()]) {
+            return None;
+        }
+        let certificate = answers(&hello.server_name()?.to_ascii_lowercase())?;
+        let config =
+            ServerConfig::builder_with_provider(provider().clone()).with_protocol_versions(self.versions).ok()?;
+        let config = config.with_no_client_auth();
+        let mut config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.key)));
+        config.alpn_protocols = vec![CHALLENGE.as_bytes().to_vec()];
+        Some(Arc::new(config))
+    }
+
     fn config(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
         let until = Arc::new(Until::default());
         let builder = ServerConfig::builder_with_provider(provider().clone());

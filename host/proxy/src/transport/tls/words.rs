@@ -24,6 +24,9 @@ pub(super) fn of_client(error: &io::Error) -> String {
         Some(Error::InvalidCertificate(check)) => {
             format!("the client's certificate is refused: {}, by client-ca", failed(check))
         }
+        Some(Error::General(text)) if text.contains("no server certificate chain resolved") => {
+            "there is no certificate that suits the client, or none yet".to_owned()
+        }
         Some(error) => error.to_string(),
         None if error.kind() == io::ErrorKind::UnexpectedEof => "the client has gone".to_owned(),
         None => error.to_string(),
