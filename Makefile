@@ -94,6 +94,7 @@ namespaces:
 peers:
 	@$(call debian,openssl,openssl,tests of TLS ask for what a client can get)
 	@$(call debian,curl,curl ca-certificates,tests run what the docs show)
+	@$(call debian,pebble,pebble,tests ask its test authority for certificates)
 
 # All downloads, before anything is built or tested.
 fetch: setup

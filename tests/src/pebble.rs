@@ -45,7 +45,7 @@ pub fn is_there() -> bool {
         let path = std::env::var_os("PATH").unwrap_or_default();
         std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
     };
-    ["pebble", "pebble-challtestsrv"].iter().all(|name| found(&name))
+    ["pebble", "pebble-challtestsrv"].iter().all(found)
 }
 
 impl Default for Place {

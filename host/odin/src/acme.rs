@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context as _, anyhow};
 use odin_acme::{Directory, Event, ExternalAccount, Schedule, Store};
-use odin_proxy::tls::{Certificate, Challenges};
+use odin_proxy::HttpChallenges;
+use odin_proxy::tls::Challenges;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
@@ -125,7 +126,7 @@ fn tell(acme: &str, event: &Event<'_>, counts: &Counts) {
         }
         Event::Failed { name, why, again_in } => {
             counts.failed.fetch_add(1, Relaxed);
-            tracing::warn!(acme, name, again_in = again_in.as_secs(), "no certificate: {why}");
+            tracing::warn!(acme, name, ?again_in, "no certificate: {why}");
         }
         Event::Folder { why } => tracing::error!(acme, "the folder for certificates cannot be used: {why}"),
     }
@@ -170,14 +171,11 @@ fn default_folder() -> PathBuf {
 /// Answers the challenges over TLS for the names of a section.
 pub(crate) fn tls_challenges(acme: &Acme) -> Challenges {
     let store = store(acme);
-    Arc::new(move |name| {
-        let pem = store.tls_answer(name)?;
-        Certificate::from_pem(pem.as_bytes(), pem.as_bytes()).ok()
-    })
+    Arc::new(move |name| store.tls_answer(name))
 }
 
 /// Answers the challenges over HTTP for the names of all sections; none when there is no section.
-pub(crate) fn http_challenges(config: &Config) -> Option<Arc<dyn Fn(&str) -> Option<String> + Send + Sync>> {
+pub(crate) fn http_challenges(config: &Config) -> Option<HttpChallenges> {
     let stores: BTreeSet<Store> = config.acme.values().map(store).collect();
     if stores.is_empty() {
         return None;

@@ -84,7 +84,8 @@ impl Tls {
             let wanted = ForServer { section: section.clone(), speaks, acme: acme.cloned() };
             kept(wanted, before, server_files(config, section), make)
         };
-        for (name, section) in &config.acme {
+        let of_acme = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.acme.as_ref());
+        for (name, section) in of_acme.filter_map(|name| config.acme.get_key_value(name)).collect::<BTreeMap<_, _>>() {
             if let Err(fault) = acme::check(section).with_context(|| Section::acme(name)) {
                 faults.push(fault);
             }
@@ -168,8 +169,8 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn now(path: &PathBuf) -> Wanted {
-        Wanted { path: path.clone(), may_miss: false }
+    fn now(path: &Path) -> Wanted {
+        Wanted { path: path.to_owned(), may_miss: false }
     }
 }
 
@@ -211,7 +212,7 @@ fn server_files(config: &Config, section: &ServerTls) -> Vec<Wanted> {
     let others = [&section.client_ca, &section.client_crl, &section.tickets].into_iter().flatten();
     let issued = acme_of(config, section).map(|acme| issued(acme, section)).unwrap_or_default();
     let issued = issued.into_iter().map(|path| Wanted { path, may_miss: true });
-    certificates.chain(others).map(Wanted::now).chain(issued).collect()
+    certificates.chain(others).map(|path| Wanted::now(path)).chain(issued).collect()
 }
 
 /// Where the certificates are that an authority has issued, or will issue.
@@ -223,7 +224,7 @@ fn issued(acme: &Acme, section: &ServerTls) -> Vec<PathBuf> {
 fn client_files(section: &ClientTls) -> Vec<Wanted> {
     let roots = if let Roots::File(path) = &section.roots { Some(path) } else { None };
     let others = [&section.cert, &section.key, &section.crl].into_iter().flatten();
-    roots.into_iter().chain(others).map(Wanted::now).collect()
+    roots.into_iter().chain(others).map(|path| Wanted::now(path)).collect()
 }
 
 fn content<'a>(files: &'a Files, path: Option<&PathBuf>) -> Option<&'a [u8]> {

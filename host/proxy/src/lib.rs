@@ -26,8 +26,8 @@ pub use downstream::orders::{Closing, Draining, Opened, SocketId};
 pub use downstream::sources::{SourceTable, Sources};
 pub use settings::{HttpRules, Limits, Timeouts};
 pub use snapshot::{
-    AccessLog, Auto, CpuTime, Listener, ListenerKind, PluginUse, ProxyHeader, Route, RouteTable, Snapshot, TlsRoute,
-    TlsTable,
+    AccessLog, Auto, CpuTime, HttpChallenges, Listener, ListenerKind, PluginUse, ProxyHeader, Route, RouteTable,
+    Snapshot, TlsRoute, TlsTable,
 };
 pub use transport::connector::Protocol;
 pub use transport::proxy_header::ProxyVersion;

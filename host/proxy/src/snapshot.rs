@@ -35,12 +35,15 @@ pub struct Snapshot {
     pub access_log_context: Vec<String>,
     /// Fields of the request's head that every line names.
     pub access_log_fields: Vec<HeaderName>,
-    /// Proves to an authority that names are served here (RFC 8555, section 8.3): what is answered to a token, if it is one.
-    pub http_challenges: Option<Arc<dyn Fn(&str) -> Option<String> + Send + Sync>>,
+    /// Proves to an authority that names are served here (RFC 8555, section 8.3).
+    pub http_challenges: Option<HttpChallenges>,
     /// Gives memory back to the system that was freed with a large snapshot, on the thread that has freed it. The allocator
     /// would leave that to whichever thread comes next, and a worker would stand still for it.
     pub give_back: fn(),
 }
+
+/// What is answered to a token, if it is one.
+pub type HttpChallenges = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// More clusters and routes than this are freed by a thread of their own.
 const MANY: usize = 1_000;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use odin_chain::{ClientCertificate, TlsInfo};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{Accepted, Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -17,7 +18,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, TlsAcceptor};
 use x509_parser::extensions::GeneralName;
 
-use super::certificate::{Certificate, CertificateError, alternative_names, fingerprint, parsed, serials};
+use super::certificate::{
+    Certificate, CertificateError, alternative_names, certificates, fingerprint, parsed, serials,
+};
 use super::clients::{self, Noting, Until};
 use super::stream::Secured;
 use super::tickets::{Tickets, TicketsFor};
@@ -61,13 +64,13 @@ pub struct ServerSettings<'a> {
     pub alpn: &'a [&'a str],
     /// Upstreams are told of the client's certificate.
     pub forward_client_cert: bool,
-    /// Proves to an authority that a name is served here (RFC 8737): a key with the certificate that is shown to who asks for the
-    /// name with [`CHALLENGE`].
+    /// Proves to an authority that a name is served here (RFC 8737): a key with the certificate (PEM) that is shown to who asks
+    /// for the name with [`CHALLENGE`].
     pub challenges: Option<Challenges>,
 }
 
 /// See [`ServerSettings`].
-pub type Challenges = Arc<dyn Fn(&str) -> Option<Certificate> + Send + Sync>;
+pub type Challenges = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// What an authority asks for by ALPN (RFC 8737, section 6.2).
 pub const CHALLENGE: &str = "acme-tls/1";
@@ -214,11 +217,15 @@ impl Plan {
         if !hello.alpn()?.eq([CHALLENGE.as_bytes()]) {
             return None;
         }
-        let certificate = answers(&hello.server_name()?.to_ascii_lowercase())?;
+        let pem = answers(&hello.server_name()?.to_ascii_lowercase())?;
+        let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).ok()?;
+        let key = provider().key_provider.load_private_key(key).ok()?;
+        // It has a critical extension that nobody but the authority knows, so that the two cannot be compared here.
+        let certified = CertifiedKey::new(certificates(pem.as_bytes()).ok()?, key);
         let config =
             ServerConfig::builder_with_provider(provider().clone()).with_protocol_versions(self.versions).ok()?;
         let config = config.with_no_client_auth();
-        let mut config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.key)));
+        let mut config = config.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         config.alpn_protocols = vec![CHALLENGE.as_bytes().to_vec()];
         Some(Arc::new(config))
     }
