@@ -95,6 +95,11 @@ peers:
 	@$(call debian,openssl,openssl,tests of TLS ask for what a client can get)
 	@$(call debian,curl,curl ca-certificates,tests run what the docs show)
 	@$(call debian,pebble,pebble,tests ask its test authority for certificates)
+	@$(call debian,node,nodejs,a client of TLS)
+	@$(call debian,nginx,nginx-light,a client of TLS)
+	@$(call debian,chromium,chromium,a client of TLS)
+	@$(call debian,testssl,testssl.sh bsdextrautils dnsutils,a scanner of TLS)
+	@tests/tls/setup.sh
 
 # All downloads, before anything is built or tested.
 fetch: setup

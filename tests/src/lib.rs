@@ -22,6 +22,7 @@ mod odin;
 mod output;
 pub mod paths;
 pub mod pebble;
+pub mod peers;
 pub mod process;
 mod program;
 pub mod raw;

@@ -8,6 +8,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use crate::peers::has;
 use crate::program::Launch;
 use crate::tls::Authority;
 use crate::{Program, ReservedPort, until};
@@ -41,11 +42,7 @@ pub struct Running {
 
 /// The system has it.
 pub fn is_there() -> bool {
-    let found = |name: &&str| {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
-    };
-    ["pebble", "pebble-challtestsrv"].iter().all(found)
+    ["pebble", "pebble-challtestsrv"].into_iter().all(has)
 }
 
 impl Default for Place {

@@ -1,6 +1,7 @@
 //! TLS as a test sees it: an authority that issues certificates of every kind, clients that tell what they agreed on, and a
 //! front that makes any backend one that speaks TLS.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,10 +24,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::Target;
 use crate::body::hex;
 use crate::tcp::TcpPeer;
 use crate::wait::within;
+use crate::{Target, paths};
 
 /// For the times of certificates.
 pub use rcgen::date_time_ymd as date;
@@ -217,6 +218,13 @@ impl Authority {
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Client(Arc::new(config))
     }
+}
+
+/// The words in backquotes of the lines of docs/tls.md that begin so: what Odin says that it offers.
+pub fn offered(rows: &[&str]) -> BTreeSet<String> {
+    let page = std::fs::read_to_string(paths::workspace().join("docs/tls.md")).unwrap();
+    let lines = page.lines().filter(|line| rows.iter().any(|row| line.starts_with(&format!("| {row}"))));
+    lines.flat_map(|line| line.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
 }
 
 /// Hexadecimal digits of the SHA-256 of a certificate.

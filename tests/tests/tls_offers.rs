@@ -1,26 +1,11 @@
 //! What docs/tls.md says that Odin offers is what clients of other makes can get, and nothing else.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
 
+use odin_tests::peers::said;
 use odin_tests::tls::Authority;
-use odin_tests::{HttpBackend, Odin, Protocol, paths, within};
-use tokio::process::Command;
-
-/// What a command says, on either output.
-async fn said(program: &str, arguments: &[&str]) -> String {
-    let mut command = Command::new(program);
-    let ran = command.args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-    let ran = within(program, ran).await.unwrap();
-    format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr))
-}
-
-/// The words in backquotes of the lines of docs/tls.md that begin so.
-fn documented(rows: &[&str]) -> BTreeSet<String> {
-    let page = std::fs::read_to_string(paths::workspace().join("docs/tls.md")).unwrap();
-    let lines = page.lines().filter(|line| rows.iter().any(|row| line.starts_with(&format!("| {row}"))));
-    lines.flat_map(|line| line.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
-}
+use odin_tests::tls::offered;
+use odin_tests::{HttpBackend, Odin, Protocol};
 
 #[tokio::test]
 async fn suites_versions_and_groups_are_those_of_the_table() {
@@ -43,7 +28,7 @@ async fn suites_versions_and_groups_are_those_of_the_table() {
             taken.insert(suite.to_owned());
         }
     }
-    assert_eq!(taken, documented(&["suites of TLS 1.2"]));
+    assert_eq!(taken, offered(&["suites of TLS 1.2"]));
     let mut taken = BTreeSet::new();
     for suite in [
         "TLS_AES_256_GCM_SHA384",
@@ -56,7 +41,7 @@ async fn suites_versions_and_groups_are_those_of_the_table() {
             taken.insert(suite.to_owned());
         }
     }
-    assert_eq!(taken, documented(&["suites of TLS 1.3"]));
+    assert_eq!(taken, offered(&["suites of TLS 1.3"]));
     for version in ["-tls1", "-tls1_1"] {
         let text = connect(&[version, "-cipher", "ALL:@SECLEVEL=0"]).await;
         assert!(!agreed(&text), "{version}: {text}");

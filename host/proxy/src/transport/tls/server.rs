@@ -350,7 +350,9 @@ impl ResolvesServerCert for ByName {
             Some(name) => self.find(&name.to_ascii_lowercase()),
             None => &self.others,
         };
-        let keys = found.iter().map(|at| &self.all[*at].key);
-        keys.into_iter().find(|key| key.key.choose_scheme(hello.signature_schemes()).is_some()).cloned()
+        let mut keys = found.iter().map(|at| &self.all[*at].key);
+        let first = keys.clone().next();
+        // A client for which none fits learns from what follows that nothing else fits either.
+        keys.find(|key| key.key.choose_scheme(hello.signature_schemes()).is_some()).or(first).cloned()
     }
 }
