@@ -55,6 +55,18 @@ pub(crate) enum Case {
     Bulk,
     /// 64 bytes to and fro through a TCP relay
     PingPong,
+    /// HTTP/1.1 over TLS 1.3, connections kept alive on both sides
+    Tls,
+    /// The same with bodies of 64 KiB
+    TlsLarge,
+    /// A whole handshake (ECDSA, P-256) and one request for every connection
+    Handshakes,
+    /// The same with a handshake that is resumed
+    Resumed,
+    /// Memory of an open connection over TLS that has had an answer
+    IdleTls,
+    /// One-way bulk through Odin that routes it by its ClientHello
+    Passthrough,
 }
 
 /// What the proxy has to speak downstream.
@@ -62,19 +74,23 @@ pub(crate) enum Case {
 pub(crate) enum Shape {
     Http1,
     Http2,
+    /// HTTP/1.1 over TLS.
+    Https,
     /// HTTP/1.1 with large responses.
     Download,
     /// Much in one direction.
     TcpBulk,
     /// Little, to and fro.
     TcpSmall,
+    /// Much in one direction, of what begins as TLS.
+    TlsBulk,
     /// HTTP/1.1 on ports that come and go by reloads.
     Ports,
 }
 
 impl Shape {
     pub(crate) fn is_tcp(self) -> bool {
-        matches!(self, Shape::TcpBulk | Shape::TcpSmall)
+        matches!(self, Shape::TcpBulk | Shape::TcpSmall | Shape::TlsBulk)
     }
 }
 
@@ -121,7 +137,7 @@ pub(crate) enum Measure {
 
 impl Case {
     /// Cases of one group share their rounds, so that they can be subtracted from each other.
-    pub(crate) const GROUPS: [&[Case]; 13] = [
+    pub(crate) const GROUPS: [&[Case]; 15] = [
         &[Case::Http1, Case::Plugin, Case::Forwarded, Case::Chain, Case::Fresh],
         &[Case::Digest],
         &[Case::Http2],
@@ -133,7 +149,9 @@ impl Case {
         &[Case::SteeringOne, Case::Steering],
         &[Case::Download, Case::Stream],
         &[Case::IdleBare, Case::IdleMemory],
-        &[Case::Bulk],
+        &[Case::Tls, Case::TlsLarge, Case::Handshakes, Case::Resumed],
+        &[Case::IdleTls],
+        &[Case::Bulk, Case::Passthrough],
         &[Case::PingPong],
     ];
 
@@ -146,6 +164,7 @@ impl Case {
             Case::Steering => Some(Case::SteeringOne),
             Case::Ports => Some(Case::PortsBound),
             Case::IdleMemory => Some(Case::IdleBare),
+            Case::Passthrough => Some(Case::Bulk),
             _ => None,
         }
     }
@@ -159,6 +178,7 @@ impl Case {
             Case::Chain | Case::Fresh | Case::Download | Case::Stream | Case::IdleBare | Case::IdleMemory => {
                 kind == Kind::Odin
             }
+            Case::Passthrough => kind == Kind::Odin,
             Case::Bound | Case::Steered | Case::SteeringOne | Case::Steering | Case::PortsBound => kind == Kind::Odin,
             _ => true,
         }
@@ -194,6 +214,12 @@ impl Case {
             Case::IdleMemory => "idle-memory",
             Case::Bulk => "bulk",
             Case::PingPong => "ping-pong",
+            Case::Tls => "tls",
+            Case::TlsLarge => "tls-large",
+            Case::Handshakes => "handshakes",
+            Case::Resumed => "resumed",
+            Case::IdleTls => "idle-tls",
+            Case::Passthrough => "passthrough",
         }
     }
 
@@ -222,17 +248,23 @@ impl Case {
             Case::IdleMemory => "Waiting exchange + six plugins",
             Case::Bulk => "TCP bulk",
             Case::PingPong => "TCP ping-pong, 64 bytes",
+            Case::Tls => "TLS 1.3 keep-alive",
+            Case::TlsLarge => "TLS 1.3 keep-alive, 64 KiB",
+            Case::Handshakes => "TLS 1.3 handshake and a request",
+            Case::Resumed => "TLS 1.3 handshake, resumed, and a request",
+            Case::IdleTls => "Idle TLS connection",
+            Case::Passthrough => "Bulk by SNI",
         }
     }
 
     /// Whether its operations are bytes.
     pub(crate) fn counts_bytes(self) -> bool {
-        matches!(self, Case::Bulk | Case::Download | Case::Stream)
+        matches!(self, Case::Bulk | Case::Passthrough | Case::Download | Case::Stream)
     }
 
     /// Whether its figure is memory instead of CPU time.
     pub(crate) fn is_memory(self) -> bool {
-        matches!(self, Case::IdleBare | Case::IdleMemory)
+        matches!(self, Case::IdleBare | Case::IdleMemory | Case::IdleTls)
     }
 
     /// The unit of the figure: CPU time per operation, or memory per open exchange.
@@ -266,6 +298,8 @@ impl Case {
             Case::Http2 | Case::SweepHttp2 | Case::SweepHttp2Upstream => Shape::Http2,
             Case::Download | Case::Stream => Shape::Download,
             Case::Bulk => Shape::TcpBulk,
+            Case::Passthrough => Shape::TlsBulk,
+            Case::Tls | Case::TlsLarge | Case::Handshakes | Case::Resumed | Case::IdleTls => Shape::Https,
             Case::PingPong => Shape::TcpSmall,
             Case::PortsBound | Case::Ports => Shape::Ports,
             _ => Shape::Http1,

@@ -56,10 +56,14 @@ pub(crate) fn table(results: &Results) -> String {
     text
 }
 
-fn checks(results: &Results) -> [(Case, &'static str, Limit, Option<f64>); 19] {
+fn checks(results: &Results) -> [(Case, &'static str, Limit, Option<f64>); 25] {
     use Limit::{AtLeast, AtMost, Below};
     let ratio = |case, to| results.ratio(case, to);
     let odin = Kind::Odin;
+    let best = |case| {
+        let others = [Kind::Nginx, Kind::Haproxy, Kind::Envoy];
+        others.into_iter().filter_map(|kind| results.ratio(case, kind)).max_by(f64::total_cmp)
+    };
     let steering = |target| steered(results, target).map(|nanos| nanos.median);
     [
         (Case::Http1, "HTTP/1.1 keep-alive: Odin / nginx", AtMost(1.15), ratio(Case::Http1, Kind::Nginx)),
@@ -125,6 +129,25 @@ fn checks(results: &Results) -> [(Case, &'static str, Limit, Option<f64>); 19] {
             results.reload(Case::Ports, odin, |reload| Some(reload.added.seen)).map(|seen| seen.median),
         ),
         (Case::Bulk, "TCP bulk: Odin / HAProxy with splice", AtMost(0.60), ratio(Case::Bulk, Kind::Haproxy)),
+        (Case::Tls, "TLS 1.3 keep-alive: Odin / nginx", AtMost(0.85), ratio(Case::Tls, Kind::Nginx)),
+        (Case::TlsLarge, "TLS 1.3, 64 KiB: Odin / the best of the others", AtMost(0.60), best(Case::TlsLarge)),
+        (Case::Handshakes, "TLS handshake: Odin / the best of the others", AtMost(1.10), best(Case::Handshakes)),
+        (Case::Resumed, "TLS handshake, resumed: Odin / the best of the others", AtMost(1.0), best(Case::Resumed)),
+        (
+            Case::IdleTls,
+            "an idle TLS connection, KB",
+            AtMost(20.0),
+            results.cost(Case::IdleTls, odin).map(|cost| cost.median),
+        ),
+        (
+            Case::Passthrough,
+            "bulk by SNI: Odin / its plain relay",
+            AtMost(1.05),
+            results
+                .cost(Case::Passthrough, odin)
+                .zip(results.cost(Case::Bulk, odin))
+                .map(|(sni, plain)| sni.median / plain.median),
+        ),
         (Case::PingPong, "TCP ping-pong: Odin / HAProxy", AtMost(1.10), ratio(Case::PingPong, Kind::Haproxy)),
     ]
 }

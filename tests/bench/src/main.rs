@@ -4,6 +4,7 @@
 //! process, no setting, no temporary file unless a run failed and its logs are worth reading.
 
 mod case;
+mod certificate;
 mod cpu;
 mod limits;
 mod load;

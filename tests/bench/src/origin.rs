@@ -21,7 +21,10 @@ use tokio::sync::watch;
 pub(crate) const MIRROR: &str = "/odin-bench-mirror";
 /// A request for this path is not answered until all that wait are released.
 pub(crate) const STALL: &str = "/odin-bench-stall";
+/// A request for this path is answered with 64 KiB.
+pub(crate) const LARGE: &str = "/odin-bench-large";
 const BODY_BYTES: usize = 1024;
+const LARGE_BYTES: usize = 64 * 1024;
 
 /// Where the servers listen. They end with the process.
 pub(crate) struct Origin {
@@ -74,7 +77,12 @@ impl Origin {
         }
         let accepted = Arc::new(AtomicUsize::new(0));
         let stalled = Arc::new(Stalled::default());
-        let answers = Arc::new(Answers { response: response(), stalled: stalled.clone(), accepted: accepted.clone() });
+        let answers = Arc::new(Answers {
+            response: response(BODY_BYTES),
+            large: response(LARGE_BYTES),
+            stalled: stalled.clone(),
+            accepted: accepted.clone(),
+        });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let servers = serve(http, http2, echo, answers);
         thread::Builder::new().name("origin".into()).spawn(move || runtime.block_on(servers))?;
@@ -103,6 +111,7 @@ impl Origin {
 /// What the HTTP server says.
 struct Answers {
     response: Vec<u8>,
+    large: Vec<u8>,
     stalled: Arc<Stalled>,
     accepted: Arc<AtomicUsize>,
 }
@@ -121,15 +130,15 @@ async fn serve(http: TcpListener, http2: TcpListener, echo: TcpListener, answers
     }
 }
 
-fn body() -> String {
-    "0123456789abcde\n".repeat(BODY_BYTES / 16)
+fn body(bytes: usize) -> String {
+    "0123456789abcde\n".repeat(bytes / 16)
 }
 
-fn response() -> Vec<u8> {
-    let body = body();
+fn response(bytes: usize) -> Vec<u8> {
+    let body = body(bytes);
     format!(
         "HTTP/1.1 200 OK\r\nserver: origin\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\ncontent-type: text/plain; charset=utf-8\r\n\
-         cache-control: max-age=60\r\netag: \"5f2a-61d0\"\r\ncontent-length: {BODY_BYTES}\r\n\r\n{body}"
+         cache-control: max-age=60\r\netag: \"5f2a-61d0\"\r\ncontent-length: {bytes}\r\n\r\n{body}"
     )
     .into_bytes()
 }
@@ -155,6 +164,8 @@ async fn answer(mut stream: tokio::net::TcpStream, answers: Arc<Answers>) -> Res
         if asks_for(MIRROR) {
             let start = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", head.len());
             stream.write_all(&[start.as_bytes(), head].concat()).await?;
+        } else if asks_for(LARGE) {
+            stream.write_all(&answers.large).await?;
         } else {
             if asks_for(STALL) {
                 answers.stalled.wait().await?;

@@ -14,9 +14,9 @@ use crate::case::{Case, Measure, Shape, Steering};
 use crate::cpu;
 use crate::load::h2load::H2load;
 use crate::load::wrk::Wrk;
-use crate::load::{Done, download, tcp, waiting};
+use crate::load::{Done, download, tcp, tls, waiting};
 use crate::options::Options;
-use crate::origin::Origin;
+use crate::origin::{LARGE, Origin};
 use crate::peers::{ForOdin, Installed, Kind, Running, Setup, Used};
 use crate::results::{Results, Sample};
 use crate::sandbox::Inside;
@@ -106,7 +106,7 @@ impl Bench<'_> {
             more: &[],
             odin: ForOdin { steering: case.steering(), admin, http2_upstream, ..ForOdin::default() },
             upstream: match case {
-                Case::Bulk => self.origin.sink,
+                Case::Bulk | Case::Passthrough => self.origin.sink,
                 Case::PingPong => self.origin.echo,
                 Case::Download | Case::Stream => self.origin.download,
                 Case::SweepHttp2Upstream => self.origin.http2,
@@ -197,7 +197,13 @@ impl Bench<'_> {
         let port = setup.listen;
         let (amount, seconds) = (|full| self.amount(full, warm_up), self.seconds(warm_up));
         match (case, setup.shape) {
-            (Case::Bulk, _) => tcp::bulk(port, 4, amount(5_000_000_000)),
+            (Case::Bulk, _) => tcp::bulk(port, 4, amount(5_000_000_000), &[]),
+            (Case::Passthrough, _) => tcp::bulk(port, 4, amount(5_000_000_000), &tls::hello()?),
+            (Case::Handshakes | Case::Resumed, _) => tls::handshakes(port, seconds, case == Case::Resumed),
+            (Case::IdleTls, _) => {
+                let count = if warm_up { WAITING / 100 } else { WAITING };
+                tls::idle(port, count, || proxy.resident_bytes())
+            }
             (Case::PingPong, _) => tcp::ping_pong(port, 16, amount(120_000)),
             (Case::Download | Case::Stream, _) => download::run(port, 4, seconds),
             (Case::IdleBare | Case::IdleMemory, _) => {
@@ -209,7 +215,8 @@ impl Bench<'_> {
             _ => {
                 let close = matches!(case, Case::Connections | Case::Bound | Case::Steered);
                 let put = case == Case::Digest;
-                Wrk { port, connections: 32, seconds, close, put }.run(setup.dir)
+                let (tls, path) = (setup.shape == Shape::Https, if case == Case::TlsLarge { LARGE } else { "/bench" });
+                Wrk { port, connections: 32, seconds, close, put, tls, path }.run(setup.dir)
             }
         }
     }

@@ -7,6 +7,7 @@ pub(crate) mod download;
 pub(crate) mod h2load;
 pub(crate) mod response;
 pub(crate) mod tcp;
+pub(crate) mod tls;
 pub(crate) mod visits;
 pub(crate) mod waiting;
 pub(crate) mod wrk;

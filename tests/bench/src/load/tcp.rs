@@ -16,20 +16,22 @@ use crate::stats::percentile;
 const MESSAGE: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Sends `bytes` in all over a few connections at once to a sink, and waits for its counts.
-pub(crate) fn bulk(port: u16, connections: u64, bytes: u64) -> Result<Done> {
+/// Sends `bytes` in all over a few connections at once to a sink, each behind `first`, and waits for its counts.
+pub(crate) fn bulk(port: u16, connections: u64, bytes: u64, first: &[u8]) -> Result<Done> {
     let begin = Instant::now();
-    let senders: Vec<_> = (0..connections).map(|_| thread::spawn(move || send(port, bytes / connections))).collect();
-    for sender in senders {
-        sender.join().map_err(|_| anyhow!("a sender panicked"))??;
-    }
+    thread::scope(|scope| {
+        let each = || send(port, bytes / connections, first);
+        let senders: Vec<_> = (0..connections).map(|_| scope.spawn(each)).collect();
+        senders.into_iter().try_for_each(|sender| sender.join().map_err(|_| anyhow!("a sender panicked"))?)
+    })?;
     Ok(Done { operations: bytes, seconds: begin.elapsed().as_secs_f64(), p50: None, p99: None, grown: None })
 }
 
-fn send(port: u16, bytes: u64) -> Result<()> {
+fn send(port: u16, bytes: u64, first: &[u8]) -> Result<()> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(first)?;
     let chunk = vec![0x5a; 256 * 1024];
     let mut left = bytes;
     while left > 0 {
@@ -41,6 +43,7 @@ fn send(port: u16, bytes: u64) -> Result<()> {
     let mut count = [0; 8];
     stream.read_exact(&mut count).context("the sink's count did not come back after the half-close")?;
     let count = u64::from_be_bytes(count);
+    let bytes = bytes + first.len() as u64;
     if count != bytes {
         bail!("{bytes} bytes were sent and {count} arrived");
     }

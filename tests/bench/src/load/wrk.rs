@@ -19,6 +19,9 @@ pub(crate) struct Wrk {
     pub(crate) close: bool,
     /// `PUT` with the small body instead of `GET`.
     pub(crate) put: bool,
+    /// Over TLS.
+    pub(crate) tls: bool,
+    pub(crate) path: &'static str,
 }
 
 impl Wrk {
@@ -38,7 +41,8 @@ impl Wrk {
         if self.close {
             command.args(["-H", "connection: close"]);
         }
-        command.arg(format!("http://127.0.0.1:{}/bench", self.port));
+        let scheme = if self.tls { "https" } else { "http" };
+        command.arg(format!("{scheme}://127.0.0.1:{}{}", self.port, self.path));
         let output = command.output().context("cannot run wrk: `apt-get install wrk`")?;
         let text = String::from_utf8_lossy(&output.stdout);
         let line = text

@@ -11,12 +11,12 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use super::body;
+use super::{BODY_BYTES, body};
 
 /// Answers all requests of one connection.
 pub(super) async fn answer(stream: TcpStream) -> Result<()> {
     stream.set_nodelay(true)?;
-    let body = Bytes::from(body());
+    let body = Bytes::from(body(BODY_BYTES));
     let service = service_fn(move |_: Request<Incoming>| {
         let response = response(body.clone());
         async { Ok::<_, Infallible>(response) }

@@ -24,7 +24,7 @@ pub(super) fn serves(kind: Kind, setup: &Setup) -> Result<()> {
         (Shape::Download, _) => download::check(setup.listen),
         (Shape::Http1 | Shape::Ports, variant) => fields(kind, variant, setup.listen),
         // Their loads check every answer themselves.
-        (Shape::Http2 | Shape::TcpBulk | Shape::TcpSmall, _) => Ok(()),
+        (Shape::Http2 | Shape::Https | Shape::TcpBulk | Shape::TcpSmall | Shape::TlsBulk, _) => Ok(()),
     }
 }
 

@@ -43,6 +43,7 @@ pub(super) fn arguments(config: String) -> Vec<String> {
 pub(super) fn config(setup: &Setup) -> String {
     let Setup { listen, upstream, .. } = setup;
     let filter = if setup.shape.is_tcp() { TCP.to_owned() } else { http(setup) };
+    let tls = if setup.shape == Shape::Https { tls(setup) } else { String::new() };
     let processor = if setup.variant == Variant::Digest { ext_proc::cluster(setup) } else { String::new() };
     format!(
         "static_resources:
@@ -51,7 +52,7 @@ pub(super) fn config(setup: &Setup) -> String {
     address: {{ socket_address: {{ address: 127.0.0.1, port_value: {listen} }} }}
     filter_chains:
     - filters:
-{filter}  clusters:
+{filter}{tls}  clusters:
   - name: origin
     type: STATIC
     connect_timeout: 3s
@@ -64,6 +65,22 @@ pub(super) fn config(setup: &Setup) -> String {
       - lb_endpoints:
         - endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {upstream} }} }} }}
 {processor}"
+    )
+}
+
+fn tls(setup: &Setup) -> String {
+    let dir = setup.dir.display();
+    format!(
+        "      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            alpn_protocols: [http/1.1]
+            tls_certificates:
+            - certificate_chain: {{ filename: {dir}/bench.pem }}
+              private_key: {{ filename: {dir}/bench.key }}
+"
     )
 }
 

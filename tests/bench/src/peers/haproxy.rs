@@ -56,11 +56,13 @@ pub(super) fn config(setup: &Setup) -> Result<String> {
         // It takes part in no other.
         _ => (String::new(), ""),
     };
+    let tls = format!(" ssl crt {}/bench.both alpn http/1.1", setup.dir.display());
     let (mode, listener, options) = match setup.shape {
         // Its best in each: told to decide, it copies the first part of a bulk transfer; told to splice, it splices 64 bytes too.
-        Shape::TcpBulk => ("tcp", "", "  option splice-request\n  option splice-response\n"),
+        Shape::TcpBulk | Shape::TlsBulk => ("tcp", "", "  option splice-request\n  option splice-response\n"),
         Shape::TcpSmall => ("tcp", "", "  option splice-auto\n"),
         Shape::Http1 | Shape::Ports | Shape::Download => ("http", "", "  http-reuse always\n"),
+        Shape::Https => ("http", &*tls, "  http-reuse always\n"),
         Shape::Http2 => ("http", " proto h2", "  http-reuse always\n"),
     };
     let binds: String = setup.addresses().map(|address| format!("  bind {address} backlog 4096{listener}\n")).collect();

@@ -21,6 +21,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::case::{Shape, Steering, Variant};
+use crate::certificate::certificate;
 pub(crate) use odin::admin_socket;
 pub(crate) use process::{Running, Used};
 
@@ -154,6 +155,9 @@ impl Installed {
             Kind::Haproxy => ("haproxy.cfg", haproxy::config(setup)?),
             Kind::Envoy => ("envoy.yaml", envoy::config(setup)),
         };
+        if setup.shape == Shape::Https {
+            certificate()?.write(setup.dir)?;
+        }
         let path = setup.dir.join(file);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path.display().to_string())

@@ -66,7 +66,17 @@ fn http(setup: &Setup) -> String {
     let Setup { upstream, uncapped_pool, .. } = setup;
     let idle = if *uncapped_pool { MAX_CONNECTIONS } else { IDLE_UPSTREAM };
     let dir = setup.dir.display();
-    let http2 = if setup.shape == Shape::Http2 { " http2" } else { "" };
+    let options = match setup.shape {
+        Shape::Http2 => " http2",
+        Shape::Https => " ssl",
+        _ => "",
+    };
+    let tls = match setup.shape {
+        Shape::Https => format!(
+            "  ssl_certificate {dir}/bench.pem;\n  ssl_certificate_key {dir}/bench.key;\n  ssl_protocols TLSv1.2 TLSv1.3;\n"
+        ),
+        _ => String::new(),
+    };
     let extra = match setup.variant {
         Variant::Plugin => {
             r#"
@@ -87,12 +97,12 @@ fn http(setup: &Setup) -> String {
         _ => "",
     };
     let listens: String =
-        setup.addresses().map(|address| format!("    listen {address}{http2} backlog=4096;\n")).collect();
+        setup.addresses().map(|address| format!("    listen {address}{options} backlog=4096;\n")).collect();
     format!(
         r#"http {{
   access_log off;
   keepalive_requests 1000000000;
-  client_body_temp_path {dir}/body;
+{tls}  client_body_temp_path {dir}/body;
   proxy_temp_path {dir}/proxy;
   fastcgi_temp_path {dir}/fastcgi;
   uwsgi_temp_path {dir}/uwsgi;

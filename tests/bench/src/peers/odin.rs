@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use super::{ForOdin, Setup};
-use crate::case::{Steering, Variant};
+use crate::case::{Shape, Steering, Variant};
 use crate::options::repository;
 
 /// The plugins that do what the processors of Envoy's ExternalProcessor SDK do.
@@ -34,7 +34,18 @@ pub(super) fn config(setup: &Setup) -> Result<String> {
         Steering::Bpf => "bpf",
         Steering::Bind => "bind",
     };
-    let protocol = if setup.shape.is_tcp() { "tcp" } else { "http" };
+    let protocol = match setup.shape {
+        Shape::TlsBulk => "tls",
+        shape if shape.is_tcp() => "tcp",
+        _ => "http",
+    };
+    let dir = setup.dir.display();
+    let tls = match setup.shape {
+        Shape::Https => {
+            format!("tls = {{ certificates = [{{ cert = \"{dir}/bench.pem\", key = \"{dir}/bench.key\" }}] }}\n")
+        }
+        _ => String::new(),
+    };
     let upstream_protocol = if http2_upstream { "protocol = \"http2\"\n" } else { "" };
     let plugins = plugins(setup.variant);
     let names: Vec<&str> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
@@ -52,7 +63,7 @@ name = "bench"
 address = {addresses:?}
 protocol = "{protocol}"
 cluster = "origin"
-{used}
+{tls}{used}
 [clusters.origin]
 endpoints = ["127.0.0.1:{upstream}"]
 {upstream_protocol}{declared}"#

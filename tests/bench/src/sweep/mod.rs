@@ -50,7 +50,7 @@ pub(crate) fn load(setup: &Setup, at_once: usize, seconds: u64, requests: u64) -
         let connections = connections(at_once);
         return H2load { port, requests, connections, streams: at_once / connections }.run(dir);
     }
-    Wrk { port, connections: at_once, seconds, close: false, put: false }.run(dir)
+    Wrk { port, connections: at_once, seconds, close: false, put: false, tls: false, path: "/bench" }.run(dir)
 }
 
 /// What a request costs at the upper end of `GROWTH` over what it costs at the lower one, in the same round.

@@ -37,6 +37,14 @@ impl Reader {
         Reader { buffer: BytesMut::new(), ended: false, limit: usize::MAX, room: SMALL }
     }
 
+    /// A body of so many bytes begins, if that is known: the next read takes as much of it as one may.
+    pub(crate) fn expect(&mut self, body: Option<u64>) {
+        if let Some(bytes) = body {
+            let rest = bytes.saturating_sub(self.buffer.len() as u64);
+            self.room = usize::try_from(rest).unwrap_or(LARGE).clamp(SMALL, LARGE);
+        }
+    }
+
     /// Reads once; zero means that the peer has closed its side, now or before.
     pub(crate) fn poll_fill(&mut self, io: &mut impl Readable, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.ended {

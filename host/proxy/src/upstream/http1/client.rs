@@ -92,8 +92,10 @@ pub(crate) async fn send(
         let protocol = answer.upgrade.unwrap_or_else(|| HeaderValue::from_static(""));
         return Ok(Reply::Switched { parts: answer.parts, protocol, io, early: reader.buffer.freeze() });
     }
+    let decoder = Decoder::new(answer.framing, limits.trailer_bytes);
+    connection.reader.expect(decoder.remaining());
     let mut response = ResponseBody {
-        decoder: Decoder::new(answer.framing, limits.trailer_bytes),
+        decoder,
         upload: wait.pump.take().map(|pump| (pump, std::mem::replace(body, Body::Empty))),
         pool: (answer.keep_alive && !wait.cut && !one_client).then(|| attempt.pool().clone()),
         lease: lease.take(),
