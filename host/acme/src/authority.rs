@@ -89,10 +89,9 @@ impl Directory {
     /// The account of the folder, or a new one.
     async fn account(&self, store: &Store) -> Result<Account, Failed> {
         let builder = Account::builder_with_http(Box::new(self.http.clone()));
-        if let Ok(credentials) = store.read_account().map_err(drop).and_then(|text| {
-            // One that cannot be read is as good as none.
-            serde_json::from_str(&text).map_err(drop)
-        }) {
+        // One that cannot be read is as good as none.
+        let known = store.read_account().ok().and_then(|text| serde_json::from_str(&text).ok());
+        if let Some(credentials) = known {
             return builder.from_credentials(credentials).await.map_err(|error| self.failed("the directory", error));
         }
         let contacts: Vec<&str> = self.contacts.iter().map(String::as_str).collect();

@@ -71,11 +71,7 @@ impl Store {
 
     /// What is answered at `/.well-known/acme-challenge/TOKEN` (RFC 8555, section 8.3).
     pub fn http_answer(&self, token: &str) -> Option<String> {
-        let plain = token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-        if !plain || token.is_empty() || token.len() > LONGEST_TOKEN {
-            return None;
-        }
-        read(&self.http_file(token)).ok()
+        read(&self.http_file(token)?).ok()
     }
 
     /// A key with the certificate that is shown to who asks for `name` with [`ALPN`](crate::ALPN), as PEM (RFC 8737, section 3).
@@ -117,7 +113,7 @@ impl Store {
 
     /// Lets every process answer a challenge over HTTP.
     pub(crate) fn answer_http(&self, token: &str, authorization: &str) -> io::Result<Answer> {
-        let file = self.http_file(token);
+        let file = self.http_file(token).ok_or_else(|| io::Error::other(format!("{token:?} is no token")))?;
         write(&file, authorization)?;
         Ok(Answer(file))
     }
@@ -154,8 +150,11 @@ impl Store {
         self.folder.join("challenges")
     }
 
-    fn http_file(&self, token: &str) -> PathBuf {
-        self.challenges().join(format!("http-{token}"))
+    /// None for what is no token: neither a client nor an authority names other files.
+    fn http_file(&self, token: &str) -> Option<PathBuf> {
+        let plain = token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        let fine = plain && (1..=LONGEST_TOKEN).contains(&token.len());
+        fine.then(|| self.challenges().join(format!("http-{token}")))
     }
 
     fn tls_file(&self, name: &str) -> PathBuf {
@@ -232,6 +231,7 @@ mod tests {
         let long = "a".repeat(300);
         for token in ["", "other", "../secret", "..%2fsecret", "token-1_A/", "a b", &long] {
             assert_eq!(store.http_answer(token), None, "{token}");
+            assert!(token == "other" || store.answer_http(token, "x").is_err(), "{token}");
         }
         drop(answer);
         assert_eq!(store.http_answer("token-1_A"), None);
