@@ -76,10 +76,7 @@ build: setup fetch
 	cargo build --locked -p odin
 
 # Debian's packages, if a command is missing: $(call debian,command,packages,what for).
-debian = command -v $(1) >/dev/null || { \
-	echo "installing $(2): $(3)"; \
-	if [ "$$(id -u)" = 0 ]; then SUDO=; else SUDO=sudo; fi; \
-	$$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq --no-install-recommends $(2); }
+debian = command -v $(1) >/dev/null || { echo "installing $(2): $(3)"; tests/apt.sh $(2); }
 
 # A linker for Rust: the one thing that a bare Debian with rustup lacks.
 setup:

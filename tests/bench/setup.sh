@@ -20,12 +20,11 @@ module() {
 }
 
 packages=""
-services=""
 need() { packages="$packages $1"; }
-have nginx || { need nginx; services="$services nginx"; }
+have nginx || need nginx
 module ngx_stream_module.so || need libnginx-mod-stream
 module ngx_http_lua_module.so || need libnginx-mod-http-lua
-have haproxy || { need haproxy; services="$services haproxy"; }
+have haproxy || need haproxy
 have wrk || need wrk
 have h2load || need nghttp2-client
 have ip || need iproute2
@@ -43,37 +42,10 @@ if [ $envoy = missing ] && ! python3 -c 'import venv, ensurepip' 2>/dev/null; th
 fi
 
 if [ -n "$packages" ]; then
-    as_root=""
-    if [ "$(id -u)" != 0 ]; then
-        if have sudo && sudo -n true 2>/dev/null; then as_root="sudo -n"; else as_root="no"; fi
-    fi
-    if ! have apt-get || [ "$as_root" = no ]; then
-        say "missing:$packages. As root on Debian: apt-get install$packages"
-    else
-        say "apt-get install$packages"
-        # Without the services of packages that come in now: one policy for the time of this call, if the machine has none.
-        policy=/usr/sbin/policy-rc.d
-        ours=no
-        if [ ! -e $policy ]; then
-            printf '#!/bin/sh\nexit 101\n' | $as_root tee $policy >/dev/null
-            $as_root chmod 755 $policy
-            ours=yes
-        fi
-        trap '[ $ours = no ] || $as_root rm -f $policy' EXIT
-        $as_root apt-get update -q >&2 || say "apt-get update failed, going on with what is known"
-        # shellcheck disable=SC2086
-        for package in $packages; do
-            $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$package" >&2 ||
-                say "$package could not be installed"
-        done
-        for service in $services; do
-            if have systemctl; then
-                $as_root systemctl disable --now "$service" >/dev/null 2>&1 || true
-            elif have service; then
-                $as_root service "$service" stop >/dev/null 2>&1 || true
-            fi
-        done
-    fi
+    say "apt-get install$packages"
+    for package in $packages; do
+        "$root/tests/apt.sh" "$package" || say "$package could not be installed: as root on Debian, apt-get install $package"
+    done
 fi
 
 if [ $envoy = missing ]; then

@@ -13,9 +13,7 @@ say() { printf 'tls: %s\n' "$*" >&2; }
 if [ "$(cat "$venv/.made" 2>/dev/null)" != "$packages" ]; then
   if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
     say "apt-get install python3-venv"
-    if [ "$(id -u)" = 0 ]; then root=; else root="sudo -n"; fi
-    $root apt-get -qq update </dev/null >&2
-    $root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install python3-venv </dev/null >&2
+    "$here/../apt.sh" python3-venv
   fi
   say "pip install $packages, into tests/tls/.venv"
   python3 -m venv --clear "$venv"
