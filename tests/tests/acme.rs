@@ -239,6 +239,28 @@ async fn a_certificate_is_renewed_and_its_connections_go_on() {
 }
 
 #[tokio::test]
+async fn an_upgrade_hands_on_who_asks() {
+    let Some(setting) = Setting::new().await else { return };
+    let _running = setting.place.start(&setting.pebble()).await;
+    let odin = Odin::builder().with_config(setting.config("")).start().await;
+    let address = odin.address("tls");
+    let (first, _) = (issued(address, "a.test").await, issued(address, "b.test").await);
+    // A connection that stays open, so that the process before is there for a while.
+    let mut open = connect(address, "a.test").await.unwrap();
+    odin.upgrade().await;
+    assert_eq!(issued(address, "a.test").await, first);
+    let more = setting.config("").replace("host = 'b.test'", "host = 'c.test'");
+    std::fs::write(odin.config_file(), more).unwrap();
+    assert!(odin.run(&["reload"]).await.status.success());
+    issued(address, "c.test").await;
+    open.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    within("an answer", open.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    odin.stop().await;
+}
+
+#[tokio::test]
 async fn what_the_authority_does_not_reach_is_told_in_its_words() {
     let Some(setting) = Setting::new().await else { return };
     let nowhere = ReservedPort::reserve();
