@@ -351,8 +351,11 @@ impl ResolvesServerCert for ByName {
             None => &self.others,
         };
         let mut keys = found.iter().map(|at| &self.all[*at].key);
-        let first = keys.clone().next();
-        // A client for which none fits learns from what follows that nothing else fits either.
-        keys.find(|key| key.key.choose_scheme(hello.signature_schemes()).is_some()).or(first).cloned()
+        let schemes = hello.signature_schemes();
+        if schemes.is_empty() {
+            // None of its cipher suites is signed by any: with a certificate the client learns that it is the suites.
+            return keys.next().cloned();
+        }
+        keys.find(|key| key.key.choose_scheme(schemes).is_some()).cloned()
     }
 }
