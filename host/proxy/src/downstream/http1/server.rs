@@ -136,10 +136,11 @@ impl Connection {
             true => Body::Empty,
             false => Body::from(self.halves.body()),
         };
-        let mut inlet = self.halves.inlet.borrow_mut();
-        inlet.reader.expect(decoder.remaining());
-        inlet.decoder = decoder;
-        drop(inlet);
+        {
+            let mut inlet = self.halves.inlet.borrow_mut();
+            inlet.reader.expect(decoder.remaining());
+            inlet.decoder = decoder;
+        }
         self.halves.outlet.borrow_mut().continue_due = expect_continue;
         self.deadline.begin(snapshot.timeouts.request);
         if version == Version::HTTP_11 {
